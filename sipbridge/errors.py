@@ -1,0 +1,202 @@
+"""The error tree.
+
+    SipBridgeError                    code
+    ├── ConfigurationError            full key, what was expected
+    ├── ProtocolError                 status_hint; never raised itself
+    │   ├── LocalProtocolError        our caller asked for the illegal
+    │   └── RemoteProtocolError       the peer sent it
+    │       ├── ParseError            which field, which offset
+    │       └── DocumentError         which element, which line
+    ├── SignallingError               talking to the presence server failed
+    │   ├── TransactionTimeout
+    │   ├── TransportFailed
+    │   └── RequestRejected           status, reason, retry_after
+    ├── GatewayError                  the operation is refused
+    │   ├── UnknownPresentity  UnknownWatcher  UnknownCorrelator
+    │   ├── CorrelatorInUse    InvalidValue
+    │   └── NotAuthorized
+    └── StoreError                    StoreUnavailable, ConcurrentChange
+
+The type says whose fault it is. Inside the program an error rises untouched; only the edges translate:
+`rest/faults.py` to an HTTP status and a fault body, `sip/user_agent.py` to a final response. Each class
+has a stable `code` for logs and metrics.
+"""
+
+
+class SipBridgeError(Exception):
+    """Root of everything this package raises on purpose."""
+
+    code = "error"
+
+
+class ConfigurationError(SipBridgeError):
+    """A configuration key is missing, unknown or wrong.
+
+    `key` is the full dotted key, `expected` says what would be right.
+    """
+
+    code = "configuration"
+
+    def __init__(self, key: str, expected: str) -> None:
+        super().__init__(f"{key}: {expected}")
+        self.key = key
+        self.expected = expected
+
+
+class ProtocolError(SipBridgeError):
+    """Somebody broke a protocol; `status_hint` is the SIP status that says so (None: stay silent)."""
+
+    code = "protocol"
+    status_hint: int | None = 400
+
+    def __init__(self, message: str, *, status_hint: int | None = None) -> None:
+        super().__init__(message)
+        if status_hint is not None:
+            self.status_hint = status_hint
+
+
+class LocalProtocolError(ProtocolError):
+    """Our own caller asked for something the protocol forbids."""
+
+    code = "local-protocol"
+    status_hint = 500
+
+
+class RemoteProtocolError(ProtocolError):
+    """The peer sent something the RFC forbids."""
+
+    code = "remote-protocol"
+
+
+class ParseError(RemoteProtocolError):
+    """Text or bytes do not follow a grammar. `field` names the part, `offset` counts from its start."""
+
+    code = "parse"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        field: str = "",
+        offset: int | None = None,
+        status_hint: int | None = None,
+    ) -> None:
+        super().__init__(f"{field}: {message}" if field else message, status_hint=status_hint)
+        self.field = field
+        self.offset = offset
+
+
+class DocumentError(RemoteProtocolError):
+    """A document has to be refused as a whole. `path` names the element, `line` counts from 1."""
+
+    code = "document"
+    status_hint = 400
+
+    def __init__(self, message: str, *, path: str = "", line: int | None = None) -> None:
+        where = f" ({path}, line {line})" if path and line else f" (line {line})" if line else ""
+        super().__init__(message + where)
+        self.reason = message
+        self.path = path
+        self.line = line
+
+
+class SignallingError(SipBridgeError):
+    """Talking to the presence server failed."""
+
+    code = "signalling"
+
+
+class TransactionTimeout(SignallingError):
+    """No final response within 64*T1 (RFC 3261 §17.1.2.2, timer F)."""
+
+    code = "timeout"
+
+
+class TransportFailed(SignallingError):
+    """The request could not be handed to the network."""
+
+    code = "transport"
+
+
+class RequestRejected(SignallingError):
+    """The peer answered with a final response other than 2xx. `retry_after` in seconds."""
+
+    code = "rejected"
+
+    def __init__(self, status: int, reason: str, retry_after: float | None = None) -> None:
+        super().__init__(f"{status} {reason}")
+        self.status = status
+        self.reason = reason
+        self.retry_after = retry_after
+
+
+class GatewayError(SipBridgeError):
+    """A gateway operation is refused. `part` names the part of the input that is at fault."""
+
+    code = "gateway"
+
+    def __init__(self, message: str, *, part: str = "") -> None:
+        super().__init__(message)
+        self.part = part
+
+
+class UnknownPresentity(GatewayError):
+    """No such presentity here, or its domain is not ours."""
+
+    code = "unknown-presentity"
+
+
+class UnknownWatcher(GatewayError):
+    """The presentity has never seen this watcher."""
+
+    code = "unknown-watcher"
+
+
+class UnknownCorrelator(GatewayError):
+    """The application has no live notification under this correlator."""
+
+    code = "unknown-correlator"
+
+
+class CorrelatorInUse(GatewayError):
+    """The application has a live notification under this correlator already."""
+
+    code = "correlator-in-use"
+
+    def __init__(self, correlator: str, *, part: str = "reference.correlator") -> None:
+        super().__init__(f"correlator {correlator} is in use", part=part)
+        self.correlator = correlator
+
+
+class InvalidValue(GatewayError):
+    """A value makes no sense. `valid` lists what would, where the list is closed."""
+
+    code = "invalid-value"
+
+    def __init__(self, message: str, *, part: str, valid: tuple[str, ...] = ()) -> None:
+        super().__init__(message, part=part)
+        self.valid = valid
+
+
+class NotAuthorized(GatewayError):
+    """The presentity, or a policy, has not granted this."""
+
+    code = "not-authorized"
+
+
+class StoreError(SipBridgeError):
+    """The store could not do what it was asked."""
+
+    code = "store"
+
+
+class StoreUnavailable(StoreError):
+    """The store cannot be reached or written."""
+
+    code = "store-unavailable"
+
+
+class ConcurrentChange(StoreError):
+    """Somebody else changed the row meanwhile."""
+
+    code = "concurrent-change"

@@ -1,0 +1,24 @@
+"""Event packages as values (RFC 6665 §5).
+
+A package is handed to the subscriber and the notifier; adding one touches no code here.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class EventPackage:
+    """What a specification says of one event package.
+
+    name: as in the Event header. body_types: media types of NOTIFY bodies, the preferred one first; they are
+    what we Accept. default_expires, min_expires, max_expires in seconds. forking: may several notifiers
+    answer one SUBSCRIBE (RFC 6665 §5.4.9)?
+    """
+
+    name: str
+    body_types: tuple[str, ...]
+    default_expires: int = 3600
+    min_expires: int = 60
+    max_expires: int = 86400
+    forking: bool = False
+    rfc: str = ""

@@ -1,0 +1,295 @@
+"""What the gateway needs from the outside. The outside fits itself to these shapes.
+
+`app` implements `PresenceNetwork` and `Clock`, `store` the stores and the `Bus`, `app` the
+`NotificationSink`. Every store call is atomic; the gateway takes no locks.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from sipbridge.gateway.caller import Caller
+from sipbridge.identities import PresentityKey
+from sipbridge.presence.model import Presence
+from sipbridge.presence.rules import RuleSet
+from sipbridge.uri import Uri
+
+
+class Clock(Protocol):
+    """Both clocks. `now`: monotonic seconds, for deadlines. `at`: aware UTC, for documents and contracts."""
+
+    def now(self) -> float: ...
+
+    def at(self) -> datetime: ...
+
+
+# --- the presence network -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class PresenceUpdate:
+    """News about a subscription of ours at a presence server.
+
+    state: "active", "pending" or "terminated". reason: of a termination (RFC 6665 §4.1.3), else "".
+    document: None when the NOTIFY said nothing about presence (no body: no news). stale: the peer is not
+    answering at the moment.
+    """
+
+    watcher: PresentityKey
+    presentity: PresentityKey
+    state: str
+    reason: str = ""
+    document: Presence | None = None
+    received: float = 0.0
+    """`now` when the datagram arrived."""
+    at: datetime | None = None
+    trace: str = ""
+    call_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WatcherSeen:
+    """One watcher of a presentity as presence.winfo tells it (RFC 3858)."""
+
+    watcher: Uri
+    status: str
+    event: str = ""
+    display_name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WatchersUpdate:
+    """The whole list of a presentity's watchers, after a presence.winfo NOTIFY was applied."""
+
+    presentity: PresentityKey
+    watchers: tuple[WatcherSeen, ...]
+
+
+class PresenceNetwork(Protocol):
+    """The SIP side. `watch` and `watch_watchers` are idempotent; updates come through `Listener`."""
+
+    async def publish(self, caller: Caller, document: Presence, expires: int | None = None) -> str:
+        """Create or modify the caller's publication; returns the entity-tag. Raises SignallingError."""
+        ...
+
+    async def unpublish(self, caller: Caller) -> None:
+        """Remove the caller's publication; nothing happens if there is none."""
+        ...
+
+    async def watch(self, caller: Caller, presentity: Uri) -> None:
+        """Keep a presence subscription of the caller's identity to the presentity alive.
+
+        Returns when the server accepted it (2xx to SUBSCRIBE); raises SignallingError.
+        """
+        ...
+
+    async def unwatch(self, caller: Caller, presentity: Uri) -> None:
+        """End that subscription."""
+        ...
+
+    async def watch_watchers(self, caller: Caller) -> None:
+        """Keep a presence.winfo subscription to the caller's own identity alive."""
+        ...
+
+    def decides_here(self, presentity: Uri) -> bool:
+        """Is the presentity's presence server ours, so that rules kept here bind everybody?"""
+        ...
+
+    def serves(self, presentity: Uri) -> bool:
+        """Can this presentity exist at all (decisions: another domain is unknown in embedded mode)?"""
+        ...
+
+
+class Listener(Protocol):
+    """What the gateway is told by the network."""
+
+    def presence_changed(self, update: PresenceUpdate) -> None: ...
+
+    def watchers_changed(self, update: WatchersUpdate) -> None: ...
+
+
+# --- notifications ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Notification:
+    """One message for one application: an object of `notifications.py`, rendered.
+
+    kind: "statusChanged", "statusEnd", "notifySubscription" or "subscriptionEnded". endpoint: the Bayeux
+    channel it goes to. supersedes: notifications of one application with the same non-empty value replace
+    each other while they wait (the correlator of a statusChanged).
+    """
+
+    application: str
+    endpoint: str
+    kind: str
+    data: bytes
+    """The JSON object, compact UTF-8."""
+    supersedes: str = ""
+    trace: str = ""
+
+
+class NotificationSink(Protocol):
+    """Where notifications go. The log comes first, every front is a cursor on it."""
+
+    def check(self, application: str, endpoint: str) -> None:
+        """Raises InvalidValue (part "endpoint") when the application may not use this channel."""
+        ...
+
+    def send(self, notification: Notification) -> None:
+        """Append to the application's log and wake its readers. Never waits."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LogEntry:
+    """A notification with its place in the application's log."""
+
+    sequence: int
+    at: datetime
+    notification: Notification
+
+
+class NotificationLog(Protocol):
+    """One growing, bounded list of notifications for each application."""
+
+    def append(self, notification: Notification, at: datetime) -> LogEntry: ...
+
+    def read_after(self, application: str, sequence: int) -> Sequence[LogEntry]:
+        """Entries with a higher sequence, oldest first."""
+        ...
+
+    def oldest(self, application: str) -> int:
+        """Sequence of the oldest entry still held; 0 when empty."""
+        ...
+
+    def trim(self, application: str, entries: int, not_before: datetime) -> None:
+        """Forget entries beyond the newest `entries` and those older than `not_before`."""
+        ...
+
+
+class Bus(Protocol):
+    """Carries messages to whoever listens in this or another process. Topics are plain words."""
+
+    def publish(self, topic: str, message: LogEntry) -> None: ...
+
+    def subscribe(self, topic: str, listener: Callable[[LogEntry], None]) -> Callable[[], None]:
+        """Returns the call that ends the subscription."""
+        ...
+
+
+# --- what is kept -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """Where an application wants its notifications (Parlay X SimpleReference)."""
+
+    endpoint: str
+    correlator: str
+    interface_name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionRecord:
+    """A watcher's request to see a presentity: from Subscribe Presence until it ends.
+
+    `attributes` are the kinds asked for, by name ("Activity", …). `state`: "pending", "active", "refused".
+    `told` is what notifySubscription last said, as (kind, decision) pairs: only changes are sent again.
+    """
+
+    application: str
+    watcher: PresentityKey
+    watcher_uri: str
+    presentity: PresentityKey
+    presentity_uri: str
+    label: str
+    attributes: tuple[str, ...]
+    reference: Reference
+    since: datetime
+    state: str = "pending"
+    told: tuple[tuple[str, bool], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ContractRecord:
+    """A running notification: from Start Presence Notification until its end.
+
+    interval: least seconds between notifications. remaining: how many may still go out (None: no limit).
+    ends: UTC instant (None: never). sent: of the last notification. fingerprints: last mapped value sent for
+    each kind, so that only differences are news.
+    """
+
+    application: str
+    watcher: PresentityKey
+    correlator: str
+    presentity: PresentityKey
+    presentity_uri: str
+    attributes: tuple[str, ...]
+    endpoint: str
+    interval: float
+    remaining: int | None
+    ends: datetime | None
+    check_immediate: bool
+    started: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedRecord:
+    """What an application has published for one identity: attributes by kind, as JSON texts."""
+
+    application: str
+    presentity: PresentityKey
+    presentity_uri: str
+    attributes: tuple[tuple[str, bytes], ...]
+    """(kind, JSON text of one attribute), in the order published."""
+    changed: datetime
+    expires: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRules:
+    """A presentity's rule set and how often it was changed."""
+
+    presentity: PresentityKey
+    rules: RuleSet
+    version: int = 0
+
+
+class GatewayStore(Protocol):
+    """Everything the gateway keeps. A write is durable when the call returns."""
+
+    async def load_rules(self) -> Sequence[StoredRules]: ...
+
+    async def save_rules(self, rules: StoredRules) -> None:
+        """Replace; `rules.version` must be one more than what is stored, else ConcurrentChange."""
+        ...
+
+    async def load_subscriptions(self) -> Sequence[SubscriptionRecord]: ...
+
+    async def save_subscription(self, record: SubscriptionRecord) -> None:
+        """Insert or replace, keyed by (application, watcher, presentity)."""
+        ...
+
+    async def delete_subscription(
+        self, application: str, watcher: PresentityKey, presentity: PresentityKey
+    ) -> None: ...
+
+    async def load_contracts(self) -> Sequence[ContractRecord]: ...
+
+    async def add_contract(self, record: ContractRecord) -> None:
+        """Raises CorrelatorInUse when (application, correlator) exists."""
+        ...
+
+    async def update_contract(self, record: ContractRecord) -> None: ...
+
+    async def delete_contract(self, application: str, correlator: str) -> None: ...
+
+    async def load_published(self) -> Sequence[PublishedRecord]: ...
+
+    async def save_published(self, record: PublishedRecord) -> None:
+        """Insert or replace, keyed by (application, presentity)."""
+        ...
+
+    async def delete_published(self, application: str, presentity: PresentityKey) -> None: ...
