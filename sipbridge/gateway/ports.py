@@ -250,11 +250,16 @@ class PublishedRecord:
 
 @dataclass(frozen=True, slots=True)
 class StoredRules:
-    """A presentity's rule set and how often it was changed."""
+    """A presentity's rule set and how often it was changed.
+
+    `denied` holds (watcher, attribute kind) pairs: what no rule of RFC 5025 can say, that something was
+    refused rather than merely not granted yet.
+    """
 
     presentity: PresentityKey
     rules: RuleSet
     version: int = 0
+    denied: tuple[tuple[PresentityKey, str], ...] = ()
 
 
 class GatewayStore(Protocol):
