@@ -26,6 +26,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Self
 
 from sipbridge.errors import ParseError
@@ -196,35 +197,40 @@ class Many:
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
-    """Single addresses, and groups; one that fits is enough. Empty fits nobody."""
-
-    one: tuple[str, ...] = ()
-    many: tuple[Many, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class Period:
-    """from <= at < until (RFC 4745 §7.3); both aware UTC, an unreadable bound makes the rule unusable."""
+    """since <= at < until (RFC 4745 §7.3), both aware UTC."""
 
     since: datetime
     until: datetime
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
-    """One rule. None means: no such condition, no such action.
+class Conditions:
+    """When a rule applies: all that is stated must hold; nothing stated holds always (RFC 4745 §7).
 
-    `unknown_conditions` (never true), `extensions` (foreign actions) are kept for the way back.
+    one, many: the identity condition, absent if both are empty; one that fits is enough. sphere: the
+    presentity's. validity: periods, one that fits is enough. `unknown` are conditions of other
+    specifications, kept for the way back: they never hold.
     """
 
-    id: str
-    identity: Identity | None = None
+    one: tuple[str, ...] = ()
+    many: tuple[Many, ...] = ()
     sphere: str | None = None
     validity: tuple[Period, ...] = ()
+    unknown: tuple[Extension, ...] = ()
+
+
+ALWAYS = Conditions()
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule. `extensions` are actions of other specifications, kept for the way back."""
+
+    id: str
+    conditions: Conditions = ALWAYS
     sub_handling: SubHandling | None = None
     transformations: Transformations = NOTHING
-    unknown_conditions: tuple[Extension, ...] = ()
     extensions: tuple[Extension, ...] = ()
 
 
@@ -271,9 +277,9 @@ class RuleSet:
         """
         made = Rule(
             decision_id(watcher),
-            Identity(one=(str(watcher.address),)),
-            sub_handling=sub_handling,
-            transformations=transformations,
+            Conditions(one=(str(watcher.address),)),
+            sub_handling,
+            transformations,
         )
         others = (r if r.id == made.id else leaving_out(r, watcher) for r in self.rules)
         return RuleSet(tuple(r for r in others if r is not None)).with_rule(made)
@@ -300,20 +306,21 @@ def decision_id(watcher: Uri) -> str:
 
 def leaving_out(rule: Rule, watcher: Uri) -> Rule | None:
     """The rule with one watcher excepted; None when nobody is left. Unchanged where it does not fit."""
-    if rule.identity is None:
-        excepted = Except(id=str(watcher.address))
-        return replace(rule, identity=Identity(many=(Many(excepts=(excepted,)),)))
-    if not identity_fits(rule.identity, watcher):
+    conditions = rule.conditions
+    excepted = Except(id=str(watcher.address))
+    if not (conditions.one or conditions.many):
+        return replace(rule, conditions=replace(conditions, many=(Many(excepts=(excepted,)),)))
+    who = Who.of(watcher)
+    if not identity_fits(conditions, who):
         return rule
-    key = IDENTITIES.canonical(watcher)
-    one = tuple(i for i in rule.identity.one if canonical_id(i) != key)
+    one = tuple(i for i in conditions.one if canonical_id(i) != who.key)
     many = tuple(
-        replace(m, excepts=(*m.excepts, Except(id=str(watcher.address))))
-        if many_fits(m, watcher)
-        else m
-        for m in rule.identity.many
+        replace(m, excepts=(*m.excepts, excepted)) if many_fits(m, who) else m
+        for m in conditions.many
     )
-    return replace(rule, identity=Identity(one, many)) if one or many else None
+    return (
+        replace(rule, conditions=replace(conditions, one=one, many=many)) if one or many else None
+    )
 
 
 # --- evaluation -----------------------------------------------------------------------------------------
@@ -331,7 +338,8 @@ def evaluate(
     `sphere` is the presentity's own current sphere, None if not known: then no rule that asks for one
     applies. `default` counts where no rule that applies states a sub-handling.
     """
-    applied = [r for r in rules.rules if applies(r, watcher, at, sphere)] if rules else []
+    who = Who.of(watcher)
+    applied = [r for r in rules.rules if applies(r, who, at, sphere)] if rules else []
     stated = [r.sub_handling for r in applied if r.sub_handling is not None]
     handling = max(stated, key=SUB_HANDLING_ORDER.index) if stated else default
     if not applied and handling is SubHandling.ALLOW:
@@ -349,38 +357,52 @@ def union(parts: Iterable[Transformations]) -> Transformations:
     return whole
 
 
-def applies(rule: Rule, watcher: Uri, at: datetime, sphere: str | None) -> bool:
+@dataclass(frozen=True, slots=True)
+class Who:
+    """A watcher as conditions see it: canonical key, and host in lower case."""
+
+    key: str
+    host: str
+
+    @classmethod
+    def of(cls, watcher: Uri) -> "Who":
+        return cls(IDENTITIES.canonical(watcher), watcher.host.lower())
+
+
+def applies(rule: Rule, watcher: Who, at: datetime, sphere: str | None) -> bool:
     """Do all conditions hold (RFC 4745 §6)?"""
-    if rule.unknown_conditions:
+    conditions = rule.conditions
+    if conditions.unknown:
         return False
-    if rule.sphere is not None and rule.sphere != sphere:
+    if conditions.sphere is not None and conditions.sphere != sphere:
         return False
-    if rule.validity and not any(p.since <= at < p.until for p in rule.validity):
+    if conditions.validity and not any(p.since <= at < p.until for p in conditions.validity):
         return False
-    return rule.identity is None or identity_fits(rule.identity, watcher)
+    return identity_fits(conditions, watcher)
 
 
-def identity_fits(identity: Identity, watcher: Uri) -> bool:
-    if watcher.host.lower() == ANONYMOUS_DOMAIN:
+def identity_fits(conditions: Conditions, watcher: Who) -> bool:
+    """Does the identity condition hold? Without one it does."""
+    if not (conditions.one or conditions.many):
+        return True
+    if watcher.host == ANONYMOUS_DOMAIN:
         return False
-    key = IDENTITIES.canonical(watcher)
-    return any(canonical_id(i) == key for i in identity.one) or any(
-        many_fits(m, watcher) for m in identity.many
+    return any(canonical_id(i) == watcher.key for i in conditions.one) or any(
+        many_fits(m, watcher) for m in conditions.many
     )
 
 
-def many_fits(many: Many, watcher: Uri) -> bool:
-    host = watcher.host.lower()
-    if many.domain is not None and many.domain.lower() != host:
+def many_fits(many: Many, watcher: Who) -> bool:
+    if many.domain is not None and many.domain.lower() != watcher.host:
         return False
-    key = IDENTITIES.canonical(watcher)
     return not any(
-        (e.domain is not None and e.domain.lower() == host)
-        or (e.id is not None and canonical_id(e.id) == key)
+        (e.domain is not None and e.domain.lower() == watcher.host)
+        or (e.id is not None and canonical_id(e.id) == watcher.key)
         for e in many.excepts
     )
 
 
+@lru_cache(maxsize=8192)
 def canonical_id(text: str) -> str:
     """The key of an address as written in a rule; text that is no URI fits only itself."""
     try:
@@ -394,7 +416,7 @@ def next_change(rules: RuleSet | None, at: datetime) -> datetime | None:
     bounds = [
         b
         for r in (rules.rules if rules else ())
-        for p in r.validity
+        for p in r.conditions.validity
         for b in (p.since, p.until)
         if b > at
     ]
@@ -408,24 +430,19 @@ Json = dict[str, object]
 
 
 def encode_rule(rule: Rule) -> Json:
+    conditions = rule.conditions
     whole: Json = {
         "id": rule.id,
-        "identity": rule.identity and encode_identity(rule.identity),
-        "sphere": rule.sphere,
-        "validity": [[p.since.isoformat(), p.until.isoformat()] for p in rule.validity] or None,
+        "one": list(conditions.one),
+        "many": [[m.domain, [[e.id, e.domain] for e in m.excepts]] for m in conditions.many],
+        "sphere": conditions.sphere,
+        "validity": [[p.since.isoformat(), p.until.isoformat()] for p in conditions.validity],
+        "unknown": encode_extensions(conditions.unknown),
         "sub-handling": rule.sub_handling,
-        "transformations": encode_transformations(rule.transformations) or None,
-        "unknown-conditions": encode_extensions(rule.unknown_conditions),
+        "transformations": encode_transformations(rule.transformations),
         "extensions": encode_extensions(rule.extensions),
     }
-    return {k: v for k, v in whole.items() if v is not None}
-
-
-def encode_identity(identity: Identity) -> Json:
-    return {
-        "one": list(identity.one),
-        "many": [[m.domain, [[e.id, e.domain] for e in m.excepts]] for m in identity.many],
-    }
+    return {k: v for k, v in whole.items() if v not in (None, [], {})}
 
 
 def encode_transformations(shown: Transformations) -> Json:
@@ -454,8 +471,8 @@ def encode_selection(selection: Selection) -> Json:
     return {k: v for k, v in whole.items() if v}
 
 
-def encode_extensions(extensions: tuple[Extension, ...]) -> list[list[str]] | None:
-    return [[e.name, e.xml] for e in extensions] or None
+def encode_extensions(extensions: tuple[Extension, ...]) -> list[list[str]]:
+    return [[e.name, e.xml] for e in extensions]
 
 
 @dataclass(frozen=True, slots=True)
@@ -501,30 +518,26 @@ def as_list(value: object) -> list[object]:
 def decode_rule(value: object) -> Rule:
     read = Reader.of(value)
     handling = read.text("sub-handling")
+    groups = (as_list(m) for m in read.list("many"))
     periods = (as_list(p) for p in read.list("validity"))
-    return Rule(
-        str(read.values["id"]),
-        decode_identity(read.object("identity")) if "identity" in read.values else None,
+    conditions = Conditions(
+        read.texts("one"),
+        tuple(Many(as_text(domain), decode_excepts(excepts)) for domain, excepts in groups),
         read.text("sphere"),
         tuple(Period(*[datetime.fromisoformat(str(b)) for b in p]) for p in periods),
+        read.extensions("unknown"),
+    )
+    return Rule(
+        str(read.values["id"]),
+        conditions,
         None if handling is None else SubHandling(handling),
         decode_transformations(read.object("transformations")),
-        read.extensions("unknown-conditions"),
         read.extensions("extensions"),
     )
 
 
-def decode_identity(read: Reader) -> Identity:
-    groups = (as_list(m) for m in read.list("many"))
-    return Identity(
-        read.texts("one"),
-        tuple(
-            Many(
-                as_text(domain), tuple(Except(*map(as_text, as_list(e))) for e in as_list(excepts))
-            )
-            for domain, excepts in groups
-        ),
-    )
+def decode_excepts(value: object) -> tuple[Except, ...]:
+    return tuple(Except(*map(as_text, as_list(e))) for e in as_list(value))
 
 
 def decode_transformations(read: Reader) -> Transformations:
