@@ -1,0 +1,207 @@
+"""What concerns two keys at once, and files that keys name.
+
+Every check yields faults and none raises, so that `check-config` can show all of them. Nothing is opened
+but the small files that hold passwords and users.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from sipbridge.app.settings_tree import (
+    ApplicationSettings,
+    DomainServerSettings,
+    Endpoint,
+    Mode,
+    PresenceServerSettings,
+    Settings,
+    is_loopback,
+)
+from sipbridge.errors import ConfigurationError
+
+Faults = Iterator[ConfigurationError]
+Users = dict[tuple[str, str, str], str]
+"""(user, realm, algorithm) to HA1 in lower-case hexadecimal."""
+HA1_LENGTH = {"MD5": 32, "SHA-256": 64}
+
+
+def check_http(settings: Settings) -> Faults:
+    http = settings.http
+    if (http.tls_cert is None) != (http.tls_key is None):
+        missing = "http.tls_key" if http.tls_cert else "http.tls_cert"
+        yield ConfigurationError(missing, "tls_cert and tls_key belong together")
+    yield from readable("http.tls_cert", http.tls_cert)
+    yield from readable("http.tls_key", http.tls_key)
+    if not (is_loopback(http.host) or http.tls or http.allow_plain):
+        yield ConfigurationError(
+            "http.allow_plain",
+            f"passwords without TLS on {http.host} need allow_plain = true, or tls_cert and tls_key",
+        )
+
+
+def check_listeners(settings: Settings) -> Faults:
+    sip = settings.sip
+    listeners = sip.endpoints
+    if not listeners:
+        yield ConfigurationError("sip.listen", "at least one listener")
+    fixed = [point for point in listeners if point.port]
+    for point in {point for point in fixed if fixed.count(point) > 1}:
+        yield ConfigurationError("sip.listen", f"{point} is listed twice")
+    for point in listeners:
+        if point.wildcard and sip.advertised(point) is None:
+            yield ConfigurationError(
+                "sip.advertise", f"what peers are told instead of the wildcard listener {point}"
+            )
+    for said in map(Endpoint.parse, sip.advertise):
+        if said.wildcard:
+            yield ConfigurationError("sip.advertise", f"{said} is a wildcard address")
+        if all(point.protocol != said.protocol for point in listeners):
+            yield ConfigurationError("sip.advertise", f"{said} has no {said.protocol} listener")
+
+
+def check_servers(settings: Settings) -> Faults:
+    yield from check_server("presence_server", settings.presence_server)
+    seen: set[str] = set()
+    for n, server in enumerate(settings.presence_servers):
+        key = f"presence_servers[{n}]"
+        yield from check_server(key, server)
+        if server.domain.lower() in seen:
+            yield ConfigurationError(f"{key}.domain", f"{server.domain} is listed twice")
+        seen.add(server.domain.lower())
+        yield from check_embedded_domain(key, server, settings.sip.domain)
+
+
+def check_embedded_domain(key: str, server: DomainServerSettings, ours: str) -> Faults:
+    if server.mode is Mode.EMBEDDED and server.domain.lower() != ours.lower():
+        yield ConfigurationError(
+            f"{key}.domain", f"the embedded agent serves sip.domain = {ours!r} and no other"
+        )
+
+
+def check_server(key: str, server: PresenceServerSettings) -> Faults:
+    if server.mode is Mode.REMOTE and not server.next_hop:
+        yield ConfigurationError(f"{key}.next_hop", "required in remote mode")
+
+
+def check_agent(settings: Settings) -> Faults:
+    agent = settings.agent
+    if not agent.min_expires <= agent.default_expires <= agent.max_expires:
+        yield ConfigurationError(
+            "agent.default_expires", "min_expires <= default_expires <= max_expires"
+        )
+    if agent.users_file is not None:
+        yield from check_users(agent.users_file)
+    exposed = [point for point in settings.sip.endpoints if not is_loopback(point.host)]
+    if settings.embedded and exposed and not (agent.authenticate or agent.anonymous):
+        yield ConfigurationError(
+            "agent.authenticate",
+            f"the agent on {exposed[0]} needs authenticate = true, or anonymous = true",
+        )
+
+
+def check_users(path: Path) -> Faults:
+    try:
+        read_users(path)
+    except ConfigurationError as fault:
+        yield fault
+
+
+def check_applications(settings: Settings) -> Faults:
+    seen: set[str] = set()
+    for n, application in enumerate(settings.applications):
+        key = f"applications[{n}]"
+        if application.id in seen:
+            yield ConfigurationError(f"{key}.id", f"{application.id!r} is listed twice")
+        seen.add(application.id)
+        yield from check_secrets(key, application)
+
+
+def check_secrets(key: str, application: ApplicationSettings) -> Faults:
+    ways = [application.password, application.password_file, application.password_hash]
+    if sum(way is not None for way in ways) != 1:
+        yield ConfigurationError(
+            f"{key}.password", "exactly one of password, password_file, password_hash"
+        )
+    if application.password is not None and not application.password.get_secret_value():
+        yield ConfigurationError(f"{key}.password", "is empty")
+    if application.sip_password is not None and application.sip_password_file is not None:
+        yield ConfigurationError(
+            f"{key}.sip_password", "not both sip_password and sip_password_file"
+        )
+    for name in ("password_file", "sip_password_file"):
+        yield from check_secret_file(f"{key}.{name}", getattr(application, name))
+
+
+def check_secret_file(key: str, path: Path | None) -> Faults:
+    if path is not None:
+        try:
+            read_secret(key, path)
+        except ConfigurationError as fault:
+            yield fault
+
+
+def readable(key: str, path: Path | None) -> Faults:
+    if path is not None:
+        try:
+            with path.open("rb"):
+                pass
+        except OSError as error:
+            yield ConfigurationError(key, f"{path}: {error.strerror}")
+
+
+CHECKS: tuple[Callable[[Settings], Faults], ...] = (
+    check_http,
+    check_listeners,
+    check_servers,
+    check_agent,
+    check_applications,
+)
+
+
+def cross_check(settings: Settings) -> list[ConfigurationError]:
+    """Every fault that two good values make together, in the order of the sections."""
+    return [fault for check in CHECKS for fault in check(settings)]
+
+
+# --- small files --------------------------------------------------------------------------------------
+
+
+def read_secret(key: str, path: Path) -> str:
+    """The first line of a password file. Raises ConfigurationError."""
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except OSError as error:
+        raise ConfigurationError(key, f"{path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigurationError(key, f"{path}: is not UTF-8") from None
+    if not lines or not lines[0]:
+        raise ConfigurationError(key, f"{path}: the first line is empty")
+    return lines[0]
+
+
+def read_users(path: Path) -> Users:
+    """`agent.users_file`: "user:realm:algorithm:HA1" a line, empty lines and # comments aside.
+
+    Raises ConfigurationError naming the line, never its content.
+    """
+    key = "agent.users_file"
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except OSError as error:
+        raise ConfigurationError(key, f"{path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigurationError(key, f"{path}: is not UTF-8") from None
+    users: Users = {}
+    for number, line in enumerate(lines, 1):
+        if line.strip() and not line.startswith("#"):
+            parts = line.strip().split(":")
+            if len(parts) != 4 or not is_ha1(parts[2], parts[3]):
+                raise ConfigurationError(
+                    key, f"{path}, line {number}: is not user:realm:MD5|SHA-256:HA1"
+                )
+            users[parts[0], parts[1], parts[2].upper()] = parts[3].lower()
+    return users
+
+
+def is_ha1(algorithm: str, ha1: str) -> bool:
+    length = HA1_LENGTH.get(algorithm.upper(), -1)
+    return len(ha1) == length and all(c in "0123456789abcdefABCDEF" for c in ha1)

@@ -1,0 +1,395 @@
+"""The configuration tree: one frozen model for each TOML section.
+
+Values are checked one by one here (types, ranges, grammars); what concerns two keys at once is in
+`settings_checks.py`, where values come from in `settings_sources.py`. Only keys whose function exists are
+fields; keys of later versions are in the table `LATER` of `settings_sources.py` and are refused.
+
+Secrets are `SecretStr`: they do not show in `repr`, tracebacks or `print-config`. Paths are relative to the
+directory of the configuration file; `load` makes them absolute. Durations are seconds.
+"""
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+)
+
+from sipbridge.errors import ParseError
+from sipbridge.uri import Uri, parse_hostport
+
+CHANNEL_SEGMENT = re.compile(r"[A-Za-z0-9\-_!~()$@]+")
+"""Bayeux 1.0 §2.2.1: what may stand between two slashes of a channel name."""
+DOMAIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9\-.]*[A-Za-z0-9.])?|\[[0-9A-Fa-f:.]+\]")
+ORIGIN = re.compile(r"\*|https?://[^/\s?#]+")
+WEB_URL = re.compile(r"https?://[^/\s?#]+[^\s?#]*")
+SUPPORTED_PROTOCOLS = ("udp", "tcp")
+LATER_PROTOCOLS = ("tls", "ws", "wss")
+NOT_YET = "not in this version"
+MAX_SECONDS = 10 * 365 * 86400.0
+"""Ten years: longer durations are typing errors, and still fit every clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """`udp:127.0.0.1:5060` taken apart. IPv6 hosts are without brackets; port 0 means any free one."""
+
+    protocol: str
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> "Endpoint":
+        """Raises ValueError with a sentence for people."""
+        protocol, colon, rest = text.partition(":")
+        protocol = protocol.lower()
+        if protocol in LATER_PROTOCOLS:
+            raise ValueError(f"{text!r}: {protocol} listeners are {NOT_YET}")
+        if protocol not in SUPPORTED_PROTOCOLS or not colon:
+            raise ValueError(f"{text!r} is not udp:HOST:PORT or tcp:HOST:PORT")
+        try:
+            host, port = parse_hostport(rest)
+        except ParseError as error:
+            raise ValueError(f"{text!r}: {error}") from None
+        if port is None:
+            raise ValueError(f"{text!r} has no port")
+        return cls(protocol, host.strip("[]"), port)
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.protocol}:{host}:{self.port}"
+
+    @property
+    def wildcard(self) -> bool:
+        """Does it listen on every address of the machine?"""
+        try:
+            return ipaddress.ip_address(self.host).is_unspecified
+        except ValueError:
+            return False
+
+
+def is_loopback(host: str) -> bool:
+    """Can only this machine reach `host`? Names other than localhost count as reachable."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+# --- kinds of values ----------------------------------------------------------------------------------
+
+
+def as_list(value: Any) -> Any:
+    """Environment variables and `next_hop` may give a list as one text; commas separate."""
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+def matching(pattern: re.Pattern[str], expected: str) -> AfterValidator:
+    def check(text: str) -> str:
+        if text and not pattern.fullmatch(text):
+            raise ValueError(f"{text!r} is not {expected}")
+        return text
+
+    return AfterValidator(check)
+
+
+def check_endpoint(text: str) -> str:
+    return str(Endpoint.parse(text))
+
+
+def check_next_hop(text: str) -> str:
+    try:
+        uri = Uri.parse(text)
+    except ParseError as error:
+        raise ValueError(str(error)) from None
+    if uri.scheme == "sips":
+        raise ValueError(f"{text!r}: sips next hops are {NOT_YET}")
+    if uri.scheme != "sip":
+        raise ValueError(f"{text!r} is not a sip URI")
+    transport = (dict(uri.parameters).get("transport") or "udp").lower()
+    if transport in LATER_PROTOCOLS:
+        raise ValueError(f"{text!r}: transport {transport} is {NOT_YET}")
+    if transport not in SUPPORTED_PROTOCOLS:
+        raise ValueError(f"{text!r}: transport is udp or tcp")
+    return text
+
+
+def check_identity(text: str) -> str:
+    try:
+        uri = Uri.parse(text)
+    except ParseError as error:
+        raise ValueError(str(error)) from None
+    if uri.scheme == "sips":
+        raise ValueError(f"{text!r}: sips identities are {NOT_YET}")
+    if uri.scheme != "sip" or not uri.user:
+        raise ValueError(f"{text!r} is not a SIP identity like sip:alice@example.com")
+    return text
+
+
+def check_argon2(secret: SecretStr | None) -> SecretStr | None:
+    if secret is not None and not secret.get_secret_value().startswith("$argon2"):
+        raise ValueError("not a hash made by `sipbridge hash-password`")
+    return secret
+
+
+def check_store(text: str) -> str:
+    if text.startswith("postgresql://"):
+        raise ValueError(f"postgresql stores are {NOT_YET}")
+    if text not in ("", "memory://") and not re.fullmatch(r"sqlite:///.+", text):
+        raise ValueError(
+            f"{text!r} is not memory://, sqlite:///relative/path or sqlite:////absolute/path"
+        )
+    return text
+
+
+def check_open(text: str) -> str:
+    if text == "admin":
+        raise ValueError(f"'admin' is {NOT_YET}")
+    if text != "open":
+        raise ValueError(f"{text!r} is not 'open'")
+    return text
+
+
+def check_off(value: bool) -> bool:
+    if value:
+        raise ValueError(f"true is {NOT_YET}")
+    return value
+
+
+Texts = Annotated[tuple[str, ...], BeforeValidator(as_list)]
+Endpoints = Annotated[
+    tuple[Annotated[str, AfterValidator(check_endpoint)], ...], BeforeValidator(as_list)
+]
+NextHops = Annotated[
+    tuple[Annotated[str, AfterValidator(check_next_hop)], ...], BeforeValidator(as_list)
+]
+Origins = Annotated[
+    tuple[Annotated[str, matching(ORIGIN, "'*' or an origin like https://app.example.com")], ...],
+    BeforeValidator(as_list),
+]
+Domain = Annotated[str, Field(min_length=1), matching(DOMAIN, "a host name")]
+Seconds = Annotated[float, Field(ge=0, le=MAX_SECONDS)]
+Positive = Annotated[float, Field(gt=0, le=MAX_SECONDS)]
+Count = Annotated[int, Field(ge=0)]
+OpenOnly = Annotated[str, AfterValidator(check_open)]
+FilePath = Annotated[Path | None, BeforeValidator(lambda value: None if value == "" else value)]
+
+
+class Section(BaseModel):
+    """What all sections share: frozen, nothing unknown, values fit for numbers and text."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """Python counts true as 1; TOML writers do not."""
+        wanted = cls.model_fields[info.field_name or ""].annotation
+        if isinstance(value, bool) and wanted in (int, float):
+            raise ValueError("a number is expected")
+        return value
+
+
+class Mode(StrEnum):
+    EMBEDDED = "embedded"
+    REMOTE = "remote"
+
+
+class SubHandlingWord(StrEnum):
+    """RFC 5025 §3.2.1."""
+
+    BLOCK = "block"
+    CONFIRM = "confirm"
+    POLITE_BLOCK = "polite-block"
+    ALLOW = "allow"
+
+
+class Digest(StrEnum):
+    MD5 = "MD5"
+    SHA_256 = "SHA-256"
+
+
+class Envelope(StrEnum):
+    PARLAYX = "parlayx"
+    ONEAPI = "oneapi"
+
+
+class Synchronous(StrEnum):
+    FULL = "full"
+    NORMAL = "normal"
+
+
+class Level(StrEnum):
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class Format(StrEnum):
+    TEXT = "text"
+    JSON = "json"
+
+
+# --- sections -----------------------------------------------------------------------------------------
+
+
+class HttpSettings(Section):
+    host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    public_url: Annotated[str, matching(WEB_URL, "an http or https URL")] = ""
+    trusted_proxies: Texts = ()
+    tls_cert: FilePath = None
+    tls_key: FilePath = None
+    allow_plain: bool = False
+    allowed_origins: Origins = ()
+    docs: OpenOnly = "open"
+    metrics: OpenOnly = "open"
+
+    @property
+    def tls(self) -> bool:
+        return self.tls_cert is not None
+
+
+class SipSettings(Section):
+    listen: Endpoints = ("udp:127.0.0.1:5060", "tcp:127.0.0.1:5060")
+    advertise: Endpoints = ()
+    domain: Domain = "example.com"
+    minimum_digest: Digest = Digest.MD5
+
+    @property
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        return tuple(map(Endpoint.parse, self.listen))
+
+    def advertised(self, listener: Endpoint) -> Endpoint | None:
+        """What Via and Contact say of this listener; None: its own bound address.
+
+        An entry of the same protocol and port wins over one that only shares the protocol. Port 0 in an
+        entry stands for the bound port.
+        """
+        entries = [
+            e for e in map(Endpoint.parse, self.advertise) if e.protocol == listener.protocol
+        ]
+        exact = [e for e in entries if e.port == listener.port]
+        return next(iter(exact or entries), None)
+
+
+class PresenceServerSettings(Section):
+    """The default presence server."""
+
+    mode: Mode = Mode.EMBEDDED
+    next_hop: NextHops = ()
+
+
+class DomainServerSettings(PresenceServerSettings):
+    """The presence server of one domain."""
+
+    domain: Domain
+
+
+class AgentSettings(Section):
+    sub_handling: SubHandlingWord = SubHandlingWord.CONFIRM
+    authenticate: bool = False
+    anonymous: bool = False
+    users_file: FilePath = None
+    min_expires: Annotated[int, Field(ge=0, le=86400)] = 60
+    default_expires: Annotated[int, Field(ge=1, le=2**31)] = 3600
+    max_expires: Annotated[int, Field(ge=1, le=2**31)] = 86400
+
+
+class BayeuxSettings(Section):
+    timeout: Positive = 30.0
+    max_interval: Positive = 30.0
+
+
+class OcsgSettings(Section):
+    sessions: Annotated[bool, AfterValidator(check_off)] = False
+    stringify_scalars: bool = False
+    null_for_absent: bool = False
+    error_envelope: Envelope = Envelope.PARLAYX
+
+
+class StoreSettings(Section):
+    url: Annotated[str, AfterValidator(check_store)] = ""
+    synchronous: Synchronous = Synchronous.FULL
+
+
+class LogSettings(Section):
+    level: Level = Level.INFO
+    format: Format = Format.TEXT
+    sip_trace: bool = False
+
+
+class LimitsSettings(Section):
+    min_frequency: Seconds = 0.0
+    max_count: Count = 0
+    allow_unlimited: bool = True
+    default_duration: Positive = 86400.0
+    min_notify_interval: Seconds = 0.0
+    log_entries: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
+    log_age: Positive = 600.0
+
+
+class ApplicationSettings(Section):
+    id: Annotated[str, Field(min_length=1), matching(CHANNEL_SEGMENT, "a Bayeux channel segment")]
+    password: SecretStr | None = None
+    password_file: FilePath = None
+    password_hash: Annotated[SecretStr | None, AfterValidator(check_argon2)] = None
+    uri: Annotated[str, AfterValidator(check_identity)]
+    sip_password: SecretStr | None = None
+    sip_password_file: FilePath = None
+    sip_username: str = ""
+    sip_realm: str = ""
+
+    @property
+    def identity(self) -> Uri:
+        return Uri.parse(self.uri)
+
+
+class Settings(Section):
+    """The whole configuration. `directory` is where relative paths start."""
+
+    http: HttpSettings = HttpSettings()
+    sip: SipSettings = SipSettings()
+    presence_server: PresenceServerSettings = PresenceServerSettings()
+    presence_servers: tuple[DomainServerSettings, ...] = ()
+    agent: AgentSettings = AgentSettings()
+    bayeux: BayeuxSettings = BayeuxSettings()
+    ocsg: OcsgSettings = OcsgSettings()
+    store: StoreSettings = StoreSettings()
+    log: LogSettings = LogSettings()
+    limits: LimitsSettings = LimitsSettings()
+    applications: tuple[ApplicationSettings, ...] = ()
+    _directory: Path = Path()
+
+    @property
+    def directory(self) -> Path:
+        return self._directory
+
+    @property
+    def embedded(self) -> bool:
+        """Does any domain need the presence agent of our own?"""
+        servers = (self.presence_server, *self.presence_servers)
+        return any(server.mode is Mode.EMBEDDED for server in servers)
+
+    def server_for(self, domain: str) -> PresenceServerSettings:
+        """The presence server of a domain: its own entry, else the default one."""
+        wanted = domain.lower()
+        return next(
+            (s for s in self.presence_servers if s.domain.lower() == wanted), self.presence_server
+        )

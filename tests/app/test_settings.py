@@ -1,0 +1,391 @@
+"""The configuration: every fault is found and named, nothing is ignored, secrets stay secret."""
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from sipbridge.app.settings import (
+    ConfigurationErrors,
+    Endpoint,
+    Settings,
+    load,
+    password,
+    read_users,
+    sip_password,
+    to_toml,
+)
+from sipbridge.app.settings_sources import KNOWN, LATER
+
+EXAMPLE = Path(__file__).parents[2] / "configs" / "sipbridge.toml"
+ALICE = """
+[[applications]]
+id = "app_alice"
+password = "secret"
+uri = "sip:alice@example.com"
+"""
+
+
+def read(
+    tmp_path: Path,
+    text: str,
+    environ: Mapping[str, str] | None = None,
+    **overrides: object,
+) -> Settings:
+    path = tmp_path / "sipbridge.toml"
+    path.write_text(text)
+    return load(path, overrides, environ=environ or {})
+
+
+def faults(tmp_path: Path, text: str, environ: Mapping[str, str] | None = None) -> list[str]:
+    with pytest.raises(ConfigurationErrors) as caught:
+        read(tmp_path, text, environ)
+    lines = str(caught.value).splitlines()
+    assert len(lines) == len(caught.value.faults)
+    return lines
+
+
+def test_without_a_file_the_defaults_hold() -> None:
+    settings = load(environ={})
+    assert settings.http.port == 8080
+    assert settings.sip.endpoints == (
+        Endpoint("udp", "127.0.0.1", 5060),
+        Endpoint("tcp", "127.0.0.1", 5060),
+    )
+    assert settings.embedded
+    assert settings.applications == ()
+
+
+def test_the_example_file_shows_every_key_with_its_default() -> None:
+    shown = tomllib.loads(EXAMPLE.read_text())
+    assert shown == tomllib.loads(to_toml(load(environ={})))
+
+
+def test_the_example_file_shows_the_keys_of_repeated_tables_as_comments() -> None:
+    text = EXAMPLE.read_text()
+    repeated = {key.split(".")[-1] for key in KNOWN if "[]" in key}
+    missing = [key for key in repeated if key not in text]
+    assert missing == []
+
+
+def test_commented_tables_of_the_example_file_work_when_uncommented(tmp_path: Path) -> None:
+    text = EXAMPLE.read_text()
+    tables = "\n".join(
+        line.removeprefix("# ") for line in text.split("log_age")[1].splitlines()[1:]
+    )
+    settings = read(tmp_path, tables)
+    assert settings.applications[0].id == "app_alice"
+    assert settings.server_for("Partner.Example").next_hop == ("sip:192.0.2.9:5060;transport=udp",)
+    assert settings.server_for("elsewhere.example") is settings.presence_server
+
+
+def test_command_line_wins_over_environment_over_file(tmp_path: Path) -> None:
+    text = "[http]\nport = 1\nhost = '::1'\npublic_url = 'http://a'\n"
+    environ = {"SIPBRIDGE_HTTP__PORT": "2", "SIPBRIDGE_HTTP__PUBLIC_URL": "http://b"}
+    settings = read(tmp_path, text, environ, **{"http.port": 3})
+    http = settings.http
+    assert (http.host, http.public_url, http.port) == ("::1", "http://b", 3)
+
+
+def test_environment_reaches_lists_and_numbered_tables(tmp_path: Path) -> None:
+    environ = {
+        "SIPBRIDGE_SIP__LISTEN": "udp:127.0.0.1:0, tcp:127.0.0.1:0",
+        "SIPBRIDGE_HTTP__ALLOWED_ORIGINS": '["https://a.example"]',
+        "SIPBRIDGE_APPLICATIONS__0__SIP_PASSWORD": "from-env",
+        "SIPBRIDGE_APPLICATIONS__1__ID": "bob",
+        "SIPBRIDGE_APPLICATIONS__1__PASSWORD": "b",
+        "SIPBRIDGE_APPLICATIONS__1__URI": "sip:bob@example.com",
+        "SIPBRIDGE_CORPUS": "/no/configuration",
+    }
+    settings = read(tmp_path, ALICE, environ)
+    assert settings.sip.listen == ("udp:127.0.0.1:0", "tcp:127.0.0.1:0")
+    assert settings.http.allowed_origins == ("https://a.example",)
+    alice, bob = settings.applications
+    assert (password(alice), sip_password(alice), bob.identity.user) == (
+        "secret",
+        "from-env",
+        "bob",
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("SIPBRIDGE_HTP__PORT", "htp.port: unknown key"),
+        ("SIPBRIDGE_HTTP__PROT", "http.prot: unknown key; did you mean http.port?"),
+        ("SIPBRIDGE_SIP__TLS__CERT", "sip.tls.cert: not in this version"),
+        ("SIPBRIDGE_HTTP__PORT__X", "http.port: "),
+        ("SIPBRIDGE_APPLICATIONS__X__ID", "applications: "),
+        ("SIPBRIDGE_APPLICATIONS__99999999__ID", "applications.99999999.id: "),
+    ],
+)
+def test_wrong_variables_are_refused(tmp_path: Path, name: str, key: str) -> None:
+    assert any(line.startswith(key) for line in faults(tmp_path, "", {name: "1"}))
+
+
+def test_every_fault_is_listed_with_its_full_key(tmp_path: Path) -> None:
+    text = """
+    [http]
+    prot = 1
+    port = 70000
+    host = "0.0.0.0"
+    [sip]
+    listen = ["udp:127.0.0.1:5060", "carrier-pigeon:x"]
+    [agent]
+    sub_handling = "perhaps"
+    [bems]
+    lookup_expiry = 3
+    [[applications]]
+    id = "a b"
+    password = "p"
+    uri = "sip:a@example.com"
+    """
+    keys = [line.split(": ")[0] for line in faults(tmp_path, text)]
+    assert keys == [
+        "http.prot",
+        "bems.lookup_expiry",
+        "http.port",
+        "sip.listen[1]",
+        "agent.sub_handling",
+        "applications[0].id",
+    ]
+
+
+def test_faults_between_keys_show_beside_wrong_values(tmp_path: Path) -> None:
+    text = "[http]\nport = 'x'\nhost = '0.0.0.0'\n[sip]\nlisten = ['udp:0.0.0.0:5060']\n"
+    keys = [line.split(": ")[0] for line in faults(tmp_path, text)]
+    assert keys == ["http.port", "http.allow_plain", "sip.advertise", "agent.authenticate"]
+
+
+@pytest.mark.parametrize("key", sorted(LATER))
+def test_a_key_of_a_later_version_is_known_and_refused(tmp_path: Path, key: str) -> None:
+    *sections, name = key.split(".")
+    if not sections:
+        text = f"[[{name}]]\nx = 1\n"
+    else:
+        section = ".".join(sections)
+        header = f"[[{section[:-2]}]]" if section.endswith("[]") else f"[{section}]"
+        value = "true" if LATER[key] == (False,) else '"x"'
+        text = f"{header}\n{name} = {value}\n"
+    shown = key.replace("[]", "[0]")
+    assert f"{shown}: not in this version" in faults(tmp_path, text)
+
+
+def test_a_key_of_a_later_version_may_be_written_as_off(tmp_path: Path) -> None:
+    text = """
+    groups = []
+    [sip.tls]
+    cert = ""
+    [presence_server]
+    xcap_root = ""
+    [admin]
+    password_hash = ""
+    [[applications]]
+    id = "a"
+    password = "p"
+    uri = "sip:a@example.com"
+    webhooks = false
+    auth_tokens = []
+    """
+    assert read(tmp_path, text).applications[0].id == "a"
+
+
+NO = "not in this version"
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "why"),
+    [
+        ("[sip]\nlisten = ['tls:127.0.0.1:5061']", "sip.listen[0]", f"tls listeners are {NO}"),
+        ("[sip]\nlisten = ['ws:127.0.0.1:80']", "sip.listen[0]", f"ws listeners are {NO}"),
+        ("[sip]\nlisten = ['wss:127.0.0.1:80']", "sip.listen[0]", f"wss listeners are {NO}"),
+        ("[sip]\nlisten = ['udp:127.0.0.1']", "sip.listen[0]", "has no port"),
+        ("[sip]\nlisten = []", "sip.listen", "at least one listener"),
+        ("[sip]\nlisten = ['udp:[::1]:9', 'udp:[::1]:9']", "sip.listen", "listed twice"),
+        ("[sip]\nadvertise = ['udp:0.0.0.0:9']", "sip.advertise", "is a wildcard address"),
+        ("[sip]\nlisten = ['udp:[::1]:9']\nadvertise = ['tcp:[::1]:9']", "sip.advertise", "no tcp listener"),
+        ("[sip]\ndomain = ''", "sip.domain", "at least 1 character"),
+        ("[sip]\ndomain = 'a b'", "sip.domain", "'a b' is not a host name"),
+        ("[sip]\nminimum_digest = 'MD4'", "sip.minimum_digest", "should be 'MD5' or 'SHA-256', not 'MD4'"),
+        ("[http]\nport = true", "http.port", "a number is expected"),
+        ("[http]\nport = 'x'", "http.port", "should be a valid integer"),
+        ("[http]\ndocs = 'admin'", "http.docs", f"'admin' is {NO}"),
+        ("[http]\nmetrics = 'admin'", "http.metrics", f"'admin' is {NO}"),
+        ("[http]\nmetrics = 'shut'", "http.metrics", "'shut' is not 'open'"),
+        ("[http]\nallowed_origins = ['app.example.com']", "http.allowed_origins[0]", "is not '*' or"),
+        ("[http]\npublic_url = 'ftp://a'", "http.public_url", "is not an http or https URL"),
+        ("[http]\ntls_cert = 'c.pem'", "http.tls_key", "belong together"),
+        ("[http]\ntls_cert = 'c.pem'", "http.tls_cert", "No such file"),
+        ("[http]\nhost = '0.0.0.0'", "http.allow_plain", "passwords without TLS on 0.0.0.0"),
+        ("[ocsg]\nsessions = true", "ocsg.sessions", f"true is {NO}"),
+        ("[ocsg]\nerror_envelope = 'soap'", "ocsg.error_envelope", "should be 'parlayx' or 'oneapi'"),
+        ("[store]\nurl = 'postgresql://x'", "store.url", f"postgresql stores are {NO}"),
+        ("[store]\nurl = 'sqlite:state.db'", "store.url", "is not memory://"),
+        ("[presence_server]\nmode = 'remote'", "presence_server.next_hop", "required in remote mode"),
+        ("[presence_server]\nnext_hop = 'sip:a;transport=tls'", "presence_server.next_hop[0]", NO),
+        ("[presence_server]\nnext_hop = 'sip:a;transport=sctp'", "presence_server.next_hop[0]", "udp or tcp"),
+        ("[presence_server]\nnext_hop = 'sips:a'", "presence_server.next_hop[0]", NO),
+        ("[presence_server]\nnext_hop = ['http://a']", "presence_server.next_hop[0]", "not a sip URI"),
+        ("[presence_server]\nnext_hop = ['sip:']", "presence_server.next_hop[0]", "uri: "),
+        ("[[presence_servers]]\ndomain = 'b.example'", "presence_servers[0].domain", "the embedded agent"),
+        ("[[presence_servers]]\nnext_hop = 'sip:a'", "presence_servers[0].domain", "required"),
+        ("[agent]\nmin_expires = 7200", "agent.default_expires", "min_expires <= default_expires"),
+        ("[agent]\nusers_file = 'absent'", "agent.users_file", "No such file"),
+        ("[bayeux]\ntimeout = 0", "bayeux.timeout", "should be greater than 0, not 0"),
+        ("[bayeux]\ntimeout = inf", "bayeux.timeout", "should be"),
+        ("[limits]\nmax_count = -1", "limits.max_count", "should be greater than or equal to 0"),
+        ("http = 3", "http", "should be a valid dictionary"),
+        ("[applications]\nid = 'x'", "applications", "should be a valid tuple"),
+        ("sip.tls = 3", "sip.tls", "is a section, not a value"),
+        ("[nonsense]\nx.y = 1", "nonsense.x.y", "unknown key"),
+        ("nonsense = 1", "nonsense", "unknown key"),
+    ],
+)  # fmt: skip
+def test_a_wrong_value_is_named(tmp_path: Path, text: str, key: str, why: str) -> None:
+    found = faults(tmp_path, text)
+    assert [said for said in found if said.startswith(f"{key}: ") and why in said], found
+
+
+def test_remote_servers_of_other_domains_need_a_next_hop(tmp_path: Path) -> None:
+    remote = "[[presence_servers]]\nmode = 'remote'\ndomain = 'b.example'\n"
+    assert faults(tmp_path, remote) == ["presence_servers[0].next_hop: required in remote mode"]
+    twice = remote + "next_hop = 'sip:b'\n"
+    assert faults(tmp_path, twice + twice) == [
+        "presence_servers[1].domain: b.example is listed twice"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ("id = 'app/alice'", "id: 'app/alice' is not a Bayeux channel segment"),
+        ("id = ''", "id: String should have at least 1 character"),
+        ("uri = 'alice'", "uri: uri: "),
+        ("uri = 'sips:alice@example.com'", f"uri: 'sips:alice@example.com': sips identities are {NO}"),
+        ("uri = 'sip:example.com'", "uri: 'sip:example.com' is not a SIP identity"),
+        ("uri = 'tel:+15551234'", "uri: 'tel:+15551234' is not a SIP identity"),
+        ("password_file = 'x'", "password: exactly one of"),
+        ("password_hash = '$argon2id$x'", "password: exactly one of"),
+        ("password = ''", "password: is empty"),
+        ("sip_password = 's'\nsip_password_file = 'x'", "sip_password: not both"),
+    ],
+)  # fmt: skip
+def test_a_wrong_application_is_named(tmp_path: Path, change: str, why: str) -> None:
+    name = change.split(" ")[0]
+    kept = [row for row in ALICE.splitlines() if row.split(" ")[0] != name]
+    found = faults(tmp_path, "\n".join([*kept, change]))
+    assert [said for said in found if said.startswith(f"applications[0].{why}")], found
+
+
+def test_an_application_without_a_password_is_refused(tmp_path: Path) -> None:
+    text = ALICE.replace('password = "secret"', "")
+    assert faults(tmp_path, text) == [
+        "applications[0].password: exactly one of password, password_file, password_hash"
+    ]
+
+
+def test_application_ids_are_unique(tmp_path: Path) -> None:
+    assert faults(tmp_path, ALICE + ALICE) == ["applications[1].id: 'app_alice' is listed twice"]
+
+
+def test_no_fault_and_no_output_tells_a_secret(tmp_path: Path) -> None:
+    wrong = ALICE.replace('"secret"', '"s3cr3t"') + 'password_hash = "h4sh"\nsip_password = 12345\n'
+    said = "\n".join(faults(tmp_path, wrong))
+    assert "applications[0].password_hash: not a hash" in said
+    assert "applications[0].sip_password: should be a valid string" in said
+    assert "h4sh" not in said and "12345" not in said and "s3cr3t" not in said
+    settings = read(tmp_path, ALICE + 'sip_password = "alicepw"\n')
+    assert "secret" not in repr(settings) and "alicepw" not in repr(settings)
+    printed = to_toml(settings)
+    assert "alicepw" not in printed
+    assert tomllib.loads(printed)["applications"] == [
+        {
+            "id": "app_alice",
+            "password": "********",
+            "uri": "sip:alice@example.com",
+            "sip_password": "********",
+            "sip_username": "",
+            "sip_realm": "",
+        }
+    ]
+
+
+def test_an_unmasked_print_reads_back_the_same(tmp_path: Path) -> None:
+    settings = read(tmp_path, ALICE + "[http]\nport = 0\n[store]\nurl = 'memory://'\n")
+    assert read(tmp_path, to_toml(settings, masked=False)) == settings
+
+
+def test_secrets_come_from_files_beside_the_configuration(tmp_path: Path) -> None:
+    (tmp_path / "pw").write_text("from file\n")
+    text = ALICE.replace('password = "secret"', 'password_file = "pw"')
+    settings = read(tmp_path, text + 'sip_password_file = "pw"\n')
+    alice = settings.applications[0]
+    assert (password(alice), sip_password(alice)) == ("from file", "from file")
+    (tmp_path / "pw").write_text("\n")
+    assert faults(tmp_path, text) == [
+        f"applications[0].password_file: {tmp_path / 'pw'}: the first line is empty"
+    ]
+
+
+def test_an_agent_off_loopback_wants_digest_or_says_anonymous(tmp_path: Path) -> None:
+    listen = "[sip]\nlisten = ['udp:192.0.2.1:5060']\n"
+    assert faults(tmp_path, listen)[0].startswith(
+        "agent.authenticate: the agent on udp:192.0.2.1:5060"
+    )
+    assert read(tmp_path, listen + "[agent]\nauthenticate = true").agent.authenticate
+    assert read(tmp_path, listen + "[agent]\nanonymous = true").agent.anonymous
+    remote = "[presence_server]\nmode = 'remote'\nnext_hop = 'sip:192.0.2.2'\n"
+    assert not read(tmp_path, listen + remote).embedded
+
+
+def test_a_wildcard_listener_is_advertised(tmp_path: Path) -> None:
+    text = "agent.anonymous = true\n[sip]\nlisten = ['udp:0.0.0.0:5060', 'udp:0.0.0.0:5062', 'tcp:[::]:0']\n"
+    text += "advertise = ['udp:203.0.113.5:15060', 'udp:203.0.113.5:5062', 'tcp:[2001:db8::1]:0']\n"
+    sip = read(tmp_path, text).sip
+    assert [str(sip.advertised(point)) for point in sip.endpoints] == [
+        "udp:203.0.113.5:15060",
+        "udp:203.0.113.5:5062",
+        "tcp:[2001:db8::1]:0",
+    ]
+
+
+def test_plain_http_on_an_open_address_must_be_meant(tmp_path: Path) -> None:
+    assert read(tmp_path, "[http]\nhost = '0.0.0.0'\nallow_plain = true").http.allow_plain
+    for name in ("c.pem", "k.pem"):
+        (tmp_path / name).write_text("x")
+    http = read(tmp_path, "[http]\nhost = '::'\ntls_cert = 'c.pem'\ntls_key = 'k.pem'").http
+    assert http.tls and http.tls_cert == tmp_path / "c.pem"
+
+
+def test_the_users_file_is_read_whole_and_never_quoted(tmp_path: Path) -> None:
+    path = tmp_path / "users"
+    ha1 = "0123456789abcdef" * 2
+    path.write_text(f"# agents\n\nalice:example.com:md5:{ha1.upper()}\n")
+    assert read_users(path) == {("alice", "example.com", "MD5"): ha1}
+    path.write_text(f"alice:example.com:MD5:{ha1}\nbob:example.com:SHA-256:{ha1}\n")
+    assert faults(tmp_path, "[agent]\nusers_file = 'users'\n") == [
+        f"agent.users_file: {path}, line 2: is not user:realm:MD5|SHA-256:HA1"
+    ]
+
+
+@pytest.mark.parametrize(
+    "content", [b"[http", b"\xff\xfe", b"[http]\nport = 1\n[http]\nport = 2\n"]
+)
+def test_a_file_that_is_no_toml_is_one_fault(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "broken.toml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigurationErrors) as caught:
+        load(path, environ={})
+    assert caught.value.key == str(path)
+
+
+def test_a_missing_file_is_a_fault(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationErrors, match=r"absent\.toml: No such file"):
+        load(tmp_path / "absent.toml", environ={})
+
+
+def test_settings_are_frozen() -> None:
+    settings = load(environ={})
+    with pytest.raises(ValueError, match="frozen"):
+        settings.http.port = 1
