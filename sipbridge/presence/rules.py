@@ -387,8 +387,8 @@ def identity_fits(conditions: Conditions, watcher: Who) -> bool:
         return True
     if watcher.host == ANONYMOUS_DOMAIN:
         return False
-    return any(canonical_id(i) == watcher.key for i in conditions.one) or any(
-        many_fits(m, watcher) for m in conditions.many
+    return watcher.key in keys_of(conditions.one) or (
+        bool(conditions.many) and any(many_fits(m, watcher) for m in conditions.many)
     )
 
 
@@ -400,6 +400,12 @@ def many_fits(many: Many, watcher: Who) -> bool:
         or (e.id is not None and canonical_id(e.id) == watcher.key)
         for e in many.excepts
     )
+
+
+@lru_cache(maxsize=8192)
+def keys_of(ids: tuple[str, ...]) -> frozenset[str]:
+    """The keys of addresses in a rule; remembered, since each rule is asked for every watcher."""
+    return frozenset(canonical_id(i) for i in ids)
 
 
 @lru_cache(maxsize=8192)
