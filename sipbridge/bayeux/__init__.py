@@ -1,1 +1,24 @@
-"""bayeux"""
+"""Bayeux 1.0, the protocol by which applications receive notifications.
+
+`channels` are names and who owns them, `messages` fields and error strings, `session` one client, `server`
+the sans-IO server, `asgi` its HTTP and WebSocket binding. Nothing is imported before it is asked for, so
+that a program that needs channel names alone does not load a JSON library.
+"""
+
+from importlib import import_module
+
+EXPORTS = {
+    "BayeuxApp": "sipbridge.bayeux.asgi",
+    "BayeuxServer": "sipbridge.bayeux.server",
+    "Ended": "sipbridge.bayeux.server",
+    "Settings": "sipbridge.bayeux.server",
+    "Subscribed": "sipbridge.bayeux.server",
+}
+
+__all__ = ["BayeuxApp", "BayeuxServer", "Ended", "Settings", "Subscribed"]
+
+
+def __getattr__(name: str) -> object:
+    if name not in EXPORTS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(EXPORTS[name]), name)
