@@ -14,7 +14,8 @@
     ├── GatewayError                  the operation is refused
     │   ├── UnknownPresentity  UnknownWatcher  UnknownCorrelator
     │   ├── CorrelatorInUse    InvalidValue
-    │   └── NotAuthorized
+    │   ├── NotAuthorized
+    │   └── AgainstPolicy             which rule of the operator
     └── StoreError                    StoreUnavailable, ConcurrentChange
 
 The type says whose fault it is. Inside the program an error rises untouched; only the edges translate:
@@ -182,6 +183,16 @@ class NotAuthorized(GatewayError):
     """The presentity, or a policy, has not granted this."""
 
     code = "not-authorized"
+
+
+class AgainstPolicy(GatewayError):
+    """The operator's limits do not allow this. `rule` is "unlimited", "count" or "frequency"."""
+
+    code = "against-policy"
+
+    def __init__(self, message: str, *, rule: str, part: str = "") -> None:
+        super().__init__(message, part=part)
+        self.rule = rule
 
 
 class StoreError(SipBridgeError):

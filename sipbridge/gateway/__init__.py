@@ -1,1 +1,166 @@
-"""gateway"""
+"""The product's operations, behind ports.
+
+`Gateway` is what the fronts call and what the network tells. It knows no protocol: requests come in as
+values, the network, the store, the clock and the notification sink are ports (`ports.py`). Every operation
+goes decide, store, tell: a pure decision, one atomic store call, then notifications.
+"""
+
+from collections.abc import Callable, Coroutine, Sequence
+
+from sipbridge.errors import SignallingError
+from sipbridge.gateway.caller import Caller
+from sipbridge.gateway.contract import StartNotification
+from sipbridge.gateway.ports import (
+    Clock,
+    GatewayStore,
+    NotificationSink,
+    PresenceNetwork,
+    PresenceUpdate,
+    Reference,
+    WatchersUpdate,
+)
+from sipbridge.gateway.presentity import OpenSubscription, Presentities
+from sipbridge.gateway.registry import Registry
+from sipbridge.gateway.watcher import Policy, Watchers
+from sipbridge.identities import Identities, PresentityKey
+from sipbridge.mapping.attributes import Attribute, AttributeKind
+from sipbridge.mapping.table import DEFAULT, Tables
+from sipbridge.presence.rules import RuleSet
+from sipbridge.uri import Uri
+
+__all__ = ["Caller", "Gateway", "OpenSubscription", "Policy", "StartNotification"]
+
+
+class Gateway:
+    """All operations, for all fronts."""
+
+    def __init__(
+        self,
+        network: PresenceNetwork,
+        store: GatewayStore,
+        sink: NotificationSink,
+        clock: Clock,
+        identities: Identities,
+        *,
+        policy: Policy = Policy(),  # noqa: B008 - frozen
+        tables: Tables = DEFAULT,
+        rules_changed: Callable[[PresentityKey], None] = lambda key: None,
+        spawn: Callable[[Coroutine[object, object, None]], None],
+        rearm: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.registry = Registry()
+        self.network = network
+        self.store = store
+        self.watchers = Watchers(
+            self.registry, network, store, sink, clock, identities, policy, tables, spawn, rearm
+        )
+        self.presentities = Presentities(
+            self.registry,
+            self.watchers,
+            network,
+            store,
+            clock,
+            identities,
+            tables,
+            rules_changed,
+        )
+
+    # --- presentity ---
+
+    async def open_subscriptions(self, caller: Caller) -> list[OpenSubscription]:
+        """Get Open Subscriptions."""
+        return await self.presentities.open_subscriptions(caller)
+
+    async def my_watchers(self, caller: Caller) -> list[str]:
+        """Get My Watchers."""
+        return await self.presentities.my_watchers(caller)
+
+    async def update_authorization(
+        self, caller: Caller, watcher: Uri, decisions: Sequence[tuple[AttributeKind, bool]]
+    ) -> None:
+        """Update Subscription Authorization."""
+        await self.presentities.update_authorization(caller, watcher, decisions)
+
+    async def block(self, caller: Caller, watcher: Uri) -> None:
+        """Block Subscription."""
+        await self.presentities.block(caller, watcher)
+
+    async def publish(
+        self, caller: Caller, attributes: Sequence[Attribute], expires: int | None = None
+    ) -> None:
+        """Publish."""
+        await self.presentities.publish(caller, attributes, expires)
+
+    # --- watcher ---
+
+    async def subscribe(
+        self,
+        caller: Caller,
+        presentity: Uri,
+        attributes: frozenset[AttributeKind],
+        reference: Reference,
+        label: str,
+    ) -> None:
+        """Subscribe Presence."""
+        await self.watchers.subscribe(caller, presentity, attributes, reference, label)
+
+    async def start_notification(self, caller: Caller, wanted: StartNotification) -> list[str]:
+        """Start Presence Notification."""
+        return await self.watchers.start_notification(caller, wanted)
+
+    async def end_notification(self, caller: Caller, correlator: str) -> None:
+        """End Presence Notification."""
+        await self.watchers.end_notification(caller, correlator)
+
+    async def get_presence(
+        self, caller: Caller, presentity: Uri, attributes: frozenset[AttributeKind]
+    ) -> list[Attribute]:
+        """Get User Presence."""
+        return await self.watchers.get_presence(caller, presentity, attributes)
+
+    # --- told by the network and the clock ---
+
+    def presence_changed(self, update: PresenceUpdate) -> None:
+        self.watchers.presence_changed(update)
+
+    def watchers_changed(self, update: WatchersUpdate) -> None:
+        self.presentities.watchers_changed(update)
+
+    def next_timeout(self) -> float | None:
+        return self.watchers.next_timeout()
+
+    def handle_timeout(self, now: float) -> None:
+        self.watchers.handle_timeout(now)
+
+    def rules(self, presentity: PresentityKey) -> RuleSet | None:
+        """The rule set kept for a presentity: what the presence agent evaluates too."""
+        stored = self.registry.rules.get(presentity)
+        return stored.rules if stored else None
+
+    # --- restart ---
+
+    async def load(self) -> None:
+        """Read everything kept; nothing is sent yet."""
+        for rules in await self.store.load_rules():
+            self.registry.rules[rules.presentity] = rules
+        for subscription in await self.store.load_subscriptions():
+            self.registry.put_subscription(subscription)
+        for published in await self.store.load_published():
+            self.registry.published[published.application, published.presentity] = published
+
+    async def resume(self, failed: Callable[[str, SignallingError], None]) -> None:
+        """Subscribe and publish again, contracts run on. What fails is told and tried by the network."""
+        for contract in await self.store.load_contracts():
+            self.watchers.resume_contract(contract)
+        for published in list(self.registry.published.values()):
+            try:
+                await self.presentities.republish(published)
+            except SignallingError as error:
+                failed(f"publication of {published.presentity}", error)
+        for pair, records in list(self.registry.subscriptions.items()):
+            for record in list(records.values()):
+                caller = Caller(record.application, Uri.parse(record.watcher_uri), pair[0])
+                try:
+                    await self.network.watch(caller, Uri.parse(record.presentity_uri))
+                except SignallingError as error:
+                    failed(f"subscription of {pair[0]} to {pair[1]}", error)

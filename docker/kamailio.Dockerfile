@@ -1,0 +1,9 @@
+# Debian's Kamailio with its presence modules: the presence server of compose.yml.
+FROM debian:12-slim
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends kamailio kamailio-presence-modules kamailio-xml-modules \
+ && rm -rf /var/lib/apt/lists/*
+COPY configs/kamailio/presence.cfg /etc/kamailio/kamailio.cfg
+USER kamailio
+EXPOSE 5060/udp 5060/tcp
+CMD ["kamailio", "-DD", "-E", "-f", "/etc/kamailio/kamailio.cfg"]

@@ -1,0 +1,350 @@
+"""The presence network on real SIP: `gateway.ports.PresenceNetwork` over the event machines.
+
+Thin on purpose. A publication is a (application, presentity) with one id in `events.publisher`; a watcher's
+subscription is a (watcher, presentity) with one id in `events.subscriber`. Calls of the gateway turn into
+calls of these machines and wait for the indication that answers them; indications that answer nobody become
+news for the gateway. The peer is chosen by the presentity's domain, once, in `peer_of`.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from sipbridge.app.winfo import WatcherTable
+from sipbridge.errors import (
+    DocumentError,
+    RequestRejected,
+    SignallingError,
+    TransactionTimeout,
+    TransportFailed,
+)
+from sipbridge.events.presence_package import PIDF
+from sipbridge.events.publisher import Published, Publisher, PublishFailed, Unpublished
+from sipbridge.events.subscriber import (
+    Accepted,
+    Notified,
+    Refused,
+    Subscriber,
+    Terminated,
+)
+from sipbridge.gateway.caller import Caller
+from sipbridge.gateway.ports import Listener, PresenceUpdate, WatchersUpdate
+from sipbridge.identities import Identities, PresentityKey
+from sipbridge.presence import pidf
+from sipbridge.presence.model import Presence
+from sipbridge.presence.reading import read
+from sipbridge.sip.policy import NO_POLICY, Credentials, PeerPolicy
+from sipbridge.uri import Uri
+
+PRESENCE = "presence"
+WINFO = "presence.winfo"
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A presence server: ours (`embedded`) or somebody else's.
+
+    domain: the only one it serves; "" for a remote server that is asked about any domain.
+    """
+
+    domain: str
+    embedded: bool
+    policy: PeerPolicy = NO_POLICY
+
+
+@dataclass(slots=True)
+class Publication:
+    """One caller's publication; the lock keeps calls in their order."""
+
+    id: str = ""
+    waiting: asyncio.Future[str] | None = None
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+@dataclass(slots=True)
+class Watch:
+    """One subscription of ours."""
+
+    id: str
+    watcher: PresentityKey
+    presentity: PresentityKey
+    accepted: asyncio.Future[None]
+    body: bytes = b""
+    document: Presence | None = None
+    table: WatcherTable | None = None
+
+
+class SipNetwork:
+    """Publishes and watches for the gateway."""
+
+    def __init__(
+        self,
+        publisher: Publisher,
+        subscriber: Subscriber,
+        identities: Identities,
+        peers: Mapping[str, Peer],
+        default: Peer,
+        credentials: Mapping[str, Credentials],
+        *,
+        turn: Callable[[], None],
+        now: Callable[[], float],
+        at: Callable[[], datetime],
+        refused: Callable[[DocumentError, str], None],
+    ) -> None:
+        self.publisher = publisher
+        self.subscriber = subscriber
+        self.identities = identities
+        self.peers = peers
+        self.default = default
+        self.credentials = credentials
+        self.turn = turn
+        self.now = now
+        self.at = at
+        self.refused = refused
+        self.listener: Listener | None = None
+        self.publications: dict[tuple[str, PresentityKey], Publication] = {}
+        self.by_id: dict[str, Publication] = {}
+        self.watches: dict[tuple[str, PresentityKey, PresentityKey], Watch] = {}
+        self.watch_of: dict[str, Watch] = {}
+
+    # --- peers ---
+
+    def peer_of(self, presentity: Uri) -> Peer:
+        """The presence server responsible for this presentity."""
+        return self.peers.get(presentity.host.lower(), self.default)
+
+    def decides_here(self, presentity: Uri) -> bool:
+        return self.peer_of(presentity).embedded
+
+    def serves(self, presentity: Uri) -> bool:
+        peer = self.peer_of(presentity)
+        return not peer.embedded or presentity.host.lower() == peer.domain
+
+    # --- publications ---
+
+    async def publish(self, caller: Caller, document: Presence, expires: int | None = None) -> str:
+        key = (caller.application, caller.key)
+        publication = self.publications.setdefault(key, Publication())
+        peer = self.peer_of(caller.identity)
+        body = pidf.serialise(document, strict=peer.policy.strict_documents)
+        async with publication.lock:
+            waiting = asyncio.get_running_loop().create_future()
+            publication.waiting = waiting
+            if publication.id:
+                self.publisher.modify(publication.id, PIDF, body, self.now(), trace=caller.trace)
+            else:
+                publication.id = self.publisher.publish(
+                    caller.identity,
+                    caller.identity,
+                    PRESENCE,
+                    PIDF,
+                    body,
+                    self.now(),
+                    expires=expires or peer.policy.expires,
+                    policy=peer.policy,
+                    credentials=self.credentials.get(caller.application),
+                    trace=caller.trace,
+                )
+                self.by_id[publication.id] = publication
+            self.turn()
+            etag: str = await waiting
+            return etag
+
+    async def unpublish(self, caller: Caller) -> None:
+        publication = self.publications.get((caller.application, caller.key))
+        if publication is None or not publication.id:
+            return
+        async with publication.lock:
+            publication.waiting = asyncio.get_running_loop().create_future()
+            self.publisher.remove(publication.id, self.now(), trace=caller.trace)
+            self.turn()
+            await publication.waiting
+
+    def forget_publication(self, publication: Publication) -> None:
+        self.by_id.pop(publication.id, None)
+        publication.id = ""
+
+    # --- subscriptions ---
+
+    async def watch(self, caller: Caller, presentity: Uri) -> None:
+        await self.subscribe(caller, presentity, PRESENCE)
+
+    async def watch_watchers(self, caller: Caller) -> None:
+        if "winfo" in self.peer_of(caller.identity).policy.capabilities:
+            await self.subscribe(caller, caller.identity, WINFO)
+
+    async def subscribe(self, caller: Caller, presentity: Uri, package: str) -> None:
+        key = (package, caller.key, self.identities.canonical(presentity))
+        watch = self.watches.get(key)
+        if watch is None:
+            peer = self.peer_of(presentity)
+            identifier = self.subscriber.subscribe(
+                presentity,
+                caller.identity,
+                package,
+                self.now(),
+                expires=peer.policy.expires,
+                policy=peer.policy,
+                credentials=self.credentials.get(caller.application),
+                trace=caller.trace,
+            )
+            accepted = asyncio.get_running_loop().create_future()
+            watch = Watch(identifier, key[1], key[2], accepted)
+            if package == WINFO:
+                watch.table = WatcherTable()
+            self.watches[key] = self.watch_of[identifier] = watch
+            self.turn()
+        # Shielded: a caller that goes away must not take the others' answer with it.
+        await asyncio.shield(watch.accepted)
+
+    async def unwatch(self, caller: Caller, presentity: Uri) -> None:
+        key = (PRESENCE, caller.key, self.identities.canonical(presentity))
+        if (watch := self.watches.get(key)) is not None:
+            self.forget_watch(watch)
+            self.subscriber.end(watch.id, self.now())
+            self.turn()
+
+    def forget_watch(self, watch: Watch) -> None:
+        self.watch_of.pop(watch.id, None)
+        for key, other in list(self.watches.items()):
+            if other is watch:
+                del self.watches[key]
+
+    # --- indications ---
+
+    def handle(self, said: object) -> None:
+        """What the machines noticed."""
+        match said:
+            case Notified():
+                self.notified(said)
+            case Accepted():
+                self.answer_watch(said.subscription, None)
+            case Refused():
+                self.refuse(said)
+            case Terminated():
+                self.terminated(said)
+            case Published():
+                self.answer_publication(said.publication, said.etag)
+            case Unpublished():
+                self.answer_publication(said.publication, "", gone=True)
+            case PublishFailed():
+                self.publish_failed(said)
+            case _:
+                return
+
+    def answer_publication(self, identifier: str, etag: str, *, gone: bool = False) -> None:
+        publication = self.by_id.get(identifier)
+        if publication is None:
+            return
+        if publication.waiting is not None and not publication.waiting.done():
+            publication.waiting.set_result(etag)
+        if gone:
+            self.forget_publication(publication)
+
+    def publish_failed(self, said: PublishFailed) -> None:
+        publication = self.by_id.get(said.publication)
+        if publication is None:
+            return
+        if publication.waiting is not None and not publication.waiting.done():
+            publication.waiting.set_exception(failure(said.status, said.reason, said.retry_after))
+
+    def answer_watch(self, identifier: str, error: SignallingError | None) -> None:
+        watch = self.watch_of.get(identifier)
+        if watch is None or watch.accepted.done():
+            return
+        if error is None:
+            watch.accepted.set_result(None)
+        else:
+            watch.accepted.set_exception(error)
+            watch.accepted.exception()  # seen: there may be nobody waiting
+
+    def refuse(self, said: Refused) -> None:
+        watch = self.watch_of.get(said.subscription)
+        if watch is None:
+            return
+        running = watch.accepted.done()
+        self.answer_watch(said.subscription, failure(said.status, said.reason, said.retry_after))
+        self.forget_watch(watch)
+        if running:
+            self.tell(watch, "terminated", "rejected" if said.status == 403 else "", said.trace)
+
+    def terminated(self, said: Terminated) -> None:
+        watch = self.watch_of.get(said.subscription)
+        if watch is None or said.will_retry:
+            return
+        self.answer_watch(
+            said.subscription, failure(said.status, said.reason or "terminated", said.retry_after)
+        )
+        self.forget_watch(watch)
+        self.tell(watch, "terminated", said.reason, said.trace)
+
+    def notified(self, said: Notified) -> None:
+        """Hop 5 of a NOTIFY: the body becomes a document, the gateway is told."""
+        watch = self.watch_of.get(said.subscription)
+        if watch is None:
+            return
+        self.answer_watch(said.subscription, None)
+        if watch.table is not None:
+            self.watchers_notified(watch, watch.table, said)
+            return
+        if said.state == "terminated":
+            return  # `Terminated` follows, and says whether this is the end
+        if said.body and said.body != watch.body:
+            try:
+                document = read(said.body, said.content_type)
+            except DocumentError as error:
+                self.refused(error, said.trace)
+            else:
+                if isinstance(document, Presence):
+                    watch.body, watch.document = said.body, document
+        document_now = watch.document if said.body else None
+        self.tell(watch, said.state, said.reason, said.trace, document_now, said)
+
+    def tell(
+        self,
+        watch: Watch,
+        state: str,
+        reason: str,
+        trace: str,
+        document: Presence | None = None,
+        said: Notified | None = None,
+    ) -> None:
+        if self.listener is None or watch.table is not None:
+            return
+        self.listener.presence_changed(
+            PresenceUpdate(
+                watch.watcher,
+                watch.presentity,
+                state,
+                reason,
+                document,
+                said.received if said else self.now(),
+                self.at(),
+                trace,
+                said.call_id if said else "",
+            )
+        )
+
+    def watchers_notified(self, watch: Watch, table: WatcherTable, said: Notified) -> None:
+        if not said.body:
+            return
+        try:
+            complete = table.receive(said.body)
+        except DocumentError as error:
+            self.refused(error, said.trace)
+            return
+        if not complete:
+            self.subscriber.refresh(watch.id, self.now())
+            self.turn()
+        elif self.listener is not None:
+            self.listener.watchers_changed(WatchersUpdate(watch.presentity, table.watchers()))
+
+
+def failure(status: int | None, reason: str, retry_after: float | None) -> SignallingError:
+    """A failed request as one typed error."""
+    if status is not None:
+        return RequestRejected(status, reason, retry_after)
+    if reason == "timeout":
+        return TransactionTimeout("the presence server did not answer")
+    return TransportFailed(reason or "the presence server cannot be reached")

@@ -1,0 +1,72 @@
+"""What applications are told: four messages, as values and as the JSON they become.
+
+Their shapes are those of the RESTful Presence interface, section "Notifications": `statusChanged` and
+`statusEnd` belong to a contract and carry its correlator, `notifySubscription` and `subscriptionEnded`
+belong to a subscription and carry the presentity.
+"""
+
+from collections.abc import Iterable
+from enum import StrEnum
+
+import orjson
+
+from sipbridge.gateway.ports import ContractRecord, Notification, SubscriptionRecord
+from sipbridge.mapping.attributes import Attribute, to_json
+
+
+class EndReason(StrEnum):
+    """Why a subscription ended."""
+
+    BLOCKED = "Blocked"
+    TIMEOUT = "Timeout"
+    CONNECTION_FAILURE = "ConnectionFailure"
+
+
+def status_changed(
+    contract: ContractRecord, presentity: str, changed: Iterable[Attribute], trace: str = ""
+) -> Notification:
+    """Permitted attributes of `presentity` changed, or this is the immediate check."""
+    body = {
+        "changedAttributes": [to_json(a) for a in changed],
+        "correlator": contract.correlator,
+        "presentity": presentity,
+    }
+    return Notification(
+        contract.application,
+        contract.endpoint,
+        "statusChanged",
+        orjson.dumps({"statusChanged": body}),
+        supersedes=contract.correlator,
+        trace=trace,
+    )
+
+
+def status_end(contract: ContractRecord, trace: str = "") -> Notification:
+    """The count is reached or the duration over. Never sent after End Presence Notification."""
+    data = orjson.dumps({"statusEnd": {"correlator": contract.correlator}})
+    return Notification(contract.application, contract.endpoint, "statusEnd", data, trace=trace)
+
+
+def notify_subscription(
+    record: SubscriptionRecord, decisions: Iterable[tuple[str, bool]], trace: str = ""
+) -> Notification:
+    """The presentity, or a policy, has decided, or changed its mind."""
+    body = {
+        "presentity": record.presentity_uri,
+        "decisions": [{"presenceAttribute": k, "decision": d} for k, d in decisions],
+    }
+    data = orjson.dumps({"notifySubscription": body})
+    return Notification(
+        record.application, record.reference.endpoint, "notifySubscription", data, trace=trace
+    )
+
+
+def subscription_ended(
+    record: SubscriptionRecord, reason: EndReason, trace: str = ""
+) -> Notification:
+    """The subscription is over; running contracts on it are too, without a `statusEnd`."""
+    body = {"presentity": record.presentity_uri, "reason": str(reason)}
+    data = orjson.dumps({"subscriptionEnded": body})
+    return Notification(
+        record.application, record.reference.endpoint, "subscriptionEnded", data, trace=trace
+    )

@@ -1,0 +1,214 @@
+"""Fakes of the gateway's ports that really work, and a bench that holds a gateway on top of them."""
+
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import orjson
+
+from sipbridge.errors import CorrelatorInUse, InvalidValue, SignallingError
+from sipbridge.gateway import Gateway, Policy
+from sipbridge.gateway.caller import Caller
+from sipbridge.gateway.ports import (
+    ContractRecord,
+    Notification,
+    PresenceUpdate,
+    PublishedRecord,
+    StoredRules,
+    SubscriptionRecord,
+)
+from sipbridge.identities import NormalisingIdentities, PresentityKey
+from sipbridge.presence.model import Presence
+from sipbridge.presence.rules import SubHandling
+from sipbridge.uri import Uri
+
+IDENTITIES = NormalisingIdentities()
+START = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+class HandClock:
+    """Both clocks, turned by hand."""
+
+    def __init__(self) -> None:
+        self.passed = 0.0
+
+    def now(self) -> float:
+        return self.passed
+
+    def at(self) -> datetime:
+        return START + timedelta(seconds=self.passed)
+
+
+@dataclass
+class FakeNetwork:
+    """A presence server in a dictionary: everybody who watches hears of each publication at once."""
+
+    gateway: Gateway | None = None
+    here: bool = True
+    domain: str = "example.com"
+    state: str = "active"
+    documents: dict[PresentityKey, Presence] = field(default_factory=dict)
+    watching: set[tuple[PresentityKey, PresentityKey]] = field(default_factory=set)
+    failure: SignallingError | None = None
+    unpublished: list[PresentityKey] = field(default_factory=list)
+
+    async def publish(self, caller: Caller, document: Presence, expires: int | None = None) -> str:
+        if self.failure:
+            raise self.failure
+        self.arrive(caller.key, document)
+        return "etag"
+
+    async def unpublish(self, caller: Caller) -> None:
+        self.unpublished.append(caller.key)
+        self.arrive(caller.key, Presence(str(caller.identity)))
+
+    async def watch(self, caller: Caller, presentity: Uri) -> None:
+        if self.failure:
+            raise self.failure
+        pair = (caller.key, IDENTITIES.canonical(presentity))
+        self.watching.add(pair)
+        self.tell(pair, self.documents.get(pair[1]))
+
+    async def unwatch(self, caller: Caller, presentity: Uri) -> None:
+        self.watching.discard((caller.key, IDENTITIES.canonical(presentity)))
+
+    async def watch_watchers(self, caller: Caller) -> None:
+        return
+
+    def decides_here(self, presentity: Uri) -> bool:
+        return self.here
+
+    def serves(self, presentity: Uri) -> bool:
+        return not self.here or presentity.host == self.domain
+
+    def arrive(self, presentity: PresentityKey, document: Presence) -> None:
+        self.documents[presentity] = document
+        for pair in sorted(self.watching):
+            if pair[1] == presentity:
+                self.tell(pair, document)
+
+    def tell(
+        self,
+        pair: tuple[PresentityKey, PresentityKey],
+        document: Presence | None,
+        state: str = "",
+        reason: str = "",
+    ) -> None:
+        assert self.gateway is not None
+        self.gateway.presence_changed(PresenceUpdate(*pair, state or self.state, reason, document))
+
+
+@dataclass
+class FakeStore:
+    """A store that keeps everything in dictionaries and forgets nothing until deleted."""
+
+    rules: dict[PresentityKey, StoredRules] = field(default_factory=dict)
+    subscriptions: dict[tuple[str, str, str], SubscriptionRecord] = field(default_factory=dict)
+    contracts: dict[tuple[str, str], ContractRecord] = field(default_factory=dict)
+    published: dict[tuple[str, str], PublishedRecord] = field(default_factory=dict)
+
+    async def load_rules(self) -> list[StoredRules]:
+        return list(self.rules.values())
+
+    async def save_rules(self, rules: StoredRules) -> None:
+        self.rules[rules.presentity] = rules
+
+    async def load_subscriptions(self) -> list[SubscriptionRecord]:
+        return list(self.subscriptions.values())
+
+    async def save_subscription(self, record: SubscriptionRecord) -> None:
+        self.subscriptions[record.application, record.watcher, record.presentity] = record
+
+    async def delete_subscription(
+        self, application: str, watcher: PresentityKey, presentity: PresentityKey
+    ) -> None:
+        self.subscriptions.pop((application, watcher, presentity), None)
+
+    async def load_contracts(self) -> list[ContractRecord]:
+        return list(self.contracts.values())
+
+    async def add_contract(self, record: ContractRecord) -> None:
+        if (record.application, record.correlator) in self.contracts:
+            raise CorrelatorInUse(record.correlator)
+        self.contracts[record.application, record.correlator] = record
+
+    async def update_contract(self, record: ContractRecord) -> None:
+        self.contracts[record.application, record.correlator] = record
+
+    async def delete_contract(self, application: str, correlator: str) -> None:
+        self.contracts.pop((application, correlator), None)
+
+    async def load_published(self) -> list[PublishedRecord]:
+        return list(self.published.values())
+
+    async def save_published(self, record: PublishedRecord) -> None:
+        self.published[record.application, record.presentity] = record
+
+    async def delete_published(self, application: str, presentity: PresentityKey) -> None:
+        self.published.pop((application, presentity), None)
+
+
+class FakeSink:
+    """Keeps what was sent."""
+
+    def __init__(self) -> None:
+        self.sent: list[Notification] = []
+
+    def check(self, application: str, endpoint: str) -> None:
+        if not endpoint.startswith(f"/bayeux/{application}"):
+            raise InvalidValue("not yours", part="reference.endpoint")
+
+    def send(self, notification: Notification) -> None:
+        self.sent.append(notification)
+
+    def take(self, application: str = "app_bob") -> list[dict[str, Any]]:
+        """The messages of one application since the last call, as JSON values."""
+        mine = [orjson.loads(n.data) for n in self.sent if n.application == application]
+        self.sent = [n for n in self.sent if n.application != application]
+        return mine
+
+
+def run_now(job: Coroutine[object, object, None]) -> None:
+    """Runs a coroutine that never really waits."""
+    try:
+        job.send(None)
+    except StopIteration:
+        return
+    raise AssertionError("a fake waited")
+
+
+class Bench:
+    """A gateway with alice and bob as applications."""
+
+    def __init__(self, default: SubHandling = SubHandling.CONFIRM, store: FakeStore | None = None):
+        self.clock = HandClock()
+        self.network = FakeNetwork()
+        self.store = store or FakeStore()
+        self.sink = FakeSink()
+        self.rule_changes: list[PresentityKey] = []
+        self.alice = self.caller("alice")
+        self.bob = self.caller("bob")
+        self.gateway = Gateway(
+            self.network,
+            self.store,
+            self.sink,
+            self.clock,
+            IDENTITIES,
+            policy=Policy(frozenset({self.alice.key, self.bob.key}), default),
+            rules_changed=self.rule_changes.append,
+            spawn=run_now,
+        )
+        self.network.gateway = self.gateway
+
+    def caller(self, name: str) -> Caller:
+        uri = Uri.parse(f"sip:{name}@example.com")
+        return Caller(f"app_{name}", uri, IDENTITIES.canonical(uri), "trace")
+
+    def pass_seconds(self, seconds: float) -> None:
+        """Turn the clock, stopping at each moment the gateway asked for."""
+        end = self.clock.passed + seconds
+        while (when := self.gateway.next_timeout()) is not None and when <= end:
+            self.clock.passed = max(self.clock.passed, when)
+            self.gateway.handle_timeout(self.clock.passed)
+        self.clock.passed = end
