@@ -73,7 +73,7 @@ def unrepeated(documents: list[Presence], explain: list[str] | None) -> list[Pre
     """The documents, newest first, without components that a newer one states in the same words."""
     if len(documents) < 2:
         return documents
-    seen: set[Tuple | Person | Device] = set()
+    seen: dict[str, list[Tuple | Person | Device]] = {}
     return [
         replace(
             d,
@@ -86,17 +86,24 @@ def unrepeated(documents: list[Presence], explain: list[str] | None) -> list[Pre
 
 
 def news(
-    components: tuple[C, ...], seen: set[Tuple | Person | Device], explain: list[str] | None
+    components: tuple[C, ...],
+    seen: dict[str, list[Tuple | Person | Device]],
+    explain: list[str] | None,
 ) -> tuple[C, ...]:
     kept = []
     for component in components:
-        said = replace(component, timestamp=None)
-        if component.id is not None and said in seen:
+        said = seen.setdefault(component.id or "", [])
+        if component.id and any(same_words(component, other) for other in said):
             tell(explain, f"{component.id}: repeats a newer publication")
         else:
             kept.append(component)
-            seen.add(said)
+            said.append(component)
     return tuple(kept)
+
+
+def same_words(component: C, other: Tuple | Person | Device) -> bool:
+    """Equal but for the timestamps?"""
+    return replace(component, timestamp=other.timestamp) == other
 
 
 # --- ids ------------------------------------------------------------------------------------------------
@@ -112,31 +119,40 @@ def all_ids(document: Presence) -> Iterator[str | None]:
     """Ids of components (None where missing) and those of the elements in them."""
     for service in document.tuples:
         yield service.id
-        yield from inner_ids(service.user_input, service.privacy, service.status_icons)
+        yield from inner_ids(*service_parts(service))
     for person in document.persons:
         yield person.id
-        yield from inner_ids(
-            person.user_input,
-            person.activities,
-            person.moods,
-            person.place_is,
-            person.place_types,
-            person.privacy,
-            person.spheres,
-            person.status_icons,
-            person.time_offsets,
-        )
+        yield from inner_ids(*person_parts(person))
     for device in document.devices:
         yield device.id
-        yield from inner_ids(device.user_input)
+        yield from inner_ids((device.user_input,))
 
 
-def inner_ids(user_input: UserInput | None, *lists: tuple[Ranged, ...]) -> Iterator[str]:
-    if user_input is not None and user_input.id is not None:
-        yield user_input.id
-    for elements in lists:
+Parts = tuple[tuple[Ranged | UserInput | None, ...], ...]
+
+
+def service_parts(service: Tuple) -> Parts:
+    return service.privacy, service.status_icons, (service.user_input,)
+
+
+def person_parts(person: Person) -> Parts:
+    return (
+        person.activities,
+        person.moods,
+        person.place_is,
+        person.place_types,
+        person.privacy,
+        person.spheres,
+        person.status_icons,
+        person.time_offsets,
+        (person.user_input,),
+    )
+
+
+def inner_ids(*parts: tuple[Ranged | UserInput | None, ...]) -> Iterator[str]:
+    for elements in parts:
         for element in elements:
-            if element.id is not None:
+            if element is not None and element.id is not None:
                 yield element.id
 
 
@@ -176,22 +192,23 @@ class Namer:
 
     def document(self, document: Presence) -> Presence:
         # Components before what is in them: their ids are what rules and people refer to.
-        whole = replace(
-            document,
-            tuples=tuple(replace(t, id=self.name(t.id, "t")) for t in document.tuples),
-            persons=tuple(replace(p, id=self.name(p.id, "p")) for p in document.persons),
-            devices=tuple(replace(d, id=self.name(d.id, "d")) for d in document.devices),
-        )
+        tuples = [self.renamed(t, "t") for t in document.tuples]
+        persons = [self.renamed(p, "p") for p in document.persons]
+        devices = [self.renamed(d, "d") for d in document.devices]
         return replace(
-            whole,
-            tuples=tuple(self.service(t) for t in whole.tuples),
-            persons=tuple(self.person(p) for p in whole.persons),
-            devices=tuple(
-                replace(d, user_input=self.user_input(d.user_input)) for d in whole.devices
-            ),
+            document,
+            tuples=tuple(self.service(t) for t in tuples),
+            persons=tuple(self.person(p) for p in persons),
+            devices=tuple(self.device(d) for d in devices),
         )
 
+    def renamed(self, component: C, kind: str) -> C:
+        name = self.name(component.id, kind)
+        return component if name == component.id else replace(component, id=name)
+
     def service(self, service: Tuple) -> Tuple:
+        if next(inner_ids(*service_parts(service)), None) is None:
+            return service
         return replace(
             service,
             privacy=self.ranged(service.privacy),
@@ -200,6 +217,8 @@ class Namer:
         )
 
     def person(self, person: Person) -> Person:
+        if next(inner_ids(*person_parts(person)), None) is None:
+            return person
         return replace(
             person,
             activities=self.ranged(person.activities),
@@ -212,6 +231,11 @@ class Namer:
             time_offsets=self.ranged(person.time_offsets),
             user_input=self.user_input(person.user_input),
         )
+
+    def device(self, device: Device) -> Device:
+        if device.user_input is None or device.user_input.id is None:
+            return device
+        return replace(device, user_input=self.user_input(device.user_input))
 
     def ranged(self, elements: tuple[R, ...]) -> tuple[R, ...]:
         return tuple(e if e.id is None else replace(e, id=self.name(e.id, "e")) for e in elements)

@@ -45,6 +45,7 @@ where its class is not shown), and more permission never shows less.
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from functools import lru_cache
 from typing import TypeVar
 
 from sipbridge.presence.model import (
@@ -92,6 +93,8 @@ CIPID_ELEMENTS = {
 }
 
 T = TypeVar("T")
+Where = tuple[str, str | None]
+"""Kind and id of the component, for `explain`."""
 
 
 def apply(
@@ -118,6 +121,7 @@ def unavailable(entity: str | None) -> Presence:
     return Presence(entity, tuples=(Tuple(status_id(entity), Basic.CLOSED),))
 
 
+@lru_cache(maxsize=4096)
 def status_id(entity: str | None) -> str:
     """The id of the status tuple: the same for all watchers at all times, and saying nothing."""
     return "status-" + hashlib.sha256((entity or "").encode()).hexdigest()[:12]
@@ -142,7 +146,9 @@ class Filter:
         self.explain = explain
         self.activity = bool(shown.persons) and shown.provides(Provide.ACTIVITIES)
         self.person_notes = self.activity and shown.provides(Provide.NOTE)
-        self.any_element = ANY in shown.unknown or Provide.ALL_ATTRIBUTES in shown.provide
+        self.words, self.names = shown.provide, shown.unknown
+        self.all = Provide.ALL_ATTRIBUTES in shown.provide
+        self.any_element = self.all or ANY in shown.unknown
 
     def document(self, document: Presence) -> Presence:
         return Presence(
@@ -150,9 +156,9 @@ class Filter:
             self.tuples(document),
             tuple(self.persons(document.persons)),
             tuple(self.device(d) for d in document.devices if self.shows_device(d)),
-            self.keep(self.person_notes, document.notes, (), "document: notes"),
-            self.extensions(document.extensions, "document"),
-            self.attributes(document.attributes, "document"),
+            self.keep(self.person_notes, document.notes, (), ("document", None), "notes"),
+            self.extensions(document.extensions, ("document", None)),
+            self.attributes(document.attributes, ("document", None)),
         )
 
     # --- components (§3.3.1) ---
@@ -178,11 +184,11 @@ class Filter:
             or (uri != "" and uri in chosen.uris)
             or (scheme != "" and scheme in chosen.schemes)
         )
-        return self.keep(shown, True, False, f"tuple {service.id}")
+        return self.keep(shown, True, False, ("tuple", service.id), "component")
 
     def shows_person(self, person: Person) -> bool:
         shown = selects(self.shown.persons, person.id, person.classes)
-        return self.keep(shown, True, False, f"person {person.id}")
+        return self.keep(shown, True, False, ("person", person.id), "component")
 
     def persons(self, persons: Iterable[Person]) -> Iterator[Person]:
         """The persons shown, without those of whom nothing is left."""
@@ -195,12 +201,12 @@ class Filter:
     def shows_device(self, device: Device) -> bool:
         chosen = self.shown.devices
         shown = selects(chosen, device.id, device.classes) or device.device_id in chosen.uris
-        return self.keep(shown, True, False, f"device {device.id}")
+        return self.keep(shown, True, False, ("device", device.id), "component")
 
     # --- what is in them (§3.3.2) ---
 
     def service(self, service: Tuple) -> Tuple:
-        at = f"tuple {service.id}"
+        at = ("tuple", service.id)
         return Tuple(
             id=service.id,
             basic=service.basic,
@@ -228,11 +234,11 @@ class Filter:
         )
 
     def person(self, person: Person) -> Person:
-        at = f"person {person.id}"
+        at = ("person", person.id)
         willingness = self.activity or OVERRIDING_WILLINGNESS in self.shown.unknown
         return Person(
             id=person.id,
-            activities=self.keep(self.activity, person.activities, (), f"{at}: activities"),
+            activities=self.keep(self.activity, person.activities, (), at, "activities"),
             moods=self.word(Provide.MOOD, person.moods, (), at),
             place_is=self.word(Provide.PLACE_IS, person.place_is, (), at),
             place_types=self.word(Provide.PLACE_TYPE, person.place_types, (), at),
@@ -244,17 +250,17 @@ class Filter:
             classes=self.word(Provide.CLASS, person.classes, (), at),
             cipid=self.cipid(person.cipid, at),
             overriding_willingness=self.keep(
-                willingness, person.overriding_willingness, None, f"{at}: overriding-willingness"
+                willingness, person.overriding_willingness, None, at, "overriding-willingness"
             ),
             other_info=self.element(OTHER_INFO, person.other_info, (), at),
-            notes=self.keep(self.person_notes, person.notes, (), f"{at}: notes"),
-            timestamp=self.keep(self.activity, person.timestamp, None, f"{at}: timestamp"),
+            notes=self.keep(self.person_notes, person.notes, (), at, "notes"),
+            timestamp=self.keep(self.activity, person.timestamp, None, at, "timestamp"),
             extensions=self.extensions(person.extensions, at),
             attributes=self.attributes(person.attributes, at),
         )
 
     def device(self, device: Device) -> Device:
-        at = f"device {device.id}"
+        at = ("device", device.id)
         return Device(
             id=device.id,
             device_id=device.device_id,
@@ -269,32 +275,37 @@ class Filter:
 
     # --- single values ---
 
-    def keep(self, allowed: bool, value: T, empty: T, what: str) -> T:
+    def keep(self, allowed: bool, value: T, empty: T, at: Where, what: str) -> T:
         """The value if it may be shown, else `empty`, with a line about it."""
-        if allowed or value == empty:
+        if allowed or not value:
             return value
-        tell(self.explain, f"{what}: not granted")
+        if self.explain is not None:
+            self.explain.append(f"{' '.join(filter(None, at))}: {what} not granted")
         return empty
 
-    def word(self, word: Provide, value: T, empty: T, at: str) -> T:
-        return self.keep(self.shown.provides(word), value, empty, f"{at}: {word}")
+    def word(self, word: Provide, value: T, empty: T, at: Where) -> T:
+        if not value:
+            return value
+        return self.keep(word in self.words or self.all, value, empty, at, word)
 
-    def element(self, name: str, value: T, empty: T, at: str) -> T:
-        return self.keep(self.shown.provides_element(name), value, empty, f"{at}: {name}")
+    def element(self, name: str, value: T, empty: T, at: Where) -> T:
+        if not value:
+            return value
+        return self.keep(name in self.names or self.any_element, value, empty, at, name)
 
-    def user_input(self, value: UserInput | None, at: str) -> UserInput | None:
+    def user_input(self, value: UserInput | None, at: Where) -> UserInput | None:
         """§3.3.2.11: `bare` is the word alone, `thresholds` adds idle-threshold, `full` last-input."""
         detail = self.shown.user_input_detail
         if value is None or detail is UserInputDetail.FULL:
             return value
         if detail is UserInputDetail.NOTHING:
-            return self.keep(False, value, None, f"{at}: user-input")
+            return self.keep(False, value, None, at, "user-input")
         bare = UserInput(value.state, id=value.id)
         if detail is UserInputDetail.THRESHOLDS:
             bare = replace(bare, idle_threshold=value.idle_threshold)
-        return self.keep(False, value, bare, f"{at}: user-input beyond {detail}")
+        return self.keep(False, value, bare, at, f"user-input beyond {detail}")
 
-    def cipid(self, value: Cipid | None, at: str) -> Cipid | None:
+    def cipid(self, value: Cipid | None, at: Where) -> Cipid | None:
         if value is None or self.any_element:
             return value
         shown = Cipid(
@@ -304,16 +315,16 @@ class Filter:
                 if name in self.shown.unknown
             }
         )
-        return self.keep(False, value, shown if shown != Cipid() else None, f"{at}: CIPID")
+        return self.keep(False, value, shown if shown != Cipid() else None, at, "CIPID")
 
-    def extensions(self, value: tuple[Extension, ...], at: str) -> tuple[Extension, ...]:
+    def extensions(self, value: tuple[Extension, ...], at: Where) -> tuple[Extension, ...]:
         if self.any_element or not value:
             return value
         shown = tuple(e for e in value if e.name in self.shown.unknown)
-        return self.keep(False, value, shown, f"{at}: extensions")
+        return self.keep(False, value, shown, at, "extensions")
 
-    def attributes(self, value: Attributes, at: str) -> Attributes:
-        return self.keep(self.any_element, value, (), f"{at}: unknown attributes")
+    def attributes(self, value: Attributes, at: Where) -> Attributes:
+        return self.keep(self.any_element, value, (), at, "unknown attributes")
 
 
 def selects(chosen: Selection, id: str | None, classes: tuple[str, ...]) -> bool:
