@@ -141,10 +141,10 @@ def real(value: object) -> float:
 
 def number(holder: object, name: str) -> float | None:
     """A member that is a number >= 0 in something that may be an object, else None."""
-    if not isinstance(holder, dict) or not is_number(holder.get(name)):
-        return None
-    value = real(holder[name])
-    return value if value >= 0 else None
+    value = holder.get(name) if isinstance(holder, dict) else None
+    if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
+        return float(min(value, MAX_NUMBER))
+    return None
 
 
 def extension(message: Message, name: str) -> object:
