@@ -43,12 +43,17 @@ class Timestamp:
         return self.text
 
 
+Attributes = tuple[tuple[str, str], ...]
+"""Attributes nobody knows, by Clark name, in document order."""
+
+
 @dataclass(frozen=True, slots=True)
 class Note:
     """Text for people, with its xml:lang."""
 
     text: str
     lang: str | None = None
+    attributes: Attributes = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,17 +68,13 @@ class Extension:
 class Token:
     """One value element, such as `<rpid:busy/>`: its Clark name, and its text where it has one (`other`).
 
-    `xml` is set only for foreign elements that are more than an empty element.
+    `xml` is the whole element, set only where it is more than name, text and language say.
     """
 
     name: str
     text: str | None = None
     lang: str | None = None
     xml: str | None = None
-
-
-Attributes = tuple[tuple[str, str], ...]
-"""Attributes nobody knows, by Clark name, in document order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +161,7 @@ class Cipid:
     icon: str | None = None
     map: str | None = None
     sound: str | None = None
+    display_name_lang: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,8 +169,8 @@ class Capabilities:
     """RFC 5196 servcaps or devcaps.
 
     `supported` maps a feature name (`audio`, `video`, `text`, `message`, `automata`, `duplex`, …) to what is
-    stated for it: "true"/"false" for switches, a comma list for sets. `xml` is the whole element as read;
-    it is what gets printed when it is there.
+    stated for it: "true"/"false" for switches, a comma list for sets. `xml` is the whole element, set only
+    where `supported` does not say all of it; it is what gets printed when it is there.
     """
 
     device: bool = False
@@ -183,6 +185,7 @@ class ServiceDescription:
     service_id: str
     version: str | None = None
     description: str | None = None
+    extensions: tuple[Extension, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +197,7 @@ class TimedStatus:
     basic: Basic | None = None
     notes: tuple[Note, ...] = ()
     extensions: tuple[Extension, ...] = ()
+    attributes: Attributes = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +206,7 @@ class Contact:
 
     uri: str
     priority: str | None = None
+    attributes: Attributes = ()
 
     @property
     def weight(self) -> float:
@@ -238,6 +243,8 @@ class Tuple:
     attributes: Attributes = ()
     basic_text: str | None = None
     """What `basic` said where it was neither open nor closed (section 5, item 5 of the mapping reference)."""
+    status_attributes: Attributes = ()
+    willingness_attributes: Attributes = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,6 +277,7 @@ class Person:
     timestamp: Timestamp | None = None
     extensions: tuple[Extension, ...] = ()
     attributes: Attributes = ()
+    willingness_attributes: Attributes = ()
 
 
 @dataclass(frozen=True, slots=True)

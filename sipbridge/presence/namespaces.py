@@ -30,3 +30,31 @@ PREFIXES = {
     OMA: "op",
     SIPBRIDGE: "x",
 }
+
+CPIM = frozenset({"urn:ietf:params:xml:ns:cpim-pidf", "urn:ietf:params:xml:ns:cpim-pidf:"})
+"""PIDF before RFC 3863; application/cpim-pidf+xml."""
+RLMI_MISSPELT = "urn:ietf:params:xml:ns:rmli"
+"""RFC 4662's drafts, and who copied from them."""
+PERSON_DRAFT = "urn:ietf:params:xml:ns:pidf:person"
+CISCO = "urn:cisco:params:xml:ns:pidf:rpid"
+RPID_DRAFTS = frozenset(
+    {
+        "urn:ietf:params:xml:ns:pidf:rpid:rpid-person",
+        "urn:ietf:params:xml:ns:pidf:rpid:rpid-tuple",
+        "urn:ietf:params:xml:ns:pidf:rpid:rpid-status",
+        "urn:ietf:params:xml:ns:pidf:rpid:status:rpid-status",
+        "urn:ietf:params:xml:ns:pidf:rpid-person",
+        "urn:ietf:params:xml:ns:pidf:rpid-tuple",
+        "urn:ietf:params:xml:ns:pidf:rpid-status",
+        "urn:ietf:params:xml:ns:pidf:status:rpid-status",
+        "urn:ietf:params:xml:ns:pidf:status:rpid-person",
+        "urn:ietf:params:xml:ns:pidf:status:rpid-tuple",
+        "urn:ietf:params:xml:ns:pidf:status:rpid",
+        "urn:ietf:params:xml:ns:rpid",
+        CISCO,
+    }
+)
+"""RPID in its drafts, and a vendor's own. What they share with RFC 4480 by name is read as RFC 4480's."""
+CAPS_DRAFTS = frozenset(
+    {"urn:ietf:params:xml:ns:pidf:servcaps", "urn:ietf:params:xml:ns:pidf:devcaps"}
+)

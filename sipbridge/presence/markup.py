@@ -1,0 +1,315 @@
+"""The only door to lxml: bytes in, a checked tree out; elements in, text out.
+
+Documents come from strangers. Before libxml2 builds anything, the bytes are measured (length, elements,
+attributes: counted by their signs, which is an upper bound and costs next to nothing), their encoding is
+settled, and a document type declaration is looked for. XML allows one in the prolog only, so a body without
+the letters `<!DOCTYPE` has none, and in the rare body that has them the prolog is walked over: byte order
+mark, declaration, comments, processing instructions. What looks like a declaration inside a comment or a
+CDATA section is only text. A declaration with an internal subset can define entities and default attributes:
+refused, always. One without (XPIDF writers send an external identifier) is blanked out, never fetched, if
+the caller asks for that. So no entity beyond XML's own five can exist, and libxml2 is told besides to load
+nothing. Depth is limited by libxml2 itself to 256.
+
+Encodings (RFC 7303 §3): a byte order mark counts most, then the media type's charset parameter, then the
+XML declaration, then UTF-8. All but UTF-8 are decoded here, by an allow-list of codecs, so that scanner and
+parser cannot see different texts.
+
+Comments and processing instructions are dropped. Elements nobody knows are kept by `fragment()` as exclusive
+canonical XML (W3C xml-exc-c14n): they stand on their own and the same element always gives the same text.
+"""
+
+import re
+from collections.abc import Iterable
+from itertools import islice
+from typing import TypeAlias
+
+from lxml import etree
+
+from sipbridge.errors import DocumentError
+from sipbridge.presence.model import Attributes, Extension
+from sipbridge.presence.namespaces import PREFIXES, XML
+
+Element: TypeAlias = etree._Element
+
+MAX_BYTES = 256 * 1024
+"""Ten times a document of 400 tuples; the largest presence body seen in the wild has 6 kB."""
+MAX_ELEMENTS = 20_000
+"""Counted as `<` / 2: 400 tuples with notes and contacts have 4,000. Tree and walk stay below 10 MiB, 20 ms."""
+MAX_ATTRIBUTES = 16_000
+"""Counted as `=`, in the whole document. libxml2 hashes names, so that many are read in 5 ms."""
+
+MAX_COUNTED = 1000
+"""Siblings counted to say where something stands; with a hundred deviations that stays below 10 ms."""
+
+PARSER = etree.XMLParser(
+    encoding="utf-8",
+    resolve_entities=False,
+    no_network=True,
+    load_dtd=False,
+    dtd_validation=False,
+    attribute_defaults=False,
+    huge_tree=False,
+    remove_comments=True,
+    remove_pis=True,
+    collect_ids=False,
+)
+
+DECLARED = re.compile(rb"""\s*<\?xml[^>]*?\sencoding\s*=\s*["']([A-Za-z][A-Za-z0-9._\-]*)["']""")
+SKIPPED = re.compile(r"(?:\s+|<\?.*?\?>|<!--.*?-->)*", re.DOTALL)
+LITERAL = r"""(?:"[^"]*"|'[^']*')"""
+DOCTYPE = re.compile(
+    rf"<!DOCTYPE\s+[^\s\[>\"']+(?:\s+(?:SYSTEM\s+{LITERAL}|PUBLIC\s+{LITERAL}(?:\s+{LITERAL})?))?\s*>"
+)
+CODECS = re.compile(
+    r"(?:utf-?8|us-ascii|ascii|utf-?16(?:-?[lb]e)?|utf-?32(?:-?[lb]e)?|iso-?8859-\d{1,2}|latin-?1"
+    r"|windows-?125\d|cp125\d|koi8-[ru]|shift_jis|euc-(?:jp|kr)|gb2312|gbk|gb18030|big5)",
+    re.IGNORECASE,
+)
+UTF8_NAMES = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
+MARKS = (
+    (b"\xff\xfe\x00\x00", "utf-32-le"),
+    (b"\x00\x00\xfe\xff", "utf-32-be"),
+    (b"\xff\xfe", "utf-16-le"),
+    (b"\xfe\xff", "utf-16-be"),
+    (b"\xef\xbb\xbf", "utf-8"),
+)
+# XML 1.0 appendix F.1: how "<?" or "<x" looks without a byte order mark
+PATTERNS = (
+    (b"<\x00\x00\x00", "utf-32-le"),
+    (b"\x00\x00\x00<", "utf-32-be"),
+    (b"<\x00", "utf-16-le"),
+    (b"\x00<", "utf-16-be"),
+)
+
+
+def parse(body: bytes, charset: str | None = None, *, skip_doctype: bool = False) -> Element:
+    """Read one document, give its root element.
+
+    charset: parameter of the media type, if any. skip_doctype: a document type declaration without internal
+    subset is blanked out instead of refused; ask `has_doctype()` whether there was one. Raises DocumentError.
+    """
+    if len(body) > MAX_BYTES:
+        raise DocumentError(f"document of {len(body)} bytes, the limit is {MAX_BYTES}")
+    if body.count(b"<") > 2 * MAX_ELEMENTS:
+        raise DocumentError(f"document of more than {MAX_ELEMENTS} elements")
+    if body.count(b"=") > MAX_ATTRIBUTES:
+        raise DocumentError(f"document of more than {MAX_ATTRIBUTES} attributes")
+    body = in_utf8(body, charset)
+    if b"<!DOCTYPE" in body:
+        body = without_doctype(body, skip_doctype)
+    try:
+        return etree.fromstring(body, PARSER)
+    except etree.XMLSyntaxError as error:
+        raise DocumentError(
+            f"not well-formed: {wording(error)}", line=error.lineno or None
+        ) from None
+    except ValueError as error:  # lxml refuses some input before parsing
+        raise DocumentError(f"not well-formed: {error}") from None
+
+
+def wording(error: etree.XMLSyntaxError) -> str:
+    """libxml2's complaint without its position."""
+    return re.sub(r",? ?line \d+, column \d+.*$", "", error.msg or "unknown error") or "empty"
+
+
+def in_utf8(body: bytes, charset: str | None = None) -> bytes:
+    """The same document in UTF-8, without byte order mark (RFC 7303 §3.2, XML 1.0 appendix F)."""
+    if not charset and body.startswith((b"<?xml", b"<p", b"<")) and body[1:2] not in (b"\x00", b""):
+        declared = DECLARED.match(body)
+        if declared is None or declared[1].lower() in (b"utf-8", b"utf8", b"us-ascii"):
+            return body
+    for mark, codec in MARKS:
+        if body.startswith(mark):
+            return recode(body[len(mark) :], codec)
+    return recode(body, charset or guess(body))
+
+
+def guess(body: bytes) -> str:
+    """The codec of a body without byte order mark and without charset parameter."""
+    for pattern, codec in PATTERNS:
+        if body.startswith(pattern):
+            return codec
+    declared = DECLARED.match(body)
+    return declared[1].decode("ascii") if declared else "utf-8"
+
+
+def recode(body: bytes, codec: str) -> bytes:
+    """Decode strictly by an allowed codec, encode as UTF-8."""
+    codec = codec.strip().strip('"')
+    if codec.lower() in UTF8_NAMES:
+        return body
+    if CODECS.fullmatch(codec) is None:
+        raise DocumentError(f"encoding {codec[:40]!r} is not supported")
+    try:
+        return body.decode(codec).removeprefix("\ufeff").encode()
+    except (UnicodeDecodeError, UnicodeEncodeError, LookupError):
+        raise DocumentError(f"the bytes are not {codec}") from None
+
+
+def without_doctype(body: bytes, skip: bool) -> bytes:
+    """The body, its document type declaration blanked out. Refuses one with internal subset."""
+    text = body.decode("utf-8", "replace")
+    skipped = SKIPPED.match(text)
+    start = skipped.end() if skipped else 0
+    if not text.startswith("<!DOCTYPE", start):
+        return body  # inside a comment, CDATA or out of place
+    line = text.count("\n", 0, start) + 1
+    whole = DOCTYPE.match(text, start)
+    if whole is None:
+        raise DocumentError("document type declaration with internal subset", line=line)
+    if not skip:
+        raise DocumentError("document type declaration", line=line)
+    blank = re.sub(r"[^\n]", " ", whole[0])
+    return (text[:start] + blank + text[whole.end() :]).encode()
+
+
+def has_doctype(body: bytes, charset: str | None = None) -> bool:
+    """Does the prolog hold a document type declaration? For bodies that `parse` took."""
+    text = in_utf8(body, charset).decode("utf-8", "replace")
+    skipped = SKIPPED.match(text)
+    return text.startswith("<!DOCTYPE", skipped.end() if skipped else 0)
+
+
+def split(name: str) -> tuple[str, str]:
+    """A Clark name's namespace ("" if none) and local part."""
+    if name.startswith("{"):
+        namespace, _, local = name[1:].partition("}")
+        return namespace, local
+    return "", name
+
+
+def local(name: str) -> str:
+    """A Clark name's local part."""
+    return name.rpartition("}")[2]
+
+
+def text_of(element: Element) -> str:
+    """All character data inside, as written."""
+    if len(element):
+        return "".join(str(part) for part in element.itertext())
+    return element.text or ""
+
+
+def line_of(element: Element) -> int | None:
+    """The line on which an element begins."""
+    line: object = element.sourceline
+    return line if isinstance(line, int) else None
+
+
+def path_of(element: Element) -> tuple[str, int | None]:
+    """Where an element stands, such as `presence/tuple[2]/status`, and its line."""
+    steps = []
+    at: Element | None = element
+    while at is not None:
+        tag = str(at.tag)
+        before = sum(1 for _ in islice(at.itersiblings(tag, preceding=True), MAX_COUNTED))
+        alone = before == 0 and next(at.itersiblings(tag), None) is None
+        steps.append(local(tag) if alone else f"{local(tag)}[{before + 1}]")
+        at = at.getparent()
+    return "/".join(reversed(steps)), line_of(element)
+
+
+def attributes_of(element: Element, *known: str) -> Attributes:
+    """The attributes that are not known, by Clark name, in document order."""
+    return tuple((str(k), str(v)) for k, v in element.items() if k not in known)
+
+
+def fragment(element: Element) -> str:
+    """The element as exclusive canonical XML. Prefixes that only values use are declared as well."""
+    tail, element.tail = element.tail, None
+    text = etree.tostring(element, method="c14n", exclusive=True, with_comments=False).decode()
+    used = [
+        prefix
+        for prefix in element.nsmap
+        if prefix and f"{prefix}:" in text and f"xmlns:{prefix}=" not in text
+    ]
+    if used:
+        text = etree.tostring(
+            element, method="c14n", exclusive=True, with_comments=False, inclusive_ns_prefixes=used
+        ).decode()
+    element.tail = tail
+    return text
+
+
+def extension(element: Element) -> Extension:
+    """An element nobody knows, whole."""
+    return Extension(str(element.tag), fragment(element))
+
+
+def from_fragment(xml: str) -> Element:
+    """The element that a fragment describes. Raises DocumentError."""
+    return parse(xml.encode())
+
+
+# ---- writing ---------------------------------------------------------------------------------------------
+
+ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+UNPREFIXED = re.compile(r"<[^\s/>:!?]+[\s/>]")
+
+
+def escape(text: str) -> str:
+    """Character data for a document. What XML cannot hold (control characters) is left out."""
+    if not text.isprintable():
+        text = ILLEGAL.sub("", text)
+    if "&" in text:
+        text = text.replace("&", "&amp;")
+    if "<" in text:
+        text = text.replace("<", "&lt;")
+    if ">" in text:
+        text = text.replace(">", "&gt;")
+    if "\r" in text:
+        text = text.replace("\r", "&#13;")
+    return text
+
+
+def quote(text: str) -> str:
+    """An attribute value for double quotes."""
+    text = escape(text)
+    if '"' in text:
+        text = text.replace('"', "&quot;")
+    if not text.isprintable():
+        text = text.replace("\n", "&#10;").replace("\t", "&#9;")
+    return text
+
+
+def attribute(name: str, value: str | None) -> str:
+    """` name="value"`, or nothing."""
+    return "" if value is None else f' {name}="{quote(value)}"'
+
+
+def attributes(pairs: Iterable[tuple[str, str]]) -> str:
+    """Attributes by Clark name; a foreign namespace is declared on the spot."""
+    written = []
+    prefixes: dict[str, str] = {}
+    for name, value in pairs:
+        namespace, plain = split(name)
+        if not namespace:
+            written.append(f' {plain}="{quote(value)}"')
+        elif namespace == XML:
+            written.append(f' xml:{plain}="{quote(value)}"')
+        else:
+            prefix = prefixes.get(namespace)
+            if prefix is None:
+                prefix = prefixes[namespace] = f"a{len(prefixes)}"
+                written.append(f' xmlns:{prefix}="{quote(namespace)}"')
+            written.append(f' {prefix}:{plain}="{quote(value)}"')
+    return "".join(written)
+
+
+def standing_alone(xml: str) -> str:
+    """A fragment, fit to be put where PIDF is the default namespace."""
+    end = xml.find(">")
+    if ' xmlns="' in xml[:end] or UNPREFIXED.search(xml) is None:
+        return xml
+    name = re.match(r"<[^\s/>]+", xml)
+    at = name.end() if name else 1
+    return f'{xml[:at]} xmlns=""{xml[at:]}'
+
+
+def empty(name: str) -> str:
+    """`<prefix:name/>` for a Clark name; an unusual namespace is declared on the spot."""
+    namespace, plain = split(name)
+    prefix = PREFIXES.get(namespace)
+    if prefix:
+        return f"<{prefix}:{plain}/>"
+    return f'<{plain} xmlns="{quote(namespace)}"/>'
