@@ -48,9 +48,10 @@ def compose(
     `explain`, if given, gets one line for each id that was changed and each repetition left out.
     """
     newest_first = sorted(publications, key=lambda p: (p.received, p.etag), reverse=True)
-    documents = unrepeated([p.document for p in newest_first], explain)
+    originals = [p.document for p in newest_first]
+    documents = unrepeated(originals, explain)
     if not distinct(documents):
-        documents = renamed(documents, explain)
+        documents = renamed(documents, [mark(d) for d in originals], explain)
     if len(documents) == 1:
         return replace(documents[0], entity=entity)
     return Presence(
@@ -156,13 +157,14 @@ def inner_ids(*parts: tuple[Ranged | UserInput | None, ...]) -> Iterator[str]:
                 yield element.id
 
 
-def renamed(documents: list[Presence], explain: list[str] | None) -> list[Presence]:
+def renamed(
+    documents: list[Presence], marks: list[str], explain: list[str] | None
+) -> list[Presence]:
     """The documents with ids of their own, in the order given.
 
     Names are handed out in the order of the publishers' marks, whatever the order of arrival.
     """
     taken: set[str] = set()
-    marks = [mark(d) for d in documents]
     result = list(documents)
     # Equal marks: two publications of one device. The oldest keeps its names.
     for index in sorted(range(len(documents)), key=lambda i: (marks[i], -i)):
