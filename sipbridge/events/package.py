@@ -12,7 +12,8 @@ class EventPackage:
 
     name: as in the Event header. body_types: media types of NOTIFY bodies, the preferred one first; they are
     what we Accept. default_expires, min_expires, max_expires in seconds. forking: may several notifiers
-    answer one SUBSCRIBE (RFC 6665 §5.4.9)?
+    answer one SUBSCRIBE (RFC 6665 §5.4.9)? also_read: body types we understand though we do not ask for
+    them; a notifier that sends them anyway is not answered 415.
     """
 
     name: str
@@ -22,3 +23,8 @@ class EventPackage:
     max_expires: int = 86400
     forking: bool = False
     rfc: str = ""
+    also_read: tuple[str, ...] = ()
+
+    def reads(self, media_type: str) -> bool:
+        """Do we understand this body type (lower case, without parameters)?"""
+        return media_type in self.body_types or media_type in self.also_read

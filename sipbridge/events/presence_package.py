@@ -3,5 +3,18 @@
 from sipbridge.events.package import EventPackage
 
 PIDF = "application/pidf+xml"
+LIST_TYPES = ("multipart/related", "application/rlmi+xml")
+"""What a resource list server sends (RFC 4662 §4.1), asked for only with `Supported: eventlist`."""
 
-PRESENCE = EventPackage("presence", (PIDF,), default_expires=3600, rfc="RFC 3856")
+PRESENCE = EventPackage(
+    "presence",
+    (PIDF,),
+    default_expires=3600,
+    rfc="RFC 3856",
+    also_read=(
+        *LIST_TYPES,
+        "application/pidf-diff+xml",  # RFC 5263
+        "application/xpidf+xml",  # the draft that old clients still speak
+        "application/cpim-pidf+xml",  # PIDF before it had a number
+    ),
+)

@@ -1,0 +1,353 @@
+"""Publications of others here: the event state compositor (RFC 3903 §6).
+
+What a PUBLISH asks is said by three facts, the table of RFC 3903 §4.1 (here `OPERATIONS`): has it a body, a
+SIP-If-Match, Expires 0?
+
+    body  match  zero
+    yes   no     no     initial
+    no    yes    no     refresh
+    yes   yes    no     modify
+    any   yes    yes    remove
+    yes   no     yes    initial that is over at once: nothing to keep
+    no    no     any    nothing is asked for: 400
+
+The checks come in the RFC's order, each with its own answer: may this user publish here (the authority: 401,
+403, 404), the package (489 with Allow-Events), the entity-tag (412), Expires (423 below the package's minimum,
+lowered above its maximum), Content-Type (415 with Accept), the document (400 with a Warning that says why).
+Only then anything changes. Every success brings a new entity-tag, a refresh too; the old one gets 412.
+
+The authority reads documents, keeps what has to survive, and is told of each change, after the 200 was given.
+A document whose bytes have not changed is not read again.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from sipbridge.errors import DocumentError
+from sipbridge.events.notifier import BUSY_RETRY_AFTER, Admission
+from sipbridge.events.package import EventPackage
+from sipbridge.sip.message import Request
+from sipbridge.sip.timers import Deadline
+from sipbridge.sip.usage import ServerRequest
+from sipbridge.sip.user_agent import UserAgent
+from sipbridge.uri import Uri
+
+
+class Operation(StrEnum):
+    """What a PUBLISH asks for (RFC 3903 §4.1)."""
+
+    INITIAL = "initial"
+    REFRESH = "refresh"
+    MODIFY = "modify"
+    REMOVE = "remove"
+    PASSING = "passing"
+    NOTHING = "nothing"
+
+
+OPERATIONS: Mapping[tuple[bool, bool, bool], Operation] = {
+    (True, False, False): Operation.INITIAL,
+    (False, True, False): Operation.REFRESH,
+    (True, True, False): Operation.MODIFY,
+    (False, True, True): Operation.REMOVE,
+    (True, True, True): Operation.REMOVE,
+    (True, False, True): Operation.PASSING,
+    (False, False, False): Operation.NOTHING,
+    (False, False, True): Operation.NOTHING,
+}
+"""By (has a body, has SIP-If-Match, Expires is 0)."""
+
+
+class Change(StrEnum):
+    """What became of a publication."""
+
+    CREATED = "created"
+    REFRESHED = "refreshed"
+    MODIFIED = "modified"
+    REMOVED = "removed"
+    EXPIRED = "expired"
+
+
+CHANGES = {
+    Operation.INITIAL: Change.CREATED,
+    Operation.REFRESH: Change.REFRESHED,
+    Operation.MODIFY: Change.MODIFIED,
+    Operation.REMOVE: Change.REMOVED,
+}
+
+
+class Publication:
+    """One publication. `id` is for life, `etag` for one PUBLISH; `document` is what the authority read."""
+
+    __slots__ = (
+        "body",
+        "compositor",
+        "content_type",
+        "document",
+        "etag",
+        "expires_at",
+        "expiry",
+        "id",
+        "package",
+        "received",
+        "resource",
+    )
+
+    def __init__(
+        self, compositor: "Compositor", id: str, package: EventPackage, resource: Uri
+    ) -> None:
+        self.compositor = compositor
+        self.id = id
+        self.package = package
+        self.resource = resource
+        self.etag = ""
+        self.content_type = ""
+        self.body = b""
+        self.document: object = None
+        self.received = 0.0
+        """`now` of the last body."""
+        self.expires_at = 0.0
+        self.expiry: Deadline | None = None
+
+    def handle_timeout(self, now: float) -> None:
+        """Its time is up."""
+        self.expiry = None
+        self.compositor.expire(self, now)
+
+
+class PublicationAuthority(Protocol):
+    """Owns the resources: says who may publish, and reads what is published."""
+
+    def admit_publisher(self, incoming: ServerRequest, now: float) -> Admission:
+        """Judge a PUBLISH: whose state, by whom, may it be?"""
+        ...
+
+    def read_document(self, package: EventPackage, content_type: str, body: bytes) -> object:
+        """The document, as the authority wants to have it. Raises DocumentError."""
+        ...
+
+    def keep_publication(self, publication: Publication, change: Change, now: float) -> int | None:
+        """Store it. Returns the number of the change if the 200 has to wait for it."""
+        ...
+
+    def publication_changed(
+        self, publication: Publication, change: Change, now: float, trace: str
+    ) -> None:
+        """It is so now; the publisher has been answered."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A PUBLISH that has passed all checks but the document's."""
+
+    request: Request
+    package: EventPackage
+    resource: Uri
+    operation: Operation
+    publication: Publication | None
+    expires: int
+
+
+class Compositor:
+    """All publications of others at one core."""
+
+    def __init__(
+        self,
+        ua: UserAgent,
+        packages: Mapping[str, EventPackage],
+        authority: PublicationAuthority,
+        *,
+        max_publications: int = 200_000,
+    ) -> None:
+        """max_publications: about 4 kB each, the document included."""
+        self.ua = ua
+        self.packages = packages
+        self.authority = authority
+        self.max_publications = max_publications
+        self.by_etag: dict[str, Publication] = {}
+        ua.allow_events.extend(name for name in packages if name not in ua.allow_events)
+        ua.serve("PUBLISH", self)
+        for package in packages.values():
+            ua.accept("PUBLISH", package.body_types)
+
+    def receive_request(self, incoming: ServerRequest, now: float) -> None:
+        """A PUBLISH."""
+        admission = self.authority.admit_publisher(incoming, now)
+        if admission.status >= 300:
+            incoming.respond(admission.status, reason=admission.reason, headers=admission.headers)
+            return
+        asked = self.understood(incoming, admission.resource)
+        if asked is None:
+            return
+        if asked.operation is Operation.REMOVE:
+            self.remove(asked, incoming, now)
+            return
+        if asked.operation is Operation.REFRESH:
+            document, content_type = None, ""
+        else:
+            content_type = self.readable(incoming, asked.package)
+            if not content_type:
+                return
+            try:
+                document = self.read(asked, content_type)
+            except DocumentError as error:
+                warning = "".join(
+                    c if c.isprintable() and c not in '"\\' else " " for c in str(error)
+                )
+                incoming.respond(
+                    400,
+                    reason="Bad Document",
+                    headers=[("Warning", f'399 {self.ua.name} "{warning[:200]}"')],
+                )
+                return
+        self.apply(asked, content_type, document, incoming, now)
+
+    # --- checks -----------------------------------------------------------------------------------
+
+    def understood(self, incoming: ServerRequest, resource: Uri) -> Asked | None:
+        """Package, entity-tag and Expires; None after an answer."""
+        request = incoming.request
+        event = request.event
+        package = self.packages.get(event.package) if event is not None else None
+        if package is None:
+            incoming.respond(489, headers=[("Allow-Events", ", ".join(self.packages))])
+            return None
+        etag = request.sip_if_match
+        publication = self.by_etag.get(etag) if etag else None
+        if etag and (
+            publication is None
+            or publication.resource != resource
+            or publication.package is not package
+        ):
+            incoming.respond(412)
+            return None
+        expires = request.expires
+        if expires is None:
+            expires = package.default_expires
+        elif 0 < expires < package.min_expires:
+            incoming.respond(423, headers=[("Min-Expires", str(package.min_expires))])
+            return None
+        operation = OPERATIONS[bool(request.body), bool(etag), expires == 0]
+        if operation is Operation.NOTHING:
+            incoming.respond(400, reason="Neither Body nor SIP-If-Match")
+            return None
+        if operation is Operation.INITIAL and len(self.by_etag) >= self.max_publications:
+            incoming.respond(503, headers=[("Retry-After", str(BUSY_RETRY_AFTER))])
+            return None
+        granted = min(expires, package.max_expires)
+        return Asked(request, package, resource, operation, publication, granted)
+
+    def readable(self, incoming: ServerRequest, package: EventPackage) -> str:
+        """The Content-Type, whole; "" after a 415."""
+        request = incoming.request
+        media_type = request.content_type
+        encoding = (request.headers.get("Content-Encoding") or "identity").lower()
+        if media_type is None or media_type.essence not in package.body_types:
+            incoming.respond(415, headers=[("Accept", ", ".join(package.body_types))])
+            return ""
+        if encoding != "identity":
+            incoming.respond(415, headers=[("Accept-Encoding", "identity")])
+            return ""
+        return request.headers.get("Content-Type") or ""
+
+    def read(self, asked: Asked, content_type: str) -> object:
+        known, body = asked.publication, asked.request.body
+        if known is not None and known.body == body and known.content_type == content_type:
+            return known.document
+        return self.authority.read_document(asked.package, content_type, body)
+
+    # --- changes ----------------------------------------------------------------------------------
+
+    def apply(
+        self,
+        asked: Asked,
+        content_type: str,
+        document: object,
+        incoming: ServerRequest,
+        now: float,
+    ) -> None:
+        """Create, refresh or modify; answer; tell."""
+        etag = self.ua.identifiers.entity_tag()
+        if asked.operation is Operation.PASSING:
+            incoming.respond(200, headers=[("SIP-ETag", etag), ("Expires", "0")])
+            return
+        publication = asked.publication
+        change = CHANGES[asked.operation]
+        if publication is None:
+            publication = Publication(self, etag, asked.package, asked.resource)
+        else:
+            del self.by_etag[publication.etag]
+        publication.etag = etag
+        self.by_etag[etag] = publication
+        if change is not Change.REFRESHED:
+            if change is Change.MODIFIED and publication.document is document:
+                change = Change.REFRESHED  # the same bytes again: no news
+            publication.content_type = content_type
+            publication.body = asked.request.body
+            publication.document = document
+            publication.received = now
+        self.lives(publication, asked.expires, now)
+        number = self.authority.keep_publication(publication, change, now)
+        headers = [("SIP-ETag", etag), ("Expires", str(asked.expires))]
+        incoming.respond(200, headers=headers, after=number)
+        self.authority.publication_changed(publication, change, now, incoming.trace)
+
+    def remove(self, asked: Asked, incoming: ServerRequest, now: float) -> None:
+        publication = asked.publication
+        if publication is None:  # cannot be: a removal has a tag, and an unknown tag got 412
+            incoming.respond(412)
+            return
+        self.forget(publication)
+        number = self.authority.keep_publication(publication, Change.REMOVED, now)
+        # §6 step 6 asks for a SIP-ETag in every 2xx; this one names nothing any more.
+        headers = [("SIP-ETag", self.ua.identifiers.entity_tag()), ("Expires", "0")]
+        incoming.respond(200, headers=headers, after=number)
+        self.authority.publication_changed(publication, Change.REMOVED, now, incoming.trace)
+
+    def expire(self, publication: Publication, now: float) -> None:
+        """It was not refreshed in time (§6.3)."""
+        self.forget(publication)
+        self.authority.keep_publication(publication, Change.EXPIRED, now)
+        self.authority.publication_changed(publication, Change.EXPIRED, now, "")
+
+    def forget(self, publication: Publication) -> None:
+        self.by_etag.pop(publication.etag, None)
+        if publication.expiry is not None:
+            publication.expiry.cancel()
+            publication.expiry = None
+
+    def lives(self, publication: Publication, seconds: float, now: float) -> None:
+        publication.expires_at = now + seconds
+        if publication.expiry is not None:
+            publication.expiry.cancel()
+        publication.expiry = self.ua.schedule(publication.expires_at, publication)
+
+    def restore(
+        self,
+        id: str,
+        package: EventPackage,
+        resource: Uri,
+        etag: str,
+        content_type: str,
+        body: bytes,
+        now: float,
+        *,
+        age: float,
+        remaining: float,
+    ) -> Publication:
+        """Take up a publication of an earlier life; `age` and `remaining` in seconds.
+
+        Raises DocumentError when the body cannot be read any more. One that ran out meanwhile expires at the
+        next timeout.
+        """
+        publication = Publication(self, id, package, resource)
+        publication.document = self.authority.read_document(package, content_type, body)
+        publication.etag = etag
+        publication.content_type = content_type
+        publication.body = body
+        publication.received = now - age
+        self.by_etag[etag] = publication
+        self.lives(publication, max(remaining, 0.0), now)
+        return publication

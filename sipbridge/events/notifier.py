@@ -1,0 +1,589 @@
+"""Subscriptions of others here: the notifier (RFC 6665 §4.2).
+
+    pending     known, nobody has decided
+    active      decided
+    terminated  one last NOTIFY is due or in flight, then it is forgotten
+
+A SUBSCRIBE is checked in this order: the package (489 with Allow-Events), Accept (406), a body we cannot
+use (415), Expires (423 below the package's minimum, lowered above its maximum), and then by whoever owns
+the resource, the *authority*: may this be, by whom, for what, is it decided? The 200 makes the dialog and
+a NOTIFY follows at once (§4.2.1.2); where the 200 waits for the store, so does the NOTIFY. Refresh, end
+(Expires 0) and fetch (Expires 0 outside a dialog) take the same way.
+
+One NOTIFY of a subscription is in flight. `offer` says that the content may have changed; what is sent is
+asked of the authority at the moment of sending, so of many changes only the newest state goes out, and equal
+bytes are not sent twice. Changes of the state and answers to SUBSCRIBE are always sent.
+
+A NOTIFY without answer, or answered with one of `ENDS_SUBSCRIPTION`, ends the subscription in silence
+(§4.2.2); another refusal is followed by a new try, after Retry-After or a pause, and by the end when it goes
+on. Of `active` the table leads to `pending` by way of `deactivated`: the figure in §4.1.2 knows no step back,
+and a watcher told so subscribes anew at once and then is pending.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from sipbridge.errors import LocalProtocolError, ParseError
+from sipbridge.events.machine import step
+from sipbridge.events.package import EventPackage
+from sipbridge.sip.dialog import Dialog, Json, text
+from sipbridge.sip.message import Request, Response
+from sipbridge.sip.timers import Deadline
+from sipbridge.sip.usage import ServerRequest
+from sipbridge.sip.user_agent import UserAgent
+from sipbridge.uri import Uri
+
+ENDS_SUBSCRIPTION = frozenset({404, 405, 410, 416, *range(480, 486), 489, 501, 604})
+"""Answers to a NOTIFY that end the subscription (§4.2.2, RFC 5057 §5.1)."""
+
+MAX_NOTIFY_FAILURES = 3
+"""Refusals in a row before a subscription is given up."""
+
+NOTIFY_PAUSE = 10.0
+"""Seconds before a refused NOTIFY is repeated, if no Retry-After says otherwise."""
+
+LONGEST_NOTIFY_PAUSE = 600.0
+"""Seconds; a longer Retry-After would leave the watcher with old state for too long."""
+
+CSEQ_LEAP = 100_000
+"""Added to the CSeq of a restored dialog: NOTIFYs are not stored one by one, and a subscription that is
+refreshed each hour would need 27 a second to have sent more since its snapshot."""
+
+RESTORE_RATE = 500.0
+"""NOTIFYs a second after a restart."""
+
+BUSY_RETRY_AFTER = 60
+"""Seconds named when no more subscriptions are taken."""
+
+
+class State(StrEnum):
+    """Where a subscription stands."""
+
+    INIT = "init"
+    PENDING = "pending"
+    ACTIVE = "active"
+    TERMINATED = "terminated"
+
+
+class Input(StrEnum):
+    """What can happen to a subscription."""
+
+    APPROVED = "approved"
+    UNDECIDED = "undecided"
+    REFRESHED = "refreshed"
+    REJECTED = "rejected"
+    DEACTIVATED = "deactivated"
+    GIVEN_UP = "given-up"
+    NO_RESOURCE = "no-resource"
+    UNSUBSCRIBED = "unsubscribed"
+    EXPIRED = "expired"
+    FAILED = "failed"
+
+
+ENDINGS: Mapping[Input, str] = {
+    Input.REJECTED: "rejected",
+    Input.DEACTIVATED: "deactivated",
+    Input.GIVEN_UP: "giveup",
+    Input.NO_RESOURCE: "noresource",
+    Input.UNSUBSCRIBED: "timeout",
+    Input.EXPIRED: "timeout",
+    Input.FAILED: "",
+}
+"""The inputs that end a subscription, and the reason the last NOTIFY gives (§4.1.3)."""
+
+NEXT: Mapping[tuple[State, Input], State] = {
+    (State.INIT, Input.APPROVED): State.ACTIVE,
+    (State.INIT, Input.UNDECIDED): State.PENDING,
+    (State.PENDING, Input.APPROVED): State.ACTIVE,
+    (State.PENDING, Input.UNDECIDED): State.PENDING,
+    (State.PENDING, Input.REFRESHED): State.PENDING,
+    (State.PENDING, Input.REJECTED): State.TERMINATED,
+    (State.PENDING, Input.DEACTIVATED): State.TERMINATED,
+    (State.PENDING, Input.GIVEN_UP): State.TERMINATED,
+    (State.PENDING, Input.NO_RESOURCE): State.TERMINATED,
+    (State.PENDING, Input.UNSUBSCRIBED): State.TERMINATED,
+    (State.PENDING, Input.EXPIRED): State.TERMINATED,
+    (State.PENDING, Input.FAILED): State.TERMINATED,
+    (State.ACTIVE, Input.APPROVED): State.ACTIVE,
+    (State.ACTIVE, Input.REFRESHED): State.ACTIVE,
+    (State.ACTIVE, Input.REJECTED): State.TERMINATED,
+    (State.ACTIVE, Input.DEACTIVATED): State.TERMINATED,
+    (State.ACTIVE, Input.NO_RESOURCE): State.TERMINATED,
+    (State.ACTIVE, Input.UNSUBSCRIBED): State.TERMINATED,
+    (State.ACTIVE, Input.EXPIRED): State.TERMINATED,
+    (State.ACTIVE, Input.FAILED): State.TERMINATED,
+    (State.TERMINATED, Input.FAILED): State.TERMINATED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """Body of a NOTIFY."""
+
+    content_type: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """What the authority says of a SUBSCRIBE or PUBLISH: below 300 it may be, else answer so.
+
+    resource: whose state. user: who asks, authenticated if the authority authenticates. pending: nobody has
+    decided yet (SUBSCRIBE only).
+    """
+
+    resource: Uri
+    user: Uri
+    status: int = 200
+    reason: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
+    pending: bool = False
+
+
+class SubscriptionAuthority(Protocol):
+    """Owns the resources: says who may subscribe and what they are told."""
+
+    def admit_subscriber(
+        self, incoming: ServerRequest, package: EventPackage, now: float
+    ) -> Admission:
+        """Judge a SUBSCRIBE, a new one or a refresh."""
+        ...
+
+    def content(self, subscription: "Subscription", now: float) -> Content | None:
+        """What a NOTIFY says at this moment; None: no body."""
+        ...
+
+    def keep_subscription(
+        self, subscription: "Subscription", happened: Input, now: float
+    ) -> int | None:
+        """Its state or life changed: store it. Returns the number of the change if a 200 has to wait."""
+        ...
+
+
+class Notifier:
+    """All subscriptions of others at one core."""
+
+    def __init__(
+        self,
+        ua: UserAgent,
+        packages: Mapping[str, EventPackage],
+        authority: SubscriptionAuthority,
+        *,
+        max_subscriptions: int = 200_000,
+        min_interval: float = 0.0,
+    ) -> None:
+        """max_subscriptions: about 4 kB each. min_interval: least seconds between NOTIFYs of new content."""
+        self.ua = ua
+        self.packages = packages
+        self.authority = authority
+        self.max_subscriptions = max_subscriptions
+        self.min_interval = min_interval
+        self.subscriptions: dict[str, Subscription] = {}
+        ua.allow_events.extend(name for name in packages if name not in ua.allow_events)
+        ua.serve("SUBSCRIBE", self)
+
+    # --- what the authority asks ------------------------------------------------------------------
+
+    def offer(self, subscription: "Subscription", now: float, trace: str = "") -> None:
+        """The content may have changed: notify if it has."""
+        subscription.dirty = True
+        subscription.trace = trace
+        self.flush(subscription, now)
+
+    def happen(
+        self, subscription: "Subscription", happened: Input, now: float, trace: str = ""
+    ) -> None:
+        """The authority decided something: step, store, notify."""
+        if subscription.state is State.TERMINATED:
+            return
+        subscription.trace = trace
+        self.step(subscription, happened, now)
+        self.flush(subscription, now)
+
+    # --- SUBSCRIBE --------------------------------------------------------------------------------
+
+    def receive_request(self, incoming: ServerRequest, now: float) -> None:
+        """A SUBSCRIBE outside dialogs: a new subscription, or a fetch."""
+        package = self.acceptable(incoming)
+        if package is None:
+            return
+        expires = self.lifetime(incoming, package)
+        if expires is None:
+            return
+        admission = self.authority.admit_subscriber(incoming, package, now)
+        if admission.status >= 300:
+            incoming.respond(admission.status, reason=admission.reason, headers=admission.headers)
+        elif len(self.subscriptions) >= self.max_subscriptions:
+            incoming.respond(503, headers=[("Retry-After", str(BUSY_RETRY_AFTER))])
+        else:
+            self.create(incoming, package, admission, expires, now)
+
+    def acceptable(self, incoming: ServerRequest) -> EventPackage | None:
+        """The package, if all that does not depend on the resource is in order; answers otherwise."""
+        request = incoming.request
+        event = request.event
+        package = self.packages.get(event.package) if event is not None else None
+        if package is None:
+            incoming.respond(489, headers=[("Allow-Events", ", ".join(self.packages))])
+        elif "Accept" in request.headers and not accepts(request.accept, package.body_types):
+            incoming.respond(406)
+        elif request.body and not optional(request):
+            incoming.respond(415, headers=[("Accept", "")])
+        else:
+            return package
+        return None
+
+    def lifetime(self, incoming: ServerRequest, package: EventPackage) -> int | None:
+        """Seconds granted (0: end or fetch); None after a 423 (§4.2.1.1)."""
+        asked = incoming.request.expires
+        if asked is None:
+            return package.default_expires
+        if 0 < asked < package.min_expires:
+            incoming.respond(423, headers=[("Min-Expires", str(package.min_expires))])
+            return None
+        return min(asked, package.max_expires)
+
+    def create(
+        self,
+        incoming: ServerRequest,
+        package: EventPackage,
+        admission: Admission,
+        expires: int,
+        now: float,
+    ) -> None:
+        request = incoming.request
+        contact = self.ua.contact_for(admission.resource, incoming.flow)
+        subscription = Subscription(
+            self,
+            self.ua.identifiers.tag(),
+            package,
+            Dialog.as_uas(request, incoming.to_tag, contact, incoming.flow),
+            admission,
+            now,
+        )
+        event = request.event
+        subscription.event = str(event) if event is not None else package.name
+        subscription.display_name = request.from_.display_name or ""
+        self.subscriptions[subscription.id] = subscription
+        self.ua.add_dialog(subscription.dialog, subscription)
+        subscription.extend(expires, now)
+        happened = Input.UNDECIDED if admission.pending else Input.APPROVED
+        subscription.fetch = expires == 0
+        number = self.step(subscription, happened, now)
+        if subscription.fetch:
+            number = self.step(subscription, Input.UNSUBSCRIBED, now)
+        self.answer(subscription, incoming, expires, number, now)
+
+    def answer(
+        self,
+        subscription: "Subscription",
+        incoming: ServerRequest,
+        expires: int,
+        number: int | None,
+        now: float,
+    ) -> None:
+        """The 200, and right after it the NOTIFY it promises."""
+        headers = [("Expires", str(expires)), ("Contact", str(subscription.dialog.contact))]
+        incoming.respond(200, headers=headers, after=number)
+        subscription.must = True
+        subscription.trace = incoming.trace
+        self.flush(subscription, now)
+
+    def subscribe_again(
+        self, subscription: "Subscription", incoming: ServerRequest, now: float
+    ) -> None:
+        """A SUBSCRIBE in the dialog: refresh or end (§4.2.1.3)."""
+        event = incoming.request.event
+        if subscription.state is State.TERMINATED or (
+            event is not None and str(event) != subscription.event
+        ):
+            incoming.respond(481)
+            return
+        package = self.acceptable(incoming)
+        expires = self.lifetime(incoming, package) if package is not None else None
+        if package is None or expires is None:
+            return
+        admission = self.authority.admit_subscriber(incoming, package, now)
+        if admission.status >= 300:
+            incoming.respond(admission.status, reason=admission.reason, headers=admission.headers)
+            return
+        subscription.extend(expires, now)
+        happened = Input.REFRESHED if expires else Input.UNSUBSCRIBED
+        self.answer(subscription, incoming, expires, self.step(subscription, happened, now), now)
+
+    # --- NOTIFY -----------------------------------------------------------------------------------
+
+    def step(self, subscription: "Subscription", happened: Input, now: float) -> int | None:
+        before = subscription.state
+        subscription.state = step(NEXT, before, happened)
+        if subscription.state is not before:
+            subscription.must = True
+        if subscription.state is State.TERMINATED:
+            subscription.reason = ENDINGS[happened]
+            subscription.stop_expiry()
+        return self.authority.keep_subscription(subscription, happened, now)
+
+    def flush(self, subscription: "Subscription", now: float) -> None:
+        """Send what is due, unless a NOTIFY is in flight: then its answer comes back here."""
+        s = subscription
+        if s.in_flight or not (s.must or s.dirty):
+            return
+        if not s.must and now < s.not_before:
+            if s.wake is None:
+                s.wake = self.ua.schedule(s.not_before, Wake(s))
+            return
+        content = self.authority.content(s, now)
+        body = content.body if content is not None else b""
+        if not s.must and body == s.said:
+            s.dirty = False
+            return
+        s.must = s.dirty = False
+        s.stop_wake()
+        s.said = body
+        s.in_flight = True
+        s.not_before = now + self.min_interval
+        headers = [("Event", s.event), ("Subscription-State", s.state_header(now))]
+        if content is not None and body:
+            headers.append(("Content-Type", content.content_type))
+        request = s.dialog.new_request("NOTIFY", headers, body)
+        self.ua.request_in_dialog(s.dialog, request, s, now, trace=s.trace)
+
+    def notify_failed(
+        self,
+        subscription: "Subscription",
+        status: int | None,
+        retry_after: float | None,
+        now: float,
+    ) -> None:
+        subscription.failures += 1
+        if (
+            status is None
+            or status in ENDS_SUBSCRIPTION
+            or subscription.failures >= MAX_NOTIFY_FAILURES
+            or subscription.state is State.TERMINATED
+        ):
+            if subscription.state is not State.TERMINATED:
+                self.step(subscription, Input.FAILED, now)
+            self.forget(subscription)
+            return
+        subscription.must = True
+        wait = retry_after if retry_after is not None else NOTIFY_PAUSE * subscription.failures
+        subscription.wake = self.ua.schedule(
+            now + min(wait, LONGEST_NOTIFY_PAUSE), Wake(subscription)
+        )
+        subscription.in_flight = True  # nothing goes out before that
+
+    def forget(self, subscription: "Subscription") -> None:
+        subscription.stop_expiry()
+        subscription.stop_wake()
+        self.ua.remove_dialog(subscription.dialog)
+        self.subscriptions.pop(subscription.id, None)
+
+    # --- keeping ----------------------------------------------------------------------------------
+
+    def restore(self, stored: Mapping[str, Json], now: float, *, elapsed: float) -> "Subscription":
+        """Take up a subscription of an earlier life. elapsed: seconds since the snapshot.
+
+        Its state is notified soon, spread over time; one that ran out meanwhile gets its last NOTIFY. Raises
+        LocalProtocolError when it is no snapshot.
+        """
+        subscription = Subscription.restored(self, stored, elapsed, now)
+        self.subscriptions[subscription.id] = subscription
+        self.ua.add_dialog(subscription.dialog, subscription)
+        subscription.must = subscription.in_flight = True
+        turn = len(self.subscriptions) / RESTORE_RATE
+        subscription.wake = self.ua.schedule(now + turn, Wake(subscription))
+        subscription.extend(max(subscription.expires_at - now, turn), now)
+        return subscription
+
+
+class Subscription:
+    """One subscription: the usage of its dialog; waits for the answers to its NOTIFYs."""
+
+    __slots__ = (
+        "dialog",
+        "dirty",
+        "display_name",
+        "event",
+        "expires_at",
+        "expiry",
+        "failures",
+        "fetch",
+        "id",
+        "in_flight",
+        "must",
+        "not_before",
+        "notifier",
+        "package",
+        "reason",
+        "resource",
+        "said",
+        "since",
+        "state",
+        "trace",
+        "wake",
+        "watcher",
+    )
+
+    def __init__(
+        self,
+        notifier: Notifier,
+        id: str,
+        package: EventPackage,
+        dialog: Dialog,
+        admission: Admission,
+        now: float,
+    ) -> None:
+        self.notifier = notifier
+        self.id = id
+        self.package = package
+        self.dialog = dialog
+        self.resource = admission.resource
+        self.watcher = admission.user
+        self.display_name = ""
+        self.event = package.name
+        """The Event header, with its id if the subscriber gave one."""
+        self.state = State.INIT
+        self.reason = ""
+        self.since = now
+        self.expires_at = now
+        self.fetch = False
+        self.in_flight = False
+        self.must = False
+        """A NOTIFY is due whatever it says."""
+        self.dirty = False
+        """A NOTIFY is due if it says something new."""
+        self.said: bytes | None = None
+        """The last body."""
+        self.failures = 0
+        self.not_before = 0.0
+        self.trace = ""
+        self.expiry: Deadline | None = None
+        self.wake: Deadline | None = None
+
+    def extend(self, seconds: float, now: float) -> None:
+        """It lives so long from now."""
+        self.expires_at = now + seconds
+        self.stop_expiry()
+        if seconds > 0:
+            self.expiry = self.notifier.ua.schedule(self.expires_at, self)
+
+    def stop_expiry(self) -> None:
+        if self.expiry is not None:
+            self.expiry.cancel()
+            self.expiry = None
+
+    def stop_wake(self) -> None:
+        if self.wake is not None:
+            self.wake.cancel()
+            self.wake = None
+
+    def state_header(self, now: float) -> str:
+        """The Subscription-State header (§8.2.3)."""
+        if self.state is State.TERMINATED:
+            return f"terminated;reason={self.reason}" if self.reason else "terminated"
+        left = max(0, math.ceil(self.expires_at - now))
+        return f"{self.state.value};expires={left}"
+
+    def receive_request(self, incoming: ServerRequest, now: float) -> None:
+        if incoming.request.method == "SUBSCRIBE":
+            self.notifier.subscribe_again(self, incoming, now)
+        else:
+            incoming.respond(405, headers=[("Allow", "SUBSCRIBE")])
+
+    def receive_response(self, response: Response, now: float) -> None:
+        self.in_flight = False
+        if response.status >= 300:
+            self.notifier.notify_failed(self, response.status, response.retry_after, now)
+        elif self.state is State.TERMINATED and not self.must:
+            self.notifier.forget(self)
+        else:
+            self.failures = 0
+            self.notifier.flush(self, now)
+
+    def request_failed(self, reason: str, now: float) -> None:
+        self.in_flight = False
+        self.notifier.notify_failed(self, None, None, now)
+
+    def handle_timeout(self, now: float) -> None:
+        """Its time is up."""
+        self.expiry = None
+        self.notifier.happen(self, Input.EXPIRED, now)
+
+    def snapshot(self, now: float) -> dict[str, Json]:
+        """Everything that has to survive, as plain JSON."""
+        return {
+            "id": self.id,
+            "package": self.package.name,
+            "event": self.event,
+            "resource": str(self.resource),
+            "watcher": str(self.watcher),
+            "display_name": self.display_name,
+            "state": self.state.value,
+            "remaining": self.expires_at - now,
+            "age": now - self.since,
+            "dialog": self.dialog.snapshot(),
+        }
+
+    @classmethod
+    def restored(
+        cls, notifier: Notifier, stored: Mapping[str, Json], elapsed: float, now: float
+    ) -> "Subscription":
+        try:
+            dialog = stored["dialog"]
+            if not isinstance(dialog, Mapping):
+                raise TypeError("the dialog is missing")
+            admission = Admission(
+                Uri.parse(text(stored["resource"])), Uri.parse(text(stored["watcher"]))
+            )
+            made = cls(
+                notifier,
+                text(stored["id"]),
+                notifier.packages[text(stored["package"])],
+                Dialog.restore(dialog, skip=CSEQ_LEAP),
+                admission,
+                now,
+            )
+            made.event = text(stored["event"])
+            made.display_name = text(stored["display_name"])
+            made.state = State(text(stored["state"]))
+            made.expires_at = now + seconds(stored["remaining"]) - elapsed
+            made.since = now - seconds(stored["age"]) - elapsed
+        except (KeyError, TypeError, ValueError, ParseError) as error:
+            raise LocalProtocolError(f"not a snapshot of a subscription: {error}") from error
+        return made
+
+
+@dataclass(frozen=True, slots=True)
+class Wake:
+    """Ends a pause between NOTIFYs."""
+
+    subscription: Subscription
+
+    def handle_timeout(self, now: float) -> None:
+        self.subscription.wake = None
+        self.subscription.in_flight = False
+        self.subscription.notifier.flush(self.subscription, now)
+
+
+def accepts(ranges: Sequence[str], types: Sequence[str]) -> bool:
+    """Does one of the media ranges of Accept cover one of the types (RFC 3261 §20.1)?"""
+    return any(
+        given in (wanted, "*/*", wanted.partition("/")[0] + "/*")
+        for given in ranges
+        for wanted in types
+    )
+
+
+def optional(request: Request) -> bool:
+    """May the body be ignored (Content-Disposition with handling=optional, RFC 3261 §20.11)?"""
+    return "handling=optional" in (request.headers.get("Content-Disposition") or "").lower()
+
+
+def seconds(value: Json) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{value!r} is no number")
+    return float(value)

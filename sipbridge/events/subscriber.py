@@ -1,0 +1,815 @@
+"""Subscriptions of ours: the subscriber (RFC 6665 §4.1).
+
+A subscription keeps its id for life, while SIP subscriptions and their dialogs come and go below it.
+
+    notify-wait  SUBSCRIBE sent; no NOTIFY yet, timer N runs (§4.1.2.4)
+    pending      the notifier knows us, nobody has decided
+    active       decided; also any state word this module does not know
+    ending       we ended it (Expires 0); the final NOTIFY or timer N is awaited
+    waiting      it was lost; a new SUBSCRIBE follows
+    terminated   nothing left at the notifier
+
+The first NOTIFY makes the dialog, whether it comes before or after the 2xx; the 2xx makes none (§4.4.1), so
+a fork with another tag changes nothing, and its NOTIFY gets 481, unless the package allows forking.
+
+It is refreshed by itself (`retry.refresh_after`). A refresh that fails leaves it alive until its time is up,
+and is tried again before; the responses of §4.1.2.2 (481 and its like) end it at once. What happens after an
+end stands in the table `AFTER`, by the reason of the final NOTIFY (§4.1.3). A first SUBSCRIBE that fails is
+reported as `Refused` and forgotten; one that was accepted before (or was made with `keep_trying`) goes on as
+long as the failure may pass. Timeout and transport count as 408 and 503 (RFC 3261 §8.1.3.1).
+
+A fetch (§4.4.3) is a subscription of no length: it reports one `Notified`, then `Terminated`. Servers that
+refuse Expires 0 (400, 423), or are known to, get a short subscription that is ended after its first NOTIFY.
+
+A NOTIFY without Subscription-State gets 400, one with a body that we cannot read 415, one for another event
+489 or 481; none of these changes anything. An empty body is reported as it is: it is no news.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from sipbridge.errors import LocalProtocolError, ParseError, RemoteProtocolError
+from sipbridge.events.machine import step
+from sipbridge.events.package import EventPackage
+from sipbridge.events.presence_package import LIST_TYPES
+from sipbridge.events.retry import pause, refresh_after
+from sipbridge.sip.address import NameAddr
+from sipbridge.sip.dialog import Dialog, Json, number, text
+from sipbridge.sip.fields import SubscriptionState
+from sipbridge.sip.message import Request, Response
+from sipbridge.sip.policy import NO_POLICY, Credentials, PeerPolicy
+from sipbridge.sip.timers import Deadline
+from sipbridge.sip.usage import ServerRequest
+from sipbridge.sip.user_agent import ClientRequest, UserAgent
+from sipbridge.uri import Uri
+
+ENDS_SUBSCRIPTION = frozenset({404, 405, 410, 416, *range(480, 486), 489, 501, 604})
+"""Responses to a refresh that end the subscription (§4.1.2.2, RFC 5057 §5.1)."""
+
+TEMPORARY = frozenset({400, 408, 423, 429, 480, 481, 486, 491, 500, 502, 503, 504})
+"""Refusals of a new SUBSCRIBE after which one that lived before is tried again."""
+
+MAX_TOO_BRIEF = 3
+"""423 in a row that we follow."""
+
+SHORT_LIFE = 60
+"""Seconds asked for the short subscription that stands for a fetch."""
+
+EXPIRES_SLACK = 2.0
+"""Seconds by which a NOTIFY may correct the end without the refresh being planned anew."""
+
+AUTHORISATION_PAUSE = 60.0
+"""Seconds before a new try after `giveup` without retry-after: somebody must decide, nobody hurries."""
+
+PROBATION_PAUSE = 30.0
+"""Seconds after `probation` without retry-after."""
+
+SHORT_LIVED = 10.0
+"""Seconds; what ends sooner counts as a failure, so that a notifier that ends everything is not flooded."""
+
+AT_ONCE = 1.0
+"""Seconds within which what may be repeated at once is repeated: spread, as a restarted server had many."""
+
+CSEQ_LEAP = 1000
+"""Added to the CSeq of a restored subscription: at most this many requests left since the snapshot."""
+
+
+class State(StrEnum):
+    """Where a subscription stands."""
+
+    NOTIFY_WAIT = "notify-wait"
+    PENDING = "pending"
+    ACTIVE = "active"
+    ENDING = "ending"
+    WAITING = "waiting"
+    TERMINATED = "terminated"
+
+
+class Input(StrEnum):
+    """What can happen to a subscription."""
+
+    ACCEPTED = "accepted"
+    REFUSED = "refused"
+    UNANSWERED = "unanswered"
+    GONE = "gone"
+    NOTIFY_ACTIVE = "notify-active"
+    NOTIFY_PENDING = "notify-pending"
+    NOTIFY_TERMINATED = "notify-terminated"
+    TIMER_N = "timer-n"
+    EXPIRED = "expired"
+    DUE = "due"
+    END = "end"
+    RETRY = "retry"
+
+
+NEXT: Mapping[tuple[State, Input], State] = {
+    (State.NOTIFY_WAIT, Input.ACCEPTED): State.NOTIFY_WAIT,
+    (State.NOTIFY_WAIT, Input.REFUSED): State.TERMINATED,
+    (State.NOTIFY_WAIT, Input.UNANSWERED): State.TERMINATED,
+    (State.NOTIFY_WAIT, Input.NOTIFY_ACTIVE): State.ACTIVE,
+    (State.NOTIFY_WAIT, Input.NOTIFY_PENDING): State.PENDING,
+    (State.NOTIFY_WAIT, Input.NOTIFY_TERMINATED): State.TERMINATED,
+    (State.NOTIFY_WAIT, Input.TIMER_N): State.TERMINATED,
+    (State.NOTIFY_WAIT, Input.END): State.ENDING,
+    (State.PENDING, Input.ACCEPTED): State.PENDING,
+    (State.PENDING, Input.REFUSED): State.PENDING,  # §4.1.2.2: valid until its time is up
+    (State.PENDING, Input.UNANSWERED): State.PENDING,
+    (State.PENDING, Input.GONE): State.TERMINATED,
+    (State.PENDING, Input.NOTIFY_ACTIVE): State.ACTIVE,
+    (State.PENDING, Input.NOTIFY_PENDING): State.PENDING,
+    (State.PENDING, Input.NOTIFY_TERMINATED): State.TERMINATED,
+    (State.PENDING, Input.TIMER_N): State.TERMINATED,
+    (State.PENDING, Input.EXPIRED): State.TERMINATED,
+    (State.PENDING, Input.DUE): State.PENDING,
+    (State.PENDING, Input.END): State.ENDING,
+    (State.ACTIVE, Input.ACCEPTED): State.ACTIVE,
+    (State.ACTIVE, Input.REFUSED): State.ACTIVE,  # §4.1.2.2: valid until its time is up
+    (State.ACTIVE, Input.UNANSWERED): State.ACTIVE,
+    (State.ACTIVE, Input.GONE): State.TERMINATED,
+    (State.ACTIVE, Input.NOTIFY_ACTIVE): State.ACTIVE,
+    (State.ACTIVE, Input.NOTIFY_PENDING): State.PENDING,
+    (State.ACTIVE, Input.NOTIFY_TERMINATED): State.TERMINATED,
+    (State.ACTIVE, Input.TIMER_N): State.TERMINATED,
+    (State.ACTIVE, Input.EXPIRED): State.TERMINATED,
+    (State.ACTIVE, Input.DUE): State.ACTIVE,
+    (State.ACTIVE, Input.END): State.ENDING,
+    (State.ENDING, Input.ACCEPTED): State.ENDING,
+    (State.ENDING, Input.REFUSED): State.TERMINATED,
+    (State.ENDING, Input.UNANSWERED): State.TERMINATED,
+    (State.ENDING, Input.GONE): State.TERMINATED,
+    (State.ENDING, Input.NOTIFY_ACTIVE): State.ENDING,
+    (State.ENDING, Input.NOTIFY_PENDING): State.ENDING,
+    (State.ENDING, Input.NOTIFY_TERMINATED): State.TERMINATED,
+    (State.ENDING, Input.TIMER_N): State.TERMINATED,
+    (State.ENDING, Input.END): State.ENDING,
+    (State.WAITING, Input.DUE): State.NOTIFY_WAIT,
+    (State.WAITING, Input.END): State.TERMINATED,
+    (State.TERMINATED, Input.RETRY): State.WAITING,
+}
+NOTIFIED = {"pending": Input.NOTIFY_PENDING, "terminated": Input.NOTIFY_TERMINATED}
+"""Every other word counts as active: extensions of the state are allowed (§4.1.3, §8.4)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """What follows a reason: `again` at all, after how many seconds (None: growing pauses)."""
+
+    again: bool
+    after: float | None = None
+    heeds_retry_after: bool = True
+
+
+AFTER: Mapping[str, Retry] = {
+    "deactivated": Retry(True, AT_ONCE, heeds_retry_after=False),
+    "probation": Retry(True, PROBATION_PAUSE),
+    "rejected": Retry(False),
+    "timeout": Retry(True, AT_ONCE, heeds_retry_after=False),
+    "giveup": Retry(True, AUTHORISATION_PAUSE),
+    "noresource": Retry(False),
+    "invariant": Retry(False),
+}
+"""§4.1.3, by reason."""
+
+UNKNOWN_REASON = Retry(True)
+"""No reason or one we do not know: at any time, or after retry-after."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A SUBSCRIBE got its 2xx. expires: seconds granted."""
+
+    subscription: str
+    expires: int
+    trace: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Notified:
+    """A NOTIFY. `state` is the word on the wire; `content_type` "" and `body` b"" when it had none."""
+
+    subscription: str
+    package: str
+    state: str
+    reason: str
+    retry_after: float | None
+    expires: int | None
+    content_type: str
+    body: bytes
+    call_id: str
+    trace: str
+    received: float
+
+
+@dataclass(frozen=True, slots=True)
+class Terminated:
+    """The SIP subscription ended. `will_retry`: a new SUBSCRIBE follows by itself under the same id.
+
+    reason: of the NOTIFY; "expired", "no-notify" (timer N) or the phrase of `status` when no NOTIFY said it.
+    """
+
+    subscription: str
+    reason: str
+    retry_after: float | None
+    status: int | None
+    will_retry: bool
+    trace: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A SUBSCRIBE was refused; the subscription is forgotten. 408: timeout, 503: perhaps transport."""
+
+    subscription: str
+    status: int
+    reason: str
+    retry_after: float | None
+    trace: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshFailed:
+    """A refresh, or a new try, failed for now; it is repeated. `status` None: no answer."""
+
+    subscription: str
+    status: int | None
+    reason: str
+    trace: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Forked:
+    """Another notifier answered too (packages that allow it): `subscription` stands beside `original`."""
+
+    subscription: str
+    original: str
+
+
+class Subscriber:
+    """All subscriptions of one core."""
+
+    def __init__(self, ua: UserAgent, packages: Mapping[str, EventPackage]) -> None:
+        self.ua = ua
+        self.packages = packages
+        self.subscriptions: dict[str, Subscription] = {}
+        for package in packages.values():
+            ua.accept("NOTIFY", package.body_types)
+
+    def subscribe(
+        self,
+        target: Uri,
+        identity: Uri,
+        package: str,
+        now: float,
+        *,
+        expires: int | None = None,
+        policy: PeerPolicy = NO_POLICY,
+        credentials: Credentials | None = None,
+        trace: str = "",
+        keep_trying: bool = False,
+    ) -> str:
+        """Subscribe `identity` to the package's state of `target`; returns the subscription's id.
+
+        expires: seconds asked for. keep_trying: a failure that may pass does not end it.
+        """
+        kind = self.package(package)
+        asked = expires or policy.expires or kind.default_expires
+        made = Subscription(self, target, identity, kind, asked, policy, credentials, trace)
+        made.established = keep_trying
+        self.subscriptions[made.id] = made
+        made.begin(now)
+        return made.id
+
+    def fetch(
+        self,
+        target: Uri,
+        identity: Uri,
+        package: str,
+        now: float,
+        *,
+        policy: PeerPolicy = NO_POLICY,
+        credentials: Credentials | None = None,
+        trace: str = "",
+    ) -> str:
+        """Ask for the state once (§4.4.3); returns the subscription's id."""
+        kind = self.package(package)
+        asked = 0 if "fetch" in policy.capabilities else SHORT_LIFE
+        made = Subscription(self, target, identity, kind, asked, policy, credentials, trace)
+        made.once = True
+        self.subscriptions[made.id] = made
+        made.begin(now)
+        return made.id
+
+    def refresh(self, id: str, now: float) -> None:
+        """Refresh, or try again, now. Nothing happens if it is unknown, ending or already sending."""
+        if id in self.subscriptions:
+            self.subscriptions[id].refresh(now)
+
+    def end(self, id: str, now: float) -> None:
+        """End it; `Terminated` says when it is over. Nothing happens if it is unknown."""
+        if id in self.subscriptions:
+            self.subscriptions[id].end(now)
+
+    def package(self, name: str) -> EventPackage:
+        if name not in self.packages:
+            raise LocalProtocolError(f"no event package {name}")
+        return self.packages[name]
+
+    def snapshot(self, id: str, now: float) -> dict[str, Json]:
+        """A subscription as plain JSON, for `restore`."""
+        if id not in self.subscriptions:
+            raise LocalProtocolError(f"no subscription {id}")
+        return self.subscriptions[id].snapshot(now)
+
+    def restore(
+        self,
+        stored: Mapping[str, Json],
+        now: float,
+        *,
+        elapsed: float,
+        policy: PeerPolicy = NO_POLICY,
+        credentials: Credentials | None = None,
+    ) -> str:
+        """Take up a subscription of an earlier life; returns its id. elapsed: seconds since the snapshot.
+
+        One that is still alive is refreshed at once, in its dialog: the answer brings the state that was
+        missed. Otherwise a new SUBSCRIBE follows. Raises LocalProtocolError when it is no snapshot.
+        """
+        made = Subscription.restored(self, stored, policy, credentials)
+        self.subscriptions[made.id] = made
+        made.resume(stored, elapsed, now)
+        return made.id
+
+
+@dataclass(slots=True)
+class Alarm:
+    """Wakes a subscription with what it was set for."""
+
+    owner: "Subscription"
+    what: Input
+    deadline: Deadline | None = None
+
+    def set(self, when: float) -> None:
+        self.cancel()
+        self.deadline = self.owner.ua.schedule(when, self)
+
+    def cancel(self) -> None:
+        if self.deadline is not None:
+            self.deadline.cancel()
+            self.deadline = None
+
+    def handle_timeout(self, now: float) -> None:
+        self.deadline = None
+        self.owner.woken(self.what, now)
+
+
+class Subscription:
+    """One subscription. It is the usage of its dialog and waits for its own responses."""
+
+    def __init__(
+        self,
+        subscriber: Subscriber,
+        target: Uri,
+        identity: Uri,
+        package: EventPackage,
+        asked: int,
+        policy: PeerPolicy,
+        credentials: Credentials | None,
+        trace: str,
+    ) -> None:
+        self.subscriber = subscriber
+        self.ua = subscriber.ua
+        self.id = self.ua.identifiers.tag()
+        self.target = target
+        self.identity = identity
+        self.package = package
+        self.event = policy.event_name(package.name)
+        self.asked = asked
+        self.policy = policy
+        self.credentials = credentials
+        self.trace = trace
+        self.state = State.NOTIFY_WAIT
+        self.once = False
+        """A fetch: over after the first NOTIFY."""
+        self.established = False
+        """Was accepted once, so failures that may pass are survived."""
+        self.is_fork = False
+        self.dialog: Dialog | None = None
+        self.ending_sent = False
+        self.heard = False
+        """Has a NOTIFY come since the last SUBSCRIBE?"""
+        self.granted = asked
+        self.began = 0.0
+        self.sent: Request | None = None
+        """The SUBSCRIBE that began the dialog."""
+        self.client: ClientRequest | None = None
+        self.expects: tuple[str, str] | None = None
+        self.end_asked = False
+        self.failures = 0
+        self.too_brief = 0
+        self.ends = 0.0
+        self.timer_n = Alarm(self, Input.TIMER_N)
+        self.plan = Alarm(self, Input.DUE)
+        self.expiry = Alarm(self, Input.EXPIRED)
+
+    # --- what our side asks -----------------------------------------------------------------------
+
+    def begin(self, now: float) -> None:
+        """A new SUBSCRIBE, outside any dialog."""
+        self.release()
+        request = self.ua.new_request(
+            "SUBSCRIBE",
+            self.target,
+            from_=NameAddr.parse(f"<{self.identity}>"),
+            to=NameAddr.parse(f"<{self.target}>"),
+            headers=self.headers(self.asked),
+        )
+        self.sent = request
+        self.began, self.heard, self.granted = now, False, self.asked
+        self.expects = (request.call_id, request.from_.tag or "")
+        self.ua.expect_dialog(*self.expects, self)
+        self.timer_n.set(now + self.ua.timers.give_up)
+        self.client = self.ua.request(
+            request,
+            self,
+            now,
+            policy=self.policy,
+            credentials=self.credentials,
+            trace=self.trace,
+        )
+
+    def headers(self, expires: int) -> list[tuple[str, str]]:
+        types = self.package.body_types
+        fields = [("Event", self.event), ("Expires", str(expires))]
+        if "eventlist" in self.policy.capabilities:
+            fields.append(("Supported", "eventlist"))
+            types = (*types, *(t for t in LIST_TYPES if t not in types))
+        fields.append(("Accept", ", ".join(types)))
+        return fields
+
+    def subscribe_again(self, expires: int, now: float) -> None:
+        """A SUBSCRIBE in the dialog: refresh (§4.1.2.2) or end (§4.1.2.3)."""
+        dialog = self.dialog
+        if dialog is None:
+            raise LocalProtocolError("no dialog to subscribe in")
+        self.heard, self.ending_sent = False, expires == 0
+        request = dialog.new_request("SUBSCRIBE", self.headers(expires))
+        self.timer_n.set(now + self.ua.timers.give_up)
+        self.client = self.ua.request_in_dialog(
+            dialog, request, self, now, credentials=self.credentials, trace=self.trace
+        )
+
+    def refresh(self, now: float) -> None:
+        if (self.state, Input.DUE) in NEXT and self.client is None:
+            self.woken(Input.DUE, now)
+
+    def end(self, now: float) -> None:
+        if self.state is State.ENDING:
+            return
+        self.end_asked = True
+        self.state = step(NEXT, self.state, Input.END)
+        self.plan.cancel()
+        self.expiry.cancel()
+        if self.state is State.TERMINATED:
+            self.over("", None, None, now)
+        elif self.client is None and self.dialog is not None:
+            self.subscribe_again(0, now)
+        # Otherwise the answer or the NOTIFY that is on its way comes first, and timer N bounds both.
+
+    def woken(self, what: Input, now: float) -> None:
+        """A deadline of ours has come."""
+        if what is Input.TIMER_N and self.client is not None:
+            return  # still unanswered (a challenge, another transport): its own timer decides
+        self.state = step(NEXT, self.state, what)
+        if self.state is State.TERMINATED:
+            reasons = {Input.TIMER_N: "no-notify", Input.EXPIRED: "expired"}
+            self.over(reasons[what], None, None, now)
+        elif self.state is State.NOTIFY_WAIT:
+            self.begin(now)
+        elif self.client is None:
+            self.trace = ""
+            self.subscribe_again(self.asked, now)
+
+    # --- responses --------------------------------------------------------------------------------
+
+    def receive_response(self, response: Response, now: float) -> None:
+        self.client = None
+        status = response.status
+        if status < 300:
+            self.accepted(response, now)
+        elif self.ask_differently(response, now):
+            pass
+        elif status in ENDS_SUBSCRIPTION and self.state is not State.NOTIFY_WAIT:
+            self.state = step(NEXT, self.state, Input.GONE)
+            self.over(response.reason, response.retry_after, status, now)
+        else:
+            self.refused(status, response.reason, response.retry_after, Input.REFUSED, now)
+
+    def request_failed(self, reason: str, now: float) -> None:
+        self.client = None
+        self.refused(None, reason, None, Input.UNANSWERED, now)
+
+    def accepted(self, response: Response, now: float) -> None:
+        self.state = step(NEXT, self.state, Input.ACCEPTED)
+        if not self.heard and self.timer_n.deadline is None:
+            self.timer_n.set(now + self.ua.timers.give_up)
+        if self.state is State.ENDING:
+            if self.dialog is not None and not self.ending_sent:
+                self.subscribe_again(0, now)
+            return
+        self.too_brief = 0
+        self.established = self.established or not self.once
+        if response.expires is not None:
+            self.granted = min(self.asked, response.expires)  # §4.2.1.1: never longer than asked
+        self.ua.report(Accepted(self.id, self.granted, self.trace))
+        if self.state is not State.NOTIFY_WAIT:
+            self.lives(self.granted, now)
+
+    def ask_differently(self, response: Response, now: float) -> bool:
+        """423, and 400 to a fetch: ask again with another Expires."""
+        status = response.status
+        fetching = self.once and self.asked == 0
+        if status != 423 and not (status == 400 and fetching):
+            return False
+        if self.state is State.ENDING or self.too_brief >= MAX_TOO_BRIEF:
+            return False
+        self.too_brief += 1
+        least = response.min_expires or 0
+        self.asked = least if least > self.asked else max(2 * self.asked, SHORT_LIFE)
+        if self.state is State.NOTIFY_WAIT:
+            self.begin(now)
+        else:
+            self.subscribe_again(self.asked, now)
+        return True
+
+    def refused(
+        self,
+        status: int | None,
+        reason: str,
+        retry_after: float | None,
+        happened: Input,
+        now: float,
+    ) -> None:
+        ending = self.state is State.ENDING
+        self.state = step(NEXT, self.state, happened)
+        self.failures += 1
+        self.too_brief = 0
+        if ending:
+            self.over(reason, retry_after, status, now)
+        elif self.state is not State.TERMINATED:
+            self.ua.report(RefreshFailed(self.id, status, reason, self.trace))
+            self.timer_n.cancel()
+            left = (self.ends - now) / 2
+            wait = pause(self.failures, retry_after, self.ua.identifiers.fraction())
+            self.plan.set(now + min(wait, max(left, 1.0)))
+        elif self.established and (status is None or status in TEMPORARY):
+            self.ua.report(RefreshFailed(self.id, status, reason, self.trace))
+            self.try_again(pause(self.failures, retry_after, self.ua.identifiers.fraction()), now)
+        else:
+            seen = status or {"timeout": 408}.get(reason, 503)
+            self.forget()
+            self.ua.report(Refused(self.id, seen, reason, retry_after, self.trace))
+
+    # --- NOTIFY -----------------------------------------------------------------------------------
+
+    def receive_request(self, incoming: ServerRequest, now: float) -> None:
+        """A request in the dialog, or the one that makes it."""
+        request = incoming.request
+        if request.method != "NOTIFY":
+            incoming.respond(405, headers=[("Allow", "NOTIFY")])
+            return
+        state = self.checked(incoming)
+        if state is None or not self.in_dialog(incoming, now):
+            return
+        incoming.respond(200)
+        self.notified(incoming, state, now)
+
+    def checked(self, incoming: ServerRequest) -> SubscriptionState | None:
+        """The state that the NOTIFY states; None after it was refused."""
+        request = incoming.request
+        try:
+            state, event, media_type = (
+                request.subscription_state,
+                request.event,
+                request.content_type,
+            )
+        except ParseError as error:
+            incoming.respond(error.status_hint or 400, reason=f"Bad {error.field}")
+            return None
+        if event is None or event.package != self.event or event.id is not None:
+            known = event is not None and event.package in self.subscriber.packages
+            incoming.respond(481 if known else 489)
+        elif state is None:
+            incoming.respond(400, reason="Missing Subscription-State")
+        elif request.body and media_type and not self.package.reads(media_type.essence):
+            incoming.respond(415, headers=[("Accept", ", ".join(self.package.body_types))])
+        else:
+            return state
+        return None
+
+    def in_dialog(self, incoming: ServerRequest, now: float) -> bool:
+        """Is it of our dialog, or does it make it? Answers 481 if not."""
+        request = incoming.request
+        if self.dialog is not None:
+            if self.dialog.remote_tag == request.from_.tag:
+                self.dialog.refresh_target(request, incoming.flow)
+                return True
+            if self.package.forking and self.sent is not None:
+                return self.fork(incoming, now)
+        elif self.sent is not None:
+            return self.make_dialog(self.sent, incoming)
+        incoming.respond(481)
+        return False
+
+    def make_dialog(self, sent: Request, incoming: ServerRequest) -> bool:
+        try:
+            self.dialog = Dialog.as_uac(sent, incoming.request, incoming.flow)
+        except RemoteProtocolError as error:
+            incoming.respond(error.status_hint or 400, reason="No Contact")
+            return False
+        self.ua.add_dialog(self.dialog, self)
+        return True
+
+    def fork(self, incoming: ServerRequest, now: float) -> bool:
+        """Another notifier: a subscription of its own takes the NOTIFY, and is not renewed when it ends."""
+        other = Subscription(
+            self.subscriber,
+            self.target,
+            self.identity,
+            self.package,
+            self.asked,
+            self.policy,
+            self.credentials,
+            self.trace,
+        )
+        other.once, other.sent, other.began = self.once, self.sent, self.began
+        other.is_fork = True
+        self.subscriber.subscriptions[other.id] = other
+        self.ua.report(Forked(other.id, self.id))
+        other.receive_request(incoming, now)
+        return False
+
+    def notified(self, incoming: ServerRequest, stated: SubscriptionState, now: float) -> None:
+        before = self.state
+        happened = NOTIFIED.get(stated.state, Input.NOTIFY_ACTIVE)
+        if self.once and stated.expires == 0:
+            happened = Input.NOTIFY_TERMINATED  # a fetch that the notifier calls active for no time
+        self.state = step(NEXT, before, happened)
+        self.heard = True
+        if before is not State.ENDING:
+            self.timer_n.cancel()  # when ending, it goes on until the final one
+            self.tell(incoming, stated, now)
+        if self.state is State.TERMINATED:
+            self.over(stated.reason or "", stated.retry_after, None, now, incoming.trace)
+        elif self.state is State.ENDING:
+            if self.client is None and not self.ending_sent:
+                self.subscribe_again(0, now)
+        elif self.once:
+            self.end(now)
+        elif stated.expires is not None:
+            self.lives(stated.expires, now)
+        elif self.plan.deadline is None:
+            self.lives(self.granted, now)
+
+    def tell(self, incoming: ServerRequest, stated: SubscriptionState, now: float) -> None:
+        request = incoming.request
+        content_type = ""
+        if request.body:
+            content_type = request.headers.get("Content-Type") or self.package.body_types[0]
+        self.ua.report(
+            Notified(
+                self.id,
+                self.package.name,
+                stated.state,
+                stated.reason or "",
+                stated.retry_after,
+                stated.expires,
+                content_type,
+                request.body,
+                request.call_id,
+                incoming.trace,
+                now,
+            )
+        )
+
+    # --- its life ---------------------------------------------------------------------------------
+
+    def lives(self, seconds: float, now: float) -> None:
+        """It lives so long from now; plan the refresh."""
+        if self.plan.deadline is not None and abs(now + seconds - self.ends) <= EXPIRES_SLACK:
+            return
+        self.ends = now + seconds
+        self.expiry.set(self.ends)
+        self.plan.set(now + refresh_after(seconds, self.ua.identifiers.fraction()))
+
+    def over(
+        self,
+        reason: str,
+        retry_after: float | None,
+        status: int | None,
+        now: float,
+        trace: str = "",
+    ) -> None:
+        """The SIP subscription ended: say so, and try again if that makes sense."""
+        rule = AFTER.get(reason, UNKNOWN_REASON)
+        if status == 481:
+            rule = Retry(True, AT_ONCE)  # the notifier has lost its memory (§4.1.2.2)
+        again = rule.again and not (self.end_asked or self.once or self.is_fork)
+        self.ua.report(Terminated(self.id, reason, retry_after, status, again, trace or self.trace))
+        if again:
+            self.failures = self.failures + 1 if now - self.began < SHORT_LIVED else 0
+            self.try_again(self.delay(rule, retry_after), now)
+        else:
+            self.forget()
+
+    def delay(self, rule: Retry, retry_after: float | None) -> float:
+        spread = self.ua.identifiers.fraction()
+        if retry_after is not None and rule.heeds_retry_after:
+            return pause(1, retry_after, spread)
+        if rule.after is None or self.failures:
+            return max(rule.after or 0.0, pause(self.failures, None, spread))
+        return rule.after * spread if rule.after == AT_ONCE else rule.after * (1 + 0.1 * spread)
+
+    def try_again(self, delay: float, now: float) -> None:
+        self.release()
+        self.state = step(NEXT, self.state, Input.RETRY)
+        self.trace = ""
+        self.plan.set(now + delay)
+
+    def release(self) -> None:
+        """Let go of everything that belonged to one SIP subscription."""
+        for alarm in (self.timer_n, self.plan, self.expiry):
+            alarm.cancel()
+        if self.client is not None:
+            self.client.cancel()
+            self.client = None
+        if self.dialog is not None:
+            self.ua.remove_dialog(self.dialog)
+            self.dialog = None
+        if self.expects is not None:
+            self.ua.forget_dialog(*self.expects)
+            self.expects = None
+        self.ending_sent = False
+
+    def forget(self) -> None:
+        self.release()
+        del self.subscriber.subscriptions[self.id]
+
+    # --- keeping ----------------------------------------------------------------------------------
+
+    def snapshot(self, now: float) -> dict[str, Json]:
+        alive = self.dialog is not None and self.state in (State.PENDING, State.ACTIVE)
+        return {
+            "id": self.id,
+            "target": str(self.target),
+            "identity": str(self.identity),
+            "package": self.package.name,
+            "asked": self.asked,
+            "once": self.once,
+            "established": self.established,
+            "state": self.state.value if alive else State.WAITING.value,
+            "dialog": self.dialog.snapshot() if self.dialog is not None and alive else None,
+            "remaining": self.ends - now if alive else 0.0,
+        }
+
+    @classmethod
+    def restored(
+        cls,
+        subscriber: Subscriber,
+        stored: Mapping[str, Json],
+        policy: PeerPolicy,
+        credentials: Credentials | None,
+    ) -> "Subscription":
+        try:
+            made = cls(
+                subscriber,
+                Uri.parse(text(stored["target"])),
+                Uri.parse(text(stored["identity"])),
+                subscriber.package(text(stored["package"])),
+                number(stored["asked"]),
+                policy,
+                credentials,
+                "",
+            )
+            made.id = text(stored["id"])
+            made.once = bool(stored["once"])
+            made.established = bool(stored["established"])
+            made.state = State(text(stored["state"]))
+            dialog = stored["dialog"]
+            if isinstance(dialog, Mapping):
+                made.dialog = Dialog.restore(dialog, skip=CSEQ_LEAP)
+        except (KeyError, TypeError, ValueError) as error:
+            raise LocalProtocolError(f"not a snapshot of a subscription: {error}") from error
+        return made
+
+    def resume(self, stored: Mapping[str, Json], elapsed: float, now: float) -> None:
+        remaining = stored.get("remaining")
+        left = (remaining if isinstance(remaining, (int, float)) else 0.0) - elapsed
+        if self.dialog is None or left <= 0:
+            self.dialog = None
+            self.state = State.WAITING
+        else:
+            self.ua.add_dialog(self.dialog, self)
+            self.ends, self.began = now + left, now
+            self.expiry.set(self.ends)
+        self.plan.set(now + AT_ONCE * self.ua.identifiers.fraction())
