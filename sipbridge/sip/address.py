@@ -1,10 +1,10 @@
 """name-addr and addr-spec: From, To, Contact, Route, Record-Route (RFC 3261 §20.10, §25.1).
 
 `"Display" <uri>;params` or `uri;params`. In the second form everything after the first ";" belongs to the
-header, not to the URI, and a URI with "?" or "," must not stand so (§20.10). The URI is kept as text and parsed on demand:
-proxied headers with schemes we do not know come through unharmed. An unquoted display name may hold UTF-8,
-which the grammar does not allow but peers send; a comma or a stray quote in it is an error.
-Printing always writes angle brackets.
+header, not to the URI, and a URI with "?" or "," must not stand so (§20.10). The URI is kept as text and
+parsed on demand: proxied headers with schemes we do not know come through unharmed. An unquoted display
+name may hold UTF-8, which the grammar does not allow but peers send; a comma or a stray quote in it is an
+error. Printing always writes angle brackets.
 """
 
 import re

@@ -1,9 +1,10 @@
 """The small header fields: CSeq, Event, Subscription-State, Content-Type, Expires, Retry-After.
 
-Each is a frozen value that can parse itself from a header's text and print itself; the bare numbers are functions.
-Words that the RFCs call case-insensitive (states, reasons, media types) are kept in lower case, everything else as
-it stood. Numbers have the bounds their RFC gives: CSeq below 2**31 (RFC 3261 §8.1.1.5), delta-seconds below
-2**32, where more means the maximum (§20.19, RFC 4475 §3.1.2.4 lets us choose), Max-Forwards 0 to 255 (§20.22).
+Each is a frozen value that can parse itself from a header's text and print itself; the bare numbers are
+functions. Words that the RFCs call case-insensitive (states, reasons, media types) are kept in lower case,
+everything else as it stood. Numbers have the bounds their RFC gives: CSeq below 2**31 (RFC 3261 §8.1.1.5),
+delta-seconds below 2**32, where more means the maximum (§20.19, RFC 4475 §3.1.2.4 lets us choose),
+Max-Forwards 0 to 255 (§20.22).
 """
 
 import re

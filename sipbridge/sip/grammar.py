@@ -19,12 +19,17 @@ LWS = r"[ \t]*"
 
 IS_TOKEN = re.compile(TOKEN)
 IS_CALL_ID = re.compile(r"[!-~\x80-\U0010ffff]+")
-"""Wider than `callid`: no space and no control character. Peers put "=" and ";" in, and only equality counts."""
+"""Wider than `callid`: no space and no control character.
+
+Peers put "=" and ";" in, and only equality counts.
+"""
 DIGITS = re.compile(r"[0-9]+")
 ESCAPED = re.compile(r"\\([\s\S])")
 NEEDS_ESCAPE = re.compile(r'["\\\x00-\x08\x0b\x0c\x0e-\x1f\x7f]')
 LINE_BREAK = re.compile(r"[ \t]*[\r\n]+[ \t]*")
 LIST_ELEMENT = re.compile(rf'(?:{QUOTED}|<[^>]*>|[^,"<])*')
+FOLDED = re.compile(r"\r?\n[ \t]+")
+"""A line break followed by white space is a space (§7.3.1)."""
 PROTECTED = re.compile(QUOTED)
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 

@@ -1,9 +1,10 @@
 """The header section: an ordered multimap that keeps what it does not understand.
 
-Fields stay in the order and with the names they came with; only compact names (RFC 3261 §7.3.3, RFC 6665 §8.2) are
-written out, and Content-Length has one spelling. Look-up ignores case and knows compact names. Values are text, unfolded and
-stripped. An index from key to values is built on the first look-up and thrown away by a change: a message that is
-only passed through, and one that is only being written, never pay for it.
+Fields stay in the order and with the names they came with; only compact names (RFC 3261 §7.3.3, RFC 6665
+§8.2) are written out, and Content-Length has one spelling. Look-up ignores case and knows compact names.
+Values are text, unfolded and stripped. An index from key to values is built on the first look-up and thrown
+away by a change: a message that is only passed through, and one that is only being written, never pay for
+it.
 """
 
 from collections.abc import Iterable, Iterator
@@ -100,7 +101,10 @@ class Headers:
         return list((self._index or self.index()).get(NAMES[name][0], ()))
 
     def values(self, name: str) -> list[str]:
-        """All elements of a comma list field, over all its lines; empty ones dropped. ParseError on a stray quote."""
+        """All elements of a comma list field, over all its lines; empty ones dropped.
+
+        ParseError on a stray quote.
+        """
         lines = (self._index or self.index()).get(NAMES[name][0], ())
         return [part for line in lines for part in split_list(line, name) if part]
 
@@ -131,7 +135,9 @@ class Headers:
         self._pairs = kept
 
     def set_lines(self, name: str, values: Iterable[str]) -> None:
-        """Replace all lines of that name by these, where the first one stood (at the top if there was none)."""
+        """Replace all lines of that name by these, where the first one stood (at the top if there was
+        none).
+        """
         key, shown = NAMES[name]
         at = next((i for i, pair in enumerate(self._pairs) if NAMES[pair[0]][0] == key), 0)
         self.remove(name)

@@ -1,14 +1,15 @@
 """Request and Response: typed access, answering, printing.
 
-A message is a start line, `Headers` and a body; the headers are the truth. Typed properties read from them each time
-through parsers that remember recent texts, so nothing can go stale when a header is changed and repeated access
-is cheap. A property raises ParseError (with the field's name) when the text breaks the grammar, and for the five fields
-without which no message can be handled (Via, From, To, Call-ID, CSeq) also when it is absent; the others are None or
-empty then. The bare numbers of a response (Expires, Min-Expires) are None instead of an error: there is nobody
-to tell. `sipbridge.sip.defects` looks at all that matters at once, before routing.
+A message is a start line, `Headers` and a body; the headers are the truth. Typed properties read from them
+each time through parsers that remember recent texts, so nothing can go stale when a header is changed and
+repeated access is cheap. A property raises ParseError (with the field's name) when the text breaks the
+grammar, and for the five fields without which no message can be handled (Via, From, To, Call-ID, CSeq) also
+when it is absent; the others are None or empty then. The bare numbers of a response (Expires, Min-Expires)
+are None instead of an error: there is nobody to tell. `sipbridge.sip.defects` looks at all that matters at
+once, before routing.
 
-Printing writes Content-Length last and right, whatever the headers say, and refuses line breaks in a header: text from an
-application can never become a header of its own.
+Printing writes Content-Length last and right, whatever the headers say, and refuses line breaks in a
+header: text from an application can never become a header of its own.
 """
 
 from collections.abc import Callable, Iterable
@@ -297,8 +298,8 @@ class Request(Message):
     ) -> "Response":
         """An answer to this request (§8.2.6.2).
 
-        Via, From, To, Call-ID, CSeq and Timestamp are copied as they came, even malformed ones; To gets `to_tag`
-        unless it has a tag. Record-Route is copied when `record_route` says so (§12.1.1).
+        Via, From, To, Call-ID, CSeq and Timestamp are copied as they came, even malformed ones; To gets
+        `to_tag` unless it has a tag. Record-Route is copied when `record_route` says so (§12.1.1).
         """
         index = self.headers.index()
         pairs = [("Via", value) for value in index.get("via", EMPTY)]

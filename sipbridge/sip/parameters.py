@@ -1,9 +1,10 @@
 """`;name=value` lists, as they follow addresses, Via, Event, Content-Type (RFC 3261 §25.1 generic-param).
 
-Values are kept as they stood on the wire, quotes included, so that printing gives them back; `get()` undoes the
-quoting. Names ignore case. Reading is wider than the grammar in one point: an unquoted value may hold any
-visible character but comma, semicolon and quote, because peers send `received=2001:db8::1`,
-`start=<top@example.com>` and `type=application/rlmi+xml` bare. An empty parameter (`;;`) or an empty value is an error.
+Values are kept as they stood on the wire, quotes included, so that printing gives them back; `get()` undoes
+the quoting. Names ignore case. Reading is wider than the grammar in one point: an unquoted value may hold
+any visible character but comma, semicolon and quote, because peers send `received=2001:db8::1`,
+`start=<top@example.com>` and `type=application/rlmi+xml` bare. An empty parameter (`;;`) or an empty value
+is an error.
 """
 
 import re

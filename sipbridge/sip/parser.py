@@ -1,24 +1,27 @@
 """From bytes to messages: datagrams, streams, and every limit on the way.
 
-A datagram holds one message (RFC 3261 §18.3): bytes after Content-Length are dropped, a missing Content-Length means
-"to the end", too large a one is an error. A stream is framed by Content-Length (§7.5); without it, or with an unreadable one,
-nothing after it can be trusted and the error is `fatal`: the connection has to be closed. Two CRLF alone are a
-keep-alive (RFC 5626 §4.4.1), single ones before a start line are skipped.
+A datagram holds one message (RFC 3261 §18.3): bytes after Content-Length are dropped, a missing
+Content-Length means "to the end", too large a one is an error. A stream is framed by Content-Length (§7.5);
+without it, or with an unreadable one, nothing after it can be trusted and the error is `fatal`: the
+connection has to be closed. Two CRLF alone are a keep-alive (RFC 5626 §4.4.1), single ones before a start
+line are skipped.
 
-The header section is split once, into lines and an index by name; no value is looked at but Content-Length. Folding,
-padded names and compact names are handled only where they occur. Lines end in CRLF; a message whose first line ends in a bare
-LF may use LF throughout, but a bare CR or LF inside a CRLF message is refused: two readers would see two different messages.
+The header section is split once, into lines and an index by name; no value is looked at but Content-Length.
+Folding, padded names and compact names are handled only where they occur. Lines end in CRLF; a message
+whose first line ends in a bare LF may use LF throughout, but a bare CR or LF inside a CRLF message is
+refused: two readers would see two different messages.
 
 What cannot be framed raises `MessageError`. It carries the status a server would answer, None where nothing
-can be answered (a response, or a request without Via), and in `partial` what was readable, so that the core can
-write that answer. A message that could be framed may still be nonsense; `sipbridge.sip.defects` finds out.
+can be answered (a response, or a request without Via), and in `partial` what was readable, so that the core
+can write that answer. A message that could be framed may still be nonsense; `sipbridge.sip.defects` finds
+out.
 """
 
 import re
 from dataclasses import dataclass
 
 from sipbridge.errors import ParseError
-from sipbridge.sip.grammar import CONTROL_BYTES, has_stray_control, is_token
+from sipbridge.sip.grammar import CONTROL_BYTES, FOLDED, has_stray_control, is_token
 from sipbridge.sip.headers import NAMES, Headers, Index, Pairs
 from sipbridge.sip.message import Request, Response
 
@@ -51,7 +54,7 @@ class KeepAlive:
 
 
 KEEP_ALIVE = KeepAlive()
-PONG = b"\r\n"
+PONG = CRLF = b"\r\n"
 
 
 class MessageError(ParseError):
@@ -87,7 +90,6 @@ class Malformed(Exception):
         self.status = status
 
 
-FOLD = re.compile(r"\r\n[ \t]+")
 LINE_END = re.compile(r"\r?\n")
 LF_HEAD_END = re.compile(rb"\n\r?\n")
 STATUS_LINE = re.compile(r"(SIP/[0-9]+\.[0-9]+) ([0-9]{3})(?: (.*))?", re.IGNORECASE)
@@ -110,7 +112,12 @@ def parse_datagram(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Request | Re
         message = parse_head(data[:end], limits)
         length = content_length(message.headers.index())
         if length is None:
-            message.body = data[body_at:]
+            # Line ends after the empty line are debris, not a body.
+            message.body = (
+                b""
+                if data[body_at : body_at + 2] == CRLF and not data[body_at:].strip()
+                else data[body_at:]
+            )
         else:
             message.body = data[body_at : body_at + length]
             if len(message.body) < length:
@@ -155,7 +162,7 @@ def split_lines(text: str) -> list[str]:
     if first > 0 and text[first - 1] != "\r":
         text = LINE_END.sub("\r\n", text)
     if "\r\n " in text or "\r\n\t" in text:
-        text = FOLD.sub(" ", text)
+        text = FOLDED.sub(" ", text)
     lines = text.split("\r\n")
     breaks = len(lines) - 1
     if text.count("\r") != breaks or text.count("\n") != breaks:
@@ -235,7 +242,9 @@ def content_length(index: Index) -> int | None:
 
 
 def refusal(head: bytes, why: Malformed, limits: Limits, *, fatal: bool = False) -> MessageError:
-    """The error for a refused head: with what can still be read, and with None where nobody can be answered."""
+    """The error for a refused head: with what can still be read, and with None where nobody can be
+    answered.
+    """
     partial = salvage(head[: limits.head])
     status = why.status if partial and "Via" in partial.headers else None
     return MessageError(
@@ -246,7 +255,7 @@ def refusal(head: bytes, why: Malformed, limits: Limits, *, fatal: bool = False)
 def salvage(head: bytes) -> Request | None:
     """As much of a broken request as its answer needs; None for what is no request at all."""
     text = LINE_END.sub("\r\n", head.decode("utf-8", "surrogateescape").lstrip("\r\n"))
-    lines = FOLD.sub(" ", text).replace("\r", "\n").split("\n")
+    lines = FOLDED.sub(" ", text).replace("\r", "\n").split("\n")
     start = lines[0].split(" ")
     if start[0][:4].upper() == "SIP/" or not is_token(start[0]):
         return None
@@ -285,7 +294,7 @@ class StreamParser:
 
     def _next(self) -> Request | Response | KeepAlive | MessageError | None:
         buffer = self._buffer
-        while buffer[:1] in (b"\r", b"\n"):
+        while buffer and buffer[0] in CRLF:
             if buffer[:4] == b"\r\n\r\n":
                 del buffer[:4]
                 return KEEP_ALIVE

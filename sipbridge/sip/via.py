@@ -1,8 +1,9 @@
 """Via: who sent the message and where its answer goes (RFC 3261 §20.42, rport of RFC 3581).
 
-`SIP/2.0/UDP host:port;branch=…`, white space allowed round slashes, colon and semicolons. `received` may be written
-with brackets round an IPv6 address (RFC 5118 §4.5); `received` as a property never has them. `rport` counts twice: without
-value in a request it asks for the port, with a value in the answer it tells it.
+`SIP/2.0/UDP host:port;branch=…`, white space allowed round slashes, colon and semicolons. `received` may be
+written with brackets round an IPv6 address (RFC 5118 §4.5); `received` as a property never has them.
+`rport` counts twice: without value in a request it asks for the port, with a value in the answer it tells
+it.
 """
 
 import re
