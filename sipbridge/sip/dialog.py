@@ -179,11 +179,11 @@ class Dialog:
         # A strict router wants to stand in the Request-URI itself; the target moves to the end.
         return str(first), (*self.route_set[1:], f"<{self.remote_target}>")
 
-    def next_hop(self) -> Uri:
-        """Where our requests go first: the first route, else the remote target (§8.1.2)."""
+    def next_hop(self) -> str:
+        """Where our requests go first, a URI's text: the first route, else the remote target (§8.1.2)."""
         if self.route_set:
-            return NameAddr.parse(self.route_set[0]).uri
-        return Uri.parse(self.remote_target)
+            return NameAddr.parse(self.route_set[0]).uri_text
+        return self.remote_target
 
     def check(self, request: Request) -> None:
         """Order of the peer's requests (§12.2.2); the core calls it before the usage sees the request.

@@ -10,8 +10,7 @@ import hashlib
 import os
 from collections.abc import Callable
 
-MAGIC_COOKIE = "z9hG4bK"
-"""Begins every branch made under RFC 3261 (§8.1.1.7)."""
+from sipbridge.sip.via import MAGIC_COOKIE
 
 CHUNK = 4096
 """Bytes asked from the source at once: a system call costs more than the bytes."""
@@ -58,7 +57,7 @@ class Identifiers:
         return self.hexadecimal(16)
 
     def call_id(self) -> str:
-        """A Call-ID, 128 bits. No host part: §8.1.1.4 does not ask for one, and it tells nobody where we are."""
+        """A Call-ID, 128 bits. Without the host part, which §8.1.1.4 leaves open: it says where we are."""
         return self.hexadecimal(32)
 
     def entity_tag(self) -> str:

@@ -1,0 +1,87 @@
+"""What the core itself reports upward.
+
+Frozen values in a queue (`UserAgent.indications`). Usages report their own kinds through `UserAgent.report`;
+those are defined beside the usage. The driver acts on `ResolveHost` and `CloseConnection` and passes the
+others on. `trace` is the id of the message that caused it, "" when there was none.
+"""
+
+from dataclasses import dataclass
+
+from sipbridge.sip.flow import Flow
+
+
+@dataclass(frozen=True, slots=True)
+class ResolveHost:
+    """A request waits for the addresses of this host; answer with `UserAgent.receive_addresses`."""
+
+    host: str
+    trace: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CloseConnection:
+    """The stream cannot be read any further, or was idle too long: close it."""
+
+    flow: Flow
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class MessageRefused:
+    """Bytes that were no acceptable message. `status_hint`: what we answered; None: nothing."""
+
+    reason: str
+    status_hint: int | None
+    flow: Flow
+    trace: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StrayResponse:
+    """A response that belongs to no transaction of ours; it was dropped (RFC 3261 §18.1.2)."""
+
+    status: int
+    method: str
+    flow: Flow
+    trace: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestAnsweredByCore:
+    """The core answered a request itself: 405, 481, 482, 416, 420, 500, 503, or 200 to OPTIONS."""
+
+    method: str
+    status: int
+    reason: str
+    flow: Flow
+    trace: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestTimedOut:
+    """No final response within 64*T1. `destination` is "udp:192.0.2.1:5060"."""
+
+    method: str
+    destination: str
+    call_id: str
+    trace: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationFailed:
+    """A destination could not be reached; `next` names the one tried now, "" when there is none left."""
+
+    method: str
+    destination: str
+    error: str
+    next: str
+    trace: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LimitReached:
+    """Something was refused because of a limit; `limit` is its name in `CoreLimits`."""
+
+    limit: str
+    peer: str
+    trace: str = ""

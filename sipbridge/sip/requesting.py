@@ -1,0 +1,479 @@
+"""The asking half of a user agent (RFC 3261 §8.1): our requests, until each has one answer.
+
+A request passes through destinations until one answers. They are a flow the caller fixed, or the policy's
+next hops, or the first Route, or the Request-URI (§8.1.2). A name waits for `receive_addresses`. Each try has
+a new branch and the Via and Contact of the listening point it leaves from. A request that is too large for
+UDP, where nobody asked for UDP, is tried by TCP first and by UDP when that is refused (§18.1.1). An error of
+the transport, a timeout or a 503 moves on to the next destination (RFC 3263 §4.3); after the last one the
+handler is told.
+
+Digest (§22): a 401 or 407 is answered with the caller's credentials, with CSeq one higher. Challenges are
+remembered for each destination and user and answered in advance next time, the nonce count rising. At most
+two rounds are played for one request, and the same realm is answered twice only if the server calls our nonce
+stale: a wrong password is told to the handler, not tried again.
+
+The handler hears exactly once, and never from inside the call that made the request.
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from sipbridge.errors import LocalProtocolError, ParseError
+from sipbridge.sip.address import NameAddr
+from sipbridge.sip.dialog import Dialog
+from sipbridge.sip.digest import Session, parse_challenges, select
+from sipbridge.sip.flow import Address, Flow, ListeningPoint, Transmit
+from sipbridge.sip.identifiers import Identifiers
+from sipbridge.sip.indications import (
+    DestinationFailed,
+    LimitReached,
+    RequestTimedOut,
+    ResolveHost,
+)
+from sipbridge.sip.locate import (
+    LARGE,
+    Target,
+    bracketed,
+    destination_text,
+    flow_to,
+    point_for,
+    target_of,
+)
+from sipbridge.sip.message import Request, Response
+from sipbridge.sip.policy import Credentials
+from sipbridge.sip.responding import TARGET_REFRESH, CoreLimits
+from sipbridge.sip.timers import Deadlines, Timers
+from sipbridge.sip.transactions import ClientKey, ClientTransaction
+from sipbridge.sip.usage import ResponseHandler
+from sipbridge.uri import Uri
+
+MAX_ROUNDS = 2
+"""Challenges answered for one request: a stale nonce, or a proxy and a server each with its realm."""
+
+MAX_SESSIONS = 1024
+"""Destinations and users whose challenges are remembered; the oldest is forgotten."""
+
+MAX_FORWARDS = "70"
+"""§8.1.1.6."""
+
+NAMES_LAST = 30.0
+"""Seconds for which looked-up addresses serve: we are not told the record's own life time."""
+
+REFUSAL_LASTS = 300.0
+"""Seconds for which a destination that refused TCP gets large requests by UDP at once."""
+
+ROOM_FOR_VIA = 120
+"""Bytes that `prepare` adds: Via, and Contact where it is missing."""
+
+Candidate = Flow | Target | str
+"""A fixed flow, a target, or the text of a URI still to be read."""
+
+Realm = tuple[bool, str]
+"""Was it a proxy that asked, realm."""
+
+
+class ClientRequest:
+    """A request of ours on its way; `request.cseq` rises when a challenge is answered."""
+
+    __slots__ = (
+        "answered",
+        "candidates",
+        "credentials",
+        "dialog",
+        "finished",
+        "flow",
+        "half",
+        "handler",
+        "last_503",
+        "request",
+        "rounds",
+        "starting",
+        "trace",
+        "why",
+    )
+
+    def __init__(
+        self,
+        request: Request,
+        handler: ResponseHandler,
+        candidates: Sequence[Candidate],
+        half: "AskingHalf",
+        *,
+        credentials: Credentials | None,
+        dialog: Dialog | None,
+        trace: str,
+    ) -> None:
+        self.request = request
+        self.handler: ResponseHandler | None = handler
+        self.candidates: deque[Candidate] = deque(candidates)
+        self.half = half
+        self.credentials = credentials
+        self.dialog = dialog
+        self.trace = trace
+        self.finished = False
+        self.starting = True
+        self.flow: Flow | None = None
+        self.rounds = 0
+        self.answered: set[Realm] = set()
+        self.why = "transport"
+        self.last_503: Response | None = None
+
+    def cancel(self) -> None:
+        """Forget it: the handler is never called. What is on its way is absorbed silently."""
+        self.handler = None
+        self.finish()
+
+    # --- going out --------------------------------------------------------------------------------
+
+    def try_next(self, now: float) -> None:
+        """Go to the next destination; tell the handler when there is none left."""
+        while self.candidates:
+            candidate = self.candidates.popleft()
+            if isinstance(candidate, Flow):
+                if self.half.has_listener(candidate):
+                    self.send(candidate, now)
+                    return
+                continue  # of a listener that was there before a restart
+            try:
+                target = (
+                    target_of(Uri.parse(candidate)) if isinstance(candidate, str) else candidate
+                )
+            except (LocalProtocolError, ParseError) as error:
+                self.half.report_failure(self, str(candidate), str(error))
+                continue
+            if not self.half.expand(target, self, now):
+                return  # waits for the name
+        self.give_up(now)
+
+    def send(self, flow: Flow, now: float) -> None:
+        """One try, in its own transaction."""
+        half = self.half
+        self.flow = flow
+        branch, data = half.prepare(self, flow)
+        ClientTransaction(
+            (branch, self.request.method),
+            data,
+            flow,
+            self,
+            timers=half.timers,
+            deadlines=half.deadlines,
+            outbox=half.outbox,
+            registry=half.transactions,
+            trace=self.trace,
+            now=now,
+        )
+
+    # --- coming back ------------------------------------------------------------------------------
+
+    def receive_response(self, response: Response, now: float) -> None:
+        """The final response of one try."""
+        if self.finished:
+            return
+        if response.status in (401, 407) and self.answer_challenge(response, now):
+            return
+        if response.status == 503 and self.candidates:
+            self.last_503 = response
+            self.half.report_failure(self, self.where(), "503")
+            self.try_next(now)
+            return
+        self.deliver(response, now)
+
+    def answer_challenge(self, response: Response, now: float) -> bool:
+        """Try again with credentials. False: there is nothing better to say than before."""
+        if self.credentials is None or self.flow is None or self.rounds >= MAX_ROUNDS:
+            return False
+        if not self.half.learn(self, response):
+            return False
+        self.rounds += 1
+        number = self.request.cseq.number + 1 if self.dialog is None else self.dialog.next_cseq()
+        self.request.headers.set("CSeq", f"{number} {self.request.method}")
+        self.send(self.flow, now)
+        return True
+
+    def transaction_failed(self, reason: str, now: float) -> None:
+        """One try had no answer."""
+        if self.finished:
+            return
+        self.why = reason
+        if reason == "timeout":
+            self.half.report_timeout(self, self.where())
+        elif self.flow is not None:
+            self.half.report_failure(self, self.where(), self.half.error or reason)
+            self.half.remember_refusal(self.flow, now)
+        self.try_next(now)
+
+    def where(self) -> str:
+        return "" if self.flow is None else destination_text(self.flow.protocol, self.flow.remote)
+
+    def give_up(self, now: float) -> None:
+        """No destination is left."""
+        if self.starting:
+            self.starting = False
+            self.half.deadlines.schedule(now, self)
+            return
+        if self.last_503 is not None:
+            self.deliver(self.last_503, now)
+            return
+        handler = self.handler
+        self.finish()
+        if handler is not None:
+            handler.request_failed(self.why, now)
+
+    def deliver(self, response: Response, now: float) -> None:
+        handler, dialog = self.handler, self.dialog
+        self.finish()
+        if dialog is not None and response.status < 300 and self.request.method in TARGET_REFRESH:
+            self.half.refresh(dialog, response)
+        if handler is not None:
+            handler.receive_response(response, now)
+
+    def finish(self) -> None:
+        if not self.finished:
+            self.finished = True
+            self.candidates.clear()
+            self.half.live -= 1
+        self.handler = None
+
+    def handle_timeout(self, now: float) -> None:
+        """It never left; the handler hears of it after the call that made the request has returned."""
+        if not self.finished:
+            self.give_up(now)
+
+
+class AskingHalf:
+    """Client transactions of one core, names that are looked up, challenges that are remembered."""
+
+    def __init__(
+        self,
+        *,
+        points: Sequence[ListeningPoint],
+        timers: Timers,
+        deadlines: Deadlines,
+        outbox: list[Transmit],
+        identifiers: Identifiers,
+        limits: CoreLimits,
+        minimum_digest: str,
+        report: Callable[[object], None],
+    ) -> None:
+        self.points = tuple(points)
+        self.timers = timers
+        self.deadlines = deadlines
+        self.outbox = outbox
+        self.identifiers = identifiers
+        self.limits = limits
+        self.minimum_digest = minimum_digest
+        self.report = report
+        self.transactions: dict[ClientKey, ClientTransaction] = {}
+        self.live = 0
+        self.sessions: dict[tuple[str, str, int], dict[Realm, Session]] = {}
+        self.names: dict[str, tuple[float, tuple[str, ...]]] = {}
+        self.waiting: dict[str, list[tuple[Target, ClientRequest]]] = {}
+        self.waiters = 0
+        self.error = ""
+        self.refusals: dict[Address, float] = {}
+
+    def begin(self, asked: ClientRequest, now: float) -> ClientRequest:
+        """Send it, or plan to tell the handler that it could not be sent."""
+        self.live += 1
+        if self.live > self.limits.client_requests:
+            self.report(LimitReached("client_requests", "", asked.trace))
+            asked.candidates.clear()
+        try:
+            asked.try_next(now)
+        except LocalProtocolError:
+            asked.cancel()
+            raise
+        asked.starting = False
+        return asked
+
+    # --- destinations -----------------------------------------------------------------------------
+
+    def expand(self, target: Target, asked: ClientRequest, now: float) -> bool:
+        """Put the target's flows before the other candidates. False: its name is looked up first."""
+        if not target.needs_lookup:
+            self.put(target, (target.host,), asked, now)
+            return True
+        known = self.names.get(target.host)
+        if known is not None and known[0] > now:
+            self.put(target, known[1], asked, now)
+            return True
+        if self.waiters >= self.limits.waiting_for_names:
+            self.report(LimitReached("waiting_for_names", target.host, asked.trace))
+            return True
+        queue = self.waiting.setdefault(target.host, [])
+        if not queue:
+            self.report(ResolveHost(target.host, asked.trace))
+        queue.append((target, asked))
+        self.waiters += 1
+        return False
+
+    def put(
+        self, target: Target, addresses: Sequence[str], asked: ClientRequest, now: float
+    ) -> None:
+        flows: list[Flow] = []
+        large = target.by_default and target.protocol == "udp" and is_large(asked.request)
+        for address in addresses:
+            by_tcp = point_for(self.points, "tcp", address) if large else None
+            if by_tcp is not None and self.refusals.get((address, target.port), now) <= now:
+                flows.append(Flow("tcp", by_tcp.local, (address, target.port)))
+            point = point_for(self.points, target.protocol, address)
+            if point is not None:
+                flows.append(flow_to(point, target, address))
+        if not flows:
+            self.report_failure(asked, str(target), "no address, or no listener of that kind")
+        asked.candidates.extendleft(reversed(flows))
+
+    def receive_addresses(self, host: str, addresses: Sequence[str], now: float) -> None:
+        """The name has been looked up; no address: it is unknown."""
+        if addresses:
+            self.names[host] = (now + NAMES_LAST, tuple(addresses))
+            while len(self.names) > self.limits.waiting_for_names:
+                del self.names[next(iter(self.names))]
+        queue = self.waiting.pop(host, [])
+        self.waiters -= len(queue)
+        for target, asked in queue:
+            if not asked.finished:
+                self.put(target, addresses, asked, now)
+                asked.try_next(now)
+
+    def remember_refusal(self, flow: Flow, now: float) -> None:
+        """A peer without TCP is not asked again for every large request."""
+        if flow.protocol != "tcp":
+            return
+        self.refusals[flow.remote] = now + REFUSAL_LASTS
+        while len(self.refusals) > MAX_SESSIONS:
+            del self.refusals[next(iter(self.refusals))]
+
+    def has_listener(self, flow: Flow) -> bool:
+        """Does the flow leave from a listening point of ours?"""
+        return any(p.protocol == flow.protocol and p.local == flow.local for p in self.points)
+
+    # --- one message ------------------------------------------------------------------------------
+
+    def prepare(self, asked: ClientRequest, flow: Flow) -> tuple[str, bytes]:
+        """Via, Contact and credentials for one try; returns its branch and bytes."""
+        request = asked.request
+        headers = request.headers
+        point = self.point_of(flow)
+        branch = self.identifiers.branch()
+        rport = "" if flow.reliable else ";rport"
+        sent_by = f"{bracketed(point.host)}:{point.port}"
+        headers.remove("Via")
+        headers.add_first(
+            "Via", f"SIP/2.0/{flow.protocol.upper()} {sent_by};branch={branch}{rport}"
+        )
+        self.place_contact(request, point)
+        if asked.credentials is not None:
+            self.authorise(asked, flow, asked.credentials)
+        return branch, bytes(request)
+
+    def point_of(self, flow: Flow) -> ListeningPoint:
+        """The listening point of a flow. Raises LocalProtocolError when it is none of ours."""
+        for point in self.points:
+            if point.protocol == flow.protocol and point.local == flow.local:
+                return point
+        raise LocalProtocolError(f"{flow} does not belong to a listener of this core")
+
+    def place_contact(self, request: Request, point: ListeningPoint) -> None:
+        """Contact names the point the request leaves from, unless it names none of ours."""
+        headers = request.headers
+        text = headers.get("Contact")
+        if text is None:
+            if request.method in TARGET_REFRESH:
+                headers.add("Contact", str(contact_at(point, request.from_.uri)))
+            return
+        contact = NameAddr.parse(text)
+        if contact.is_star or not text.startswith("<sip:"):
+            return
+        uri = contact.uri
+        if any(names(uri, other) for other in self.points) and not names(uri, point):
+            headers.set("Contact", f"{contact_at(point, uri)}{contact.parameters}")
+
+    # --- digest -----------------------------------------------------------------------------------
+
+    def learn(self, asked: ClientRequest, response: Response) -> bool:
+        """Remember the challenges of a 401 or 407. False: none of them is worth another try."""
+        flow, credentials = asked.flow, asked.credentials
+        if flow is None or credentials is None:
+            return False
+        proxy = response.status == 407
+        lines = response.headers.get_all("Proxy-Authenticate" if proxy else "WWW-Authenticate")
+        sessions = self.sessions.setdefault((credentials.username, *flow.remote), {})
+        while len(self.sessions) > MAX_SESSIONS:
+            del self.sessions[next(iter(self.sessions))]
+        fresh = False
+        for challenge in select(parse_challenges(lines, proxy=proxy), self.minimum_digest):
+            realm = (proxy, challenge.realm)
+            if credentials.realm not in ("", challenge.realm):
+                continue
+            if realm in asked.answered and not challenge.stale:
+                sessions.pop(realm, None)
+                continue
+            sessions[realm] = Session(challenge, credentials, self.identifiers.cnonce())
+            asked.answered.add(realm)
+            fresh = True
+        return fresh
+
+    def authorise(self, asked: ClientRequest, flow: Flow, credentials: Credentials) -> None:
+        """Answer every challenge known for this destination and user."""
+        request = asked.request
+        request.headers.remove("Authorization")
+        request.headers.remove("Proxy-Authorization")
+        known = self.sessions.get((credentials.username, *flow.remote), {})
+        for session in known.values():
+            if session.credentials == credentials:
+                value = session.authorize(request.method, request.uri, request.body)
+                request.headers.add(session.header, value)
+
+    # --- what happened ----------------------------------------------------------------------------
+
+    def refresh(self, dialog: Dialog, response: Response) -> None:
+        """A 2xx moves the dialog's target (§12.2.1.2); one without a readable Contact does not."""
+        try:
+            dialog.refresh_target(response)
+        except ParseError:
+            return
+
+    def transport_failed(self, flow: Flow, now: float, error: str) -> None:
+        """Everything that waits on this way tries another."""
+        self.error = error
+        for transaction in list(self.transactions.values()):
+            used = transaction.flow
+            if used.protocol == flow.protocol and used.remote == flow.remote:
+                transaction.transport_failed(now)
+
+    def report_failure(self, asked: ClientRequest, destination: str, error: str) -> None:
+        following = str(asked.candidates[0]) if asked.candidates else ""
+        method = asked.request.method
+        self.report(DestinationFailed(method, destination, error, following, asked.trace))
+
+    def report_timeout(self, asked: ClientRequest, destination: str) -> None:
+        request = asked.request
+        self.report(
+            RequestTimedOut(
+                request.method, destination, request.headers.get("Call-ID") or "", asked.trace
+            )
+        )
+
+
+def is_large(request: Request) -> bool:
+    """Does it exceed 1300 bytes with the Via and the rest that are still to come (§18.1.1)?"""
+    return len(bytes(request)) + ROOM_FOR_VIA > LARGE
+
+
+def contact_at(point: ListeningPoint, identity: Uri) -> NameAddr:
+    """Our Contact on this listening point for an identity."""
+    user = identity.opaque.partition(";")[0] if identity.scheme == "tel" else identity.user
+    uri = Uri("sip", user or None, bracketed(point.host), point.port)
+    if point.protocol != "udp":
+        uri = uri.with_parameter("transport", point.protocol)
+    return NameAddr(str(uri))
+
+
+def names(uri: Uri, point: ListeningPoint) -> bool:
+    """Does a Contact URI name this listening point?"""
+    return (
+        uri.host == bracketed(point.host)
+        and uri.port == point.port
+        and (uri.parameter("transport") or "udp") == point.protocol
+    )

@@ -1,0 +1,371 @@
+"""The answering half of a user agent (RFC 3261 §8.2): server transactions and what users see of them.
+
+A request is matched to its transaction; copies are absorbed there and never seen again. A new one becomes an
+`IncomingRequest`, which somebody answers once by `respond`. Responses are built from the raw header text of
+the request (§8.2.6.2: Via, From, To, Call-ID and CSeq go back as they came), so a request that is too broken
+to be understood can still be told so. They go where §18.2.2 and RFC 3581 send them: back on the same
+connection, or to the source address and the port of `rport` or Via.
+
+A 200 may promise that something is durable. `respond(after=number)` keeps the response back until
+`committed(number)`; copies of the request are absorbed meanwhile. `store_failed(number)` turns it into a 500.
+
+`FINAL_RESPONSES` is the one table from our error classes to the status of a final response.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from sipbridge import errors
+from sipbridge.errors import LocalProtocolError, ParseError, ProtocolError, SipBridgeError
+from sipbridge.sip.address import NameAddr
+from sipbridge.sip.dialog import Dialog
+from sipbridge.sip.flow import Flow, Transmit
+from sipbridge.sip.identifiers import Identifiers
+from sipbridge.sip.indications import LimitReached, RequestAnsweredByCore
+from sipbridge.sip.locate import bare
+from sipbridge.sip.message import Request
+from sipbridge.sip.status import reason_for
+from sipbridge.sip.timers import Deadlines, Timers
+from sipbridge.sip.transactions import (
+    InviteServerTransaction,
+    ServerTransaction,
+    ServerTransactions,
+    server_key,
+)
+from sipbridge.uri import DEFAULT_PORTS
+
+BUSY_RETRY_AFTER = 5
+"""Seconds named in Retry-After when a limit is reached: bursts end sooner, a flood is slowed."""
+
+FINAL_RESPONSES: dict[type[SipBridgeError], int | None] = {
+    SipBridgeError: 500,
+    ProtocolError: None,
+    errors.ConfigurationError: 500,
+    errors.SignallingError: 500,
+    errors.GatewayError: 500,
+    errors.UnknownPresentity: 404,
+    errors.UnknownWatcher: 404,
+    errors.InvalidValue: 400,
+    errors.NotAuthorized: 403,
+    errors.StoreError: 500,
+    errors.StoreUnavailable: 503,
+}
+"""Status for an error that rose out of a handler; the nearest class counts, None: its own status_hint."""
+
+
+def status_for(error: SipBridgeError) -> int | None:
+    """The final response an error calls for; None: none at all."""
+    for kind in type(error).__mro__:
+        if kind in FINAL_RESPONSES:
+            status = FINAL_RESPONSES[kind]
+            if status is None and isinstance(error, ProtocolError):
+                return error.status_hint
+            return status
+    return 500
+
+
+@dataclass(frozen=True, slots=True)
+class CoreLimits:
+    """How much one core may hold. Beyond it, requests get 503, and one indication says so."""
+
+    server_transactions: int = 131_072
+    """Each lives 32 s over UDP: 4,000 requests a second. About 1.5 kB each."""
+    pending_per_peer: int = 4096
+    """Requests of one address that nobody has answered yet; a store that hangs must not fill us up."""
+    client_requests: int = 32_768
+    """Requests of ours without an answer: 1,000 a second to a peer that is silent for 32 s."""
+    waiting_for_names: int = 4096
+    """Requests that wait for DNS."""
+
+
+class IncomingRequest:
+    """A request from a peer that waits for our answer. Implements `usage.ServerRequest`."""
+
+    __slots__ = (
+        "dialog",
+        "flow",
+        "half",
+        "held",
+        "in_dialog",
+        "request",
+        "to_tag",
+        "trace",
+        "transaction",
+    )
+
+    def __init__(
+        self,
+        request: Request,
+        flow: Flow,
+        trace: str,
+        transaction: ServerTransaction,
+        half: "AnsweringHalf",
+    ) -> None:
+        self.request = request
+        self.flow = flow
+        self.trace = trace
+        self.transaction = transaction
+        self.half = half
+        tag = request.to.tag
+        self.in_dialog = tag is not None
+        self.to_tag = tag or half.identifiers.tag()
+        self.dialog: Dialog | None = None
+        self.held = False
+
+    @property
+    def answered(self) -> bool:
+        """Has `respond` been called with a final status, or is it too late?"""
+        return self.held or self.transaction.answered
+
+    def respond(
+        self,
+        status: int,
+        *,
+        reason: str = "",
+        headers: Sequence[tuple[str, str]] = (),
+        body: bytes = b"",
+        after: int | None = None,
+    ) -> None:
+        """Answer. With `after`, the final response waits until that store change is committed.
+
+        A 2xx to SUBSCRIBE carries the Record-Route of the request and our Contact, and in a dialog a 2xx to a
+        target refresh request moves the dialog's target. Raises LocalProtocolError when a final response was
+        given before; does nothing when the client has given up meanwhile.
+        """
+        if self.held or (self.transaction.answered and self.transaction.last):
+            raise LocalProtocolError(f"{self.request.method} was answered already")
+        if self.transaction.answered:
+            return
+        half, request = self.half, self.request
+        if 200 <= status < 300:
+            headers = self.accepted(headers)
+        data = response_bytes(request, status, reason, self.to_tag, headers, body, server=half.name)
+        if after is not None and after in half.uncommitted:
+            self.held = True
+            half.held.setdefault(after, []).append((self, status, data))
+            return
+        half.send(self, status, data)
+
+    def accepted(self, headers: Sequence[tuple[str, str]]) -> Sequence[tuple[str, str]]:
+        """What every 2xx does: refresh the dialog's target, or say where we are (§12.1.1)."""
+        request = self.request
+        if self.dialog is not None and request.method in TARGET_REFRESH:
+            self.dialog.refresh_target(request, self.flow)
+        if request.method != "SUBSCRIBE":
+            return headers
+        added = [("Record-Route", line) for line in request.headers.get_all("Record-Route")]
+        if not any(name.lower() in ("contact", "m") for name, _ in headers):
+            added.append(("Contact", str(self.half.contact(self))))
+        return [*added, *headers]
+
+    def refuse(self, error: SipBridgeError) -> None:
+        """Answer as the error calls for; nothing if it asks for silence or an answer was given."""
+        status = status_for(error)
+        if status is not None and not self.answered:
+            self.half.answer(self, status, why=str(error))
+
+
+CANCELLABLE = ("INVITE", "SUBSCRIBE", "PUBLISH", "NOTIFY", "OPTIONS", "MESSAGE", "REGISTER", "INFO")
+"""Methods under which a CANCEL looks for its request."""
+
+TARGET_REFRESH = frozenset({"SUBSCRIBE", "NOTIFY"})
+"""Target refresh requests among the methods of presence (RFC 6665 §4.4.1)."""
+
+
+class AnsweringHalf:
+    """Server transactions of one core and the responses that wait for the store."""
+
+    def __init__(
+        self,
+        *,
+        timers: Timers,
+        deadlines: Deadlines,
+        outbox: list[Transmit],
+        identifiers: Identifiers,
+        limits: CoreLimits,
+        name: str,
+        report: Callable[[object], None],
+        contact: Callable[[IncomingRequest], NameAddr],
+    ) -> None:
+        self.timers = timers
+        self.deadlines = deadlines
+        self.outbox = outbox
+        self.identifiers = identifiers
+        self.limits = limits
+        self.name = name
+        self.report = report
+        self.contact = contact
+        self.now = 0.0
+        self.transactions = ServerTransactions()
+        self.stored = 0
+        self.uncommitted: set[int] = set()
+        self.held: dict[int, list[tuple[IncomingRequest, int, bytes]]] = {}
+
+    def receive(
+        self, request: Request, flow: Flow, now: float, trace: str
+    ) -> IncomingRequest | None:
+        """Match it. None: a copy, an ACK, or beyond a limit. Raises ParseError when it is too broken."""
+        key = server_key(request)
+        transaction = self.transactions.by_key.get(key)
+        if transaction is not None:
+            if request.method != "ACK":
+                transaction.receive_again(now)
+            elif isinstance(transaction, InviteServerTransaction):
+                transaction.receive_ack(now)
+            return None
+        if request.method == "ACK":
+            return None  # §17.2.1: nobody waits for it, and an ACK is never answered
+        back = response_flow(request, flow)
+        if len(self.transactions) >= self.limits.server_transactions:
+            self.busy(request, back, "server_transactions", trace)
+            return None
+        kind = InviteServerTransaction if request.method == "INVITE" else ServerTransaction
+        transaction = kind(
+            key,
+            back,
+            timers=self.timers,
+            deadlines=self.deadlines,
+            outbox=self.outbox,
+            registry=self.transactions,
+            trace=trace,
+        )
+        transaction.via_port = request.top_via.port
+        return IncomingRequest(request, flow, trace, transaction, self)
+
+    def is_merged(self, incoming: IncomingRequest) -> bool:
+        """The same request by another path (§8.2.2.2)? Remembers it if not. Only without To tag."""
+        request = incoming.request
+        key = (request.from_.tag or "", request.call_id, str(request.cseq.number), request.method)
+        if key in self.transactions.merged:
+            return True
+        self.transactions.remember_merge(incoming.transaction, key)
+        return False
+
+    def is_cancellable(self, cancel: IncomingRequest) -> bool:
+        """Is there a transaction that differs from the CANCEL's only in its method (§9.2)?"""
+        named = cancel.transaction.key[:-1]
+        return any((*named, method) in self.transactions.by_key for method in CANCELLABLE)
+
+    def left_open(self, incoming: IncomingRequest, now: float) -> None:
+        """The handler has returned; unless it answered, somebody will, or the client gives up."""
+        transaction = incoming.transaction
+        if transaction.answered:
+            return
+        peer = incoming.flow.remote[0]
+        if (
+            self.transactions.pending.get(peer, 0) >= self.limits.pending_per_peer
+            and not incoming.held
+        ):
+            self.answer(incoming, 503, [("Retry-After", str(BUSY_RETRY_AFTER))])
+            self.report(LimitReached("pending_per_peer", peer, incoming.trace))
+            return
+        self.transactions.wait(transaction, peer)
+        transaction.expect_answer(now)
+
+    def busy(self, request: Request, back: Flow, limit: str, trace: str) -> None:
+        """503 without any state: remembering it would be what the limit is against."""
+        fields = (("Retry-After", str(BUSY_RETRY_AFTER)),)
+        tag = self.identifiers.tag()
+        data = response_bytes(request, 503, "", tag, fields, b"", server=self.name)
+        self.outbox.append(Transmit(data, back, trace))
+        self.report(LimitReached(limit, back.remote[0], trace))
+
+    def send(self, incoming: IncomingRequest, status: int, data: bytes) -> None:
+        incoming.transaction.send(status, data, self.now)
+
+    def answer(
+        self,
+        incoming: IncomingRequest,
+        status: int,
+        headers: Sequence[tuple[str, str]] = (),
+        *,
+        why: str = "",
+    ) -> None:
+        """The core's own answer; reported, because no user will tell of it."""
+        incoming.respond(status, headers=headers)
+        reason = why or reason_for(status)
+        self.report(
+            RequestAnsweredByCore(
+                incoming.request.method, status, reason, incoming.flow, incoming.trace
+            )
+        )
+
+    def answer_broken(
+        self, error: ParseError, partial: Request | None, flow: Flow, trace: str
+    ) -> bool:
+        """Tell the sender of an unreadable request so, without any state. False: it cannot be told."""
+        status = error.status_hint
+        if status is None or partial is None or partial.method == "ACK":
+            return False
+        try:
+            back = response_flow(partial, flow)
+        except ParseError:
+            return False
+        tag = self.identifiers.tag()
+        reason = f"{reason_for(status)} ({error.field})" if error.field else ""
+        data = response_bytes(partial, status, one_line(reason), tag, (), b"", server=self.name)
+        self.outbox.append(Transmit(data, back, trace))
+        return True
+
+    def store(self) -> int:
+        """The number of a new change."""
+        self.stored += 1
+        self.uncommitted.add(self.stored)
+        return self.stored
+
+    def committed(self, number: int) -> None:
+        self.uncommitted.discard(number)
+        for incoming, status, data in self.held.pop(number, ()):
+            incoming.held = False
+            if not incoming.transaction.answered:
+                self.send(incoming, status, data)
+
+    def store_failed(self, number: int) -> None:
+        self.uncommitted.discard(number)
+        for incoming, _, _ in self.held.pop(number, ()):
+            incoming.held = False
+            if not incoming.transaction.answered:
+                self.answer(incoming, 500, why="the store failed")
+
+    def connection_closed(self, connection: int) -> None:
+        """Responses still due go to a new connection, to the sent-by port (§18.2.2)."""
+        for transaction in self.transactions.connections.pop(connection, ()):
+            old = transaction.flow
+            port = transaction.via_port or DEFAULT_PORTS["sip"]
+            transaction.flow = Flow(old.protocol, old.local, (old.remote[0], port))
+
+
+def response_flow(request: Request, flow: Flow) -> Flow:
+    """Where responses go, noting `received` and `rport` in the request's top Via (§18.2.1, RFC 3581)."""
+    if flow.protocol == "memory":
+        return flow
+    via = request.top_via
+    host, port = flow.remote
+    wants_port = via.wants_rport
+    if wants_port or bare(via.host) != host:
+        noted = via.with_parameter("received", host)
+        request.replace_top_via(noted.with_parameter("rport", str(port)) if wants_port else noted)
+    if flow.reliable:
+        return flow
+    back = port if wants_port else via.port or DEFAULT_PORTS["sip"]
+    return Flow(flow.protocol, flow.local, (host, back))
+
+
+def response_bytes(
+    request: Request,
+    status: int,
+    reason: str,
+    to_tag: str,
+    headers: Sequence[tuple[str, str]],
+    body: bytes,
+    *,
+    server: str,
+) -> bytes:
+    """A response on the wire (§8.2.6). Raises LocalProtocolError for a line break in a header."""
+    fields = [*headers, ("Server", server)]
+    return bytes(request.response(status, reason, to_tag=to_tag, headers=fields, body=body))
+
+
+def one_line(text: str) -> str:
+    """Reason phrases must not break the status line."""
+    return "".join(c if c.isprintable() else " " for c in text)[:120]
