@@ -1,0 +1,58 @@
+"""The notification log in memory: one deque for each application, sequences that only grow.
+
+`SqliteStore` keeps one of these too and writes what it is told behind it, so that reading never waits.
+"""
+
+import itertools
+from collections import deque
+from collections.abc import Sequence
+from datetime import datetime
+
+from sipbridge.gateway.ports import LogEntry, Notification
+
+
+class MemoryLog:
+    """`gateway.ports.NotificationLog`."""
+
+    def __init__(self) -> None:
+        self.entries: dict[str, deque[LogEntry]] = {}
+        self.last: dict[str, int] = {}
+        """The last sequence given out, for each application."""
+
+    def append(self, notification: Notification, at: datetime) -> LogEntry:
+        """The entry, with the application's next sequence."""
+        application = notification.application
+        sequence = self.last.get(application, 0) + 1
+        self.last[application] = sequence
+        entry = LogEntry(sequence, at, notification)
+        entries = self.entries.get(application)
+        if entries is None:
+            entries = self.entries[application] = deque()
+        entries.append(entry)
+        return entry
+
+    def restore(self, entry: LogEntry) -> None:
+        """Take an entry back in that was written earlier; called in the order of sequences."""
+        application = entry.notification.application
+        self.entries.setdefault(application, deque()).append(entry)
+        self.last[application] = max(entry.sequence, self.last.get(application, 0))
+
+    def read_after(self, application: str, sequence: int) -> Sequence[LogEntry]:
+        entries = self.entries.get(application)
+        if not entries or entries[-1].sequence <= sequence:
+            return ()
+        # A reader is usually only a few entries behind: look from the young end.
+        newer = itertools.takewhile(lambda entry: entry.sequence > sequence, reversed(entries))
+        return list(newer)[::-1]
+
+    def oldest(self, application: str) -> int:
+        entries = self.entries.get(application)
+        return entries[0].sequence if entries else 0
+
+    def trim(self, application: str, entries: int, not_before: datetime) -> int:
+        """Returns the sequence of the newest entry that went, 0 if none did."""
+        held = self.entries.get(application, deque())
+        gone = 0
+        while held and (len(held) > entries or held[0].at < not_before):
+            gone = held.popleft().sequence
+        return gone

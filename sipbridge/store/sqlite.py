@@ -1,0 +1,382 @@
+"""The default store: one SQLite file.
+
+Write-ahead logging, one connection held by one thread (`writer.py`), commits in groups. `synchronous =
+"full"` lets a commit survive a power cut, `normal` a crash of the process only (SQLite: the log is not
+synced at every commit). The file is locked for this process alone: a second bridge on it would give
+out the same sequences. Records are JSON beside their keys (`migrate.py`).
+
+The notification log is held in memory as well (`notification_log.py`), so that appending and reading never
+wait; what was appended in one turn of the event loop goes to the thread as one job. Sequences are reserved
+on disk in blocks before they are used, so after a crash they go on above every one that was given out. What
+could not be written is kept and tried again with the next write, up to `MAX_UNSAVED` entries.
+"""
+
+import asyncio
+import functools
+import sqlite3
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from sipbridge.agent.ports import (
+    PublicationRemoved,
+    PublicationStored,
+    Record,
+    SubscriptionRemoved,
+    SubscriptionStored,
+)
+from sipbridge.errors import ConcurrentChange, CorrelatorInUse, StoreUnavailable
+from sipbridge.gateway.ports import (
+    ContractRecord,
+    LogEntry,
+    Notification,
+    PublishedRecord,
+    StoredRules,
+    SubscriptionRecord,
+)
+from sipbridge.identities import PresentityKey
+from sipbridge.presence.rules import RuleSet
+from sipbridge.store.migrate import migrate
+from sipbridge.store.notification_log import MemoryLog
+from sipbridge.store.surface import Done, Snapshot, SnapshotRemoved
+from sipbridge.store.writer import Job, Writer
+
+T = TypeVar("T")
+Work = Callable[[sqlite3.Connection], T]
+RESERVE = 1000
+"""Sequences reserved on disk at a time; more than one commit's worth of notifications of one application."""
+MAX_UNSAVED = 100_000
+"""Log entries kept for a disk that refuses them: about 100 MB; beyond it the oldest stay in memory only."""
+BUSY_SECONDS = 2.0
+"""How long another process may hold the file (a backup) before opening it fails."""
+
+RECORDS: dict[str, type[Record]] = {
+    "publication": PublicationStored,
+    "subscription": SubscriptionStored,
+}
+encode = msgspec.json.Encoder().encode
+Denied = tuple[tuple[PresentityKey, str], ...]
+
+
+def as_text(record: object) -> str:
+    return encode(record).decode()
+
+
+class SqliteStore:
+    """`store.surface.Store` in one file. Made inside a running event loop."""
+
+    def __init__(self, path: Path, *, synchronous: str = "full") -> None:
+        """Opens, locks and migrates the file. Raises StoreUnavailable."""
+        self.path = path
+        self.location = str(path)
+        connection = connect(path, synchronous)
+        self.log = MemoryLog()
+        self.reserved: dict[str, int] = {}
+        read_log(connection, self.log, self.reserved)
+        self.loop = asyncio.get_running_loop()
+        self.unsaved: list[LogEntry] = []
+        self.reservations: dict[str, int] = {}
+        self.remembered: dict[tuple[str, str], str | None] = {}
+        self.flushing = False
+        self.writer = Writer(connection, self.loop)
+
+    # --- what the gateway keeps
+
+    async def load_rules(self) -> Sequence[StoredRules]:
+        rows = await self.rows(
+            "SELECT presentity, rules, version, denied FROM rules ORDER BY rowid"
+        )
+        denied = msgspec.json.Decoder(Denied).decode
+        return [
+            StoredRules(PresentityKey(presentity), RuleSet.from_json(rules), version, denied(pairs))
+            for presentity, rules, version, pairs in rows
+        ]
+
+    async def save_rules(self, rules: StoredRules) -> None:
+        def work(db: sqlite3.Connection) -> None:
+            row = db.execute(
+                "SELECT version FROM rules WHERE presentity = ?", (rules.presentity,)
+            ).fetchone()
+            if rules.version != (row[0] if row else 0) + 1:
+                raise ConcurrentChange(f"the rules of {rules.presentity} were changed meanwhile")
+            db.execute(
+                "INSERT INTO rules VALUES (?1, ?2, ?3, ?4) ON CONFLICT (presentity)"
+                " DO UPDATE SET version = ?2, rules = ?3, denied = ?4",
+                (rules.presentity, rules.version, rules.rules.to_json(), as_text(rules.denied)),
+            )
+
+        await self.writer.call(work)
+
+    async def load_subscriptions(self) -> Sequence[SubscriptionRecord]:
+        return await self.records("subscriptions", SubscriptionRecord)
+
+    async def save_subscription(self, record: SubscriptionRecord) -> None:
+        await self.execute(
+            "INSERT INTO subscriptions VALUES (?1, ?2, ?3, ?4)"
+            " ON CONFLICT (application, watcher, presentity) DO UPDATE SET record = ?4",
+            (record.application, record.watcher, record.presentity, as_text(record)),
+        )
+
+    async def delete_subscription(
+        self, application: str, watcher: PresentityKey, presentity: PresentityKey
+    ) -> None:
+        await self.execute(
+            "DELETE FROM subscriptions WHERE application = ? AND watcher = ? AND presentity = ?",
+            (application, watcher, presentity),
+        )
+
+    async def load_contracts(self) -> Sequence[ContractRecord]:
+        return await self.records("contracts", ContractRecord)
+
+    async def add_contract(self, record: ContractRecord) -> None:
+        def work(db: sqlite3.Connection) -> None:
+            added = db.execute(
+                "INSERT INTO contracts VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+                (record.application, record.correlator, as_text(record)),
+            )
+            if not added.rowcount:
+                raise CorrelatorInUse(record.correlator)
+
+        await self.writer.call(work)
+
+    async def update_contract(self, record: ContractRecord) -> None:
+        # UPDATE, not INSERT: a late update does not bring an ended contract back.
+        await self.execute(
+            "UPDATE contracts SET record = ? WHERE application = ? AND correlator = ?",
+            (as_text(record), record.application, record.correlator),
+        )
+
+    async def delete_contract(self, application: str, correlator: str) -> None:
+        await self.execute(
+            "DELETE FROM contracts WHERE application = ? AND correlator = ?",
+            (application, correlator),
+        )
+
+    async def load_published(self) -> Sequence[PublishedRecord]:
+        return await self.records("published", PublishedRecord)
+
+    async def save_published(self, record: PublishedRecord) -> None:
+        await self.execute(
+            "INSERT INTO published VALUES (?1, ?2, ?3)"
+            " ON CONFLICT (application, presentity) DO UPDATE SET record = ?3",
+            (record.application, record.presentity, as_text(record)),
+        )
+
+    async def delete_published(self, application: str, presentity: PresentityKey) -> None:
+        await self.execute(
+            "DELETE FROM published WHERE application = ? AND presentity = ?",
+            (application, presentity),
+        )
+
+    # --- the notification log
+
+    def append(self, notification: Notification, at: datetime) -> LogEntry:
+        if self.writer.closed:
+            raise StoreUnavailable("the store is closed")
+        entry = self.log.append(notification, at)
+        application = notification.application
+        if entry.sequence > self.reserved.get(application, 0) - RESERVE // 2:
+            self.reserved[application] = self.reservations[application] = entry.sequence + RESERVE
+        self.unsaved.append(entry)
+        self.flush_soon()
+        return entry
+
+    def read_after(self, application: str, sequence: int) -> Sequence[LogEntry]:
+        return self.log.read_after(application, sequence)
+
+    def oldest(self, application: str) -> int:
+        return self.log.oldest(application)
+
+    def trim(self, application: str, entries: int, not_before: datetime) -> None:
+        gone = self.log.trim(application, entries, not_before)
+        if gone:
+            self.flush()  # or an entry of this turn would be written after it was trimmed
+            sql = "DELETE FROM log WHERE application = ? AND sequence <= ?"
+            self.writer.put(Job(lambda db: db.execute(sql, (application, gone)).close(), forgotten))
+
+    # --- what the SIP cores keep
+
+    def write(self, changes: Sequence[tuple[int, object]], done: Done) -> None:
+        numbered = list(changes)
+
+        def work(db: sqlite3.Connection) -> None:
+            for _, change in numbered:
+                apply(db, change)
+
+        numbers = [number for number, _ in numbered]
+        self.writer.put(Job(work, lambda _, error: done(numbers, error)))
+
+    async def load_agent(self) -> Sequence[Record]:
+        rows = await self.rows("SELECT kind, record FROM agent ORDER BY rowid")
+        return [msgspec.json.decode(record, type=RECORDS[kind]) for kind, record in rows]
+
+    async def save_snapshot(self, kind: str, key: str, text: str) -> None:
+        self.flush()
+        await self.writer.call(functools.partial(apply, change=Snapshot(kind, key, text)))
+
+    async def delete_snapshot(self, kind: str, key: str) -> None:
+        self.flush()
+        await self.writer.call(functools.partial(apply, change=SnapshotRemoved(kind, key)))
+
+    async def load_snapshots(self, kind: str) -> Sequence[tuple[str, str]]:
+        self.flush()
+        return await self.rows(
+            "SELECT key, text FROM snapshots WHERE kind = ? ORDER BY key", (kind,)
+        )
+
+    def remember(self, kind: str, key: str, text: str | None) -> None:
+        if self.writer.closed:
+            raise StoreUnavailable("the store is closed")
+        self.remembered[kind, key] = text
+        self.flush_soon()
+
+    def writable(self) -> bool:
+        if self.writer.closed:
+            return False
+        if not self.writer.healthy:
+            self.flush()
+            self.writer.put(Job(probe, forgotten))
+        return self.writer.healthy
+
+    async def close(self) -> None:
+        if not self.writer.closed:
+            # Nothing was lost, so the next run may go on right behind the last entry.
+            self.reservations |= self.log.last
+            self.flush()
+        await self.writer.close()
+
+    # --- the thread's work
+
+    def flush_soon(self) -> None:
+        """What this turn of the loop still appends goes with the same job."""
+        if not self.flushing:
+            self.flushing = True
+            self.loop.call_soon(self.flush)
+
+    def flush(self) -> None:
+        self.flushing = False
+        if self.writer.closed or not (self.unsaved or self.remembered or self.reservations):
+            return
+        entries, self.unsaved = self.unsaved, []
+        remembered, self.remembered = self.remembered, {}
+        reservations, self.reservations = self.reservations, {}
+
+        def work(db: sqlite3.Connection) -> None:
+            save_reservations(db, reservations)
+            save_log(db, entries)
+            save_remembered(db, remembered)
+
+        def done(_: None, error: Exception | None) -> None:
+            if error is not None:  # newer values win over those that come back
+                self.unsaved = (entries + self.unsaved)[-MAX_UNSAVED:]
+                self.remembered = remembered | self.remembered
+                self.reservations = reservations | self.reservations
+
+        self.writer.put(Job(work, done))
+
+    async def execute(self, sql: str, values: tuple[object, ...]) -> None:
+        await self.writer.call(lambda db: db.execute(sql, values).close())
+
+    async def rows(self, sql: str, values: tuple[object, ...] = ()) -> list[Any]:
+        return await self.writer.call(lambda db: db.execute(sql, values).fetchall())
+
+    async def records(self, table: str, kind: type[T]) -> list[T]:
+        rows = await self.rows(f"SELECT record FROM {table} ORDER BY rowid")
+        decode = msgspec.json.Decoder(kind).decode
+        return [decode(record) for (record,) in rows]
+
+
+def forgotten(result: object, error: Exception | None) -> None:
+    """Nobody waits for this job: the next one says whether the disk works."""
+
+
+def probe(db: sqlite3.Connection) -> None:
+    """A write that changes nothing but must reach the disk."""
+    db.execute("INSERT INTO snapshots VALUES ('', 'probe', '') ON CONFLICT DO UPDATE SET text = ''")
+
+
+def apply(db: sqlite3.Connection, change: object) -> None:
+    """One change of a SIP core. A record that changes moves behind the others (rowid)."""
+    match change:
+        case PublicationStored(id):
+            replace_agent(db, "publication", id, change)
+        case SubscriptionStored(id):
+            replace_agent(db, "subscription", id, change)
+        case PublicationRemoved(id):
+            db.execute("DELETE FROM agent WHERE kind = 'publication' AND id = ?", (id,))
+        case SubscriptionRemoved(id):
+            db.execute("DELETE FROM agent WHERE kind = 'subscription' AND id = ?", (id,))
+        case Snapshot(kind, key, text):
+            db.execute("INSERT OR REPLACE INTO snapshots VALUES (?, ?, ?)", (kind, key, text))
+        case SnapshotRemoved(kind, key):
+            db.execute("DELETE FROM snapshots WHERE kind = ? AND key = ?", (kind, key))
+        case _:
+            raise TypeError(f"{type(change).__name__} is no change a store knows")
+
+
+def replace_agent(db: sqlite3.Connection, kind: str, id: str, record: Record) -> None:
+    db.execute("INSERT OR REPLACE INTO agent VALUES (?, ?, ?)", (kind, id, as_text(record)))
+
+
+def save_reservations(db: sqlite3.Connection, reservations: dict[str, int]) -> None:
+    db.executemany("INSERT OR REPLACE INTO sequences VALUES (?, ?)", reservations.items())
+
+
+def save_log(db: sqlite3.Connection, entries: Sequence[LogEntry]) -> None:
+    db.executemany(
+        "INSERT OR REPLACE INTO log VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        [
+            (n.application, entry.sequence, entry.at.isoformat(), n.endpoint, n.kind, n.data)
+            + (n.supersedes, n.trace)
+            for entry in entries
+            for n in (entry.notification,)
+        ],
+    )
+
+
+def save_remembered(db: sqlite3.Connection, remembered: dict[tuple[str, str], str | None]) -> None:
+    for (kind, key), text in remembered.items():
+        apply(db, SnapshotRemoved(kind, key) if text is None else Snapshot(kind, key, text))
+
+
+def read_log(db: sqlite3.Connection, log: MemoryLog, reserved: dict[str, int]) -> None:
+    """Fill the memory from the disk; sequences go on above everything reserved."""
+    rows = db.execute(
+        "SELECT application, sequence, at, endpoint, kind, data, supersedes, trace FROM log"
+        " ORDER BY application, sequence"
+    )
+    for application, sequence, at, endpoint, kind, data, supersedes, trace in rows:
+        notification = Notification(application, endpoint, kind, data, supersedes, trace)
+        log.restore(LogEntry(sequence, datetime.fromisoformat(at), notification))
+    for application, number in db.execute("SELECT application, reserved FROM sequences"):
+        log.last[application] = max(number, log.last.get(application, 0))
+    reserved |= log.last
+
+
+def connect(path: Path, synchronous: str) -> sqlite3.Connection:
+    """A locked, migrated connection for use in one other thread. Raises StoreUnavailable."""
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.touch(mode=0o600, exist_ok=True)  # presence is personal: nobody else reads it
+    except OSError as error:
+        raise StoreUnavailable(f"{path}: {error.strerror}") from error
+    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=BUSY_SECONDS)
+    try:
+        db.execute("PRAGMA locking_mode = EXCLUSIVE")
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute(f"PRAGMA synchronous = {'NORMAL' if synchronous == 'normal' else 'FULL'}")
+        db.execute("BEGIN EXCLUSIVE")
+        db.execute("COMMIT")
+        migrate(db)
+    except sqlite3.Error as error:
+        db.close()
+        busy = "locked" in str(error)
+        why = "is in use by another process" if busy else f"cannot be opened: {error}"
+        raise StoreUnavailable(f"{path} {why}") from error
+    except StoreUnavailable:
+        db.close()
+        raise
+    return db

@@ -1,0 +1,244 @@
+"""What is particular to the file: restarts, crashes, locks, a disk that refuses."""
+
+import asyncio
+import os
+import signal
+import sqlite3
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+import sipbridge.store
+from sipbridge.agent.ports import PublicationStored
+from sipbridge.errors import ConfigurationError, StoreUnavailable
+from sipbridge.gateway.ports import Notification, StoredRules
+from sipbridge.identities import PresentityKey
+from sipbridge.presence.rules import RuleSet
+from sipbridge.store import Store, path_of
+from sipbridge.store.sqlite import RESERVE, SqliteStore
+
+AT = datetime(2026, 3, 1, tzinfo=UTC)
+ALICE = PresentityKey("sip:alice@example.com")
+Reopen = Callable[[], Awaitable[Store]]
+
+
+def publication(number: int) -> PublicationStored:
+    return PublicationStored(f"p{number}", ALICE, ALICE, "e", "text/plain", b"x", AT, AT)
+
+
+def notification(text: str) -> Notification:
+    return Notification("app", "/bayeux/app/x", "statusEnd", text.encode(), "c", "t")
+
+
+async def test_everything_is_there_after_a_restart(disk: Reopen) -> None:
+    store = await disk()
+    await store.save_rules(StoredRules(ALICE, RuleSet(), 1))
+    store.write([(1, publication(1))], lambda numbers, error: None)
+    store.remember("last-change", "a", "1")
+    entry = store.append(notification("x"), AT)
+    store = await disk()
+    assert list(await store.load_rules()) == [StoredRules(ALICE, RuleSet(), 1)]
+    assert list(await store.load_agent()) == [publication(1)]
+    assert list(await store.load_snapshots("last-change")) == [("a", "1")]
+    assert list(store.read_after("app", 0)) == [entry]
+    assert store.append(notification("y"), AT).sequence == 2
+
+
+async def test_sequences_go_on_after_everything_was_trimmed_and_restarted(disk: Reopen) -> None:
+    store = await disk()
+    for _ in range(3):
+        store.append(notification("x"), AT)
+    store.trim("app", 0, AT)
+    store = await disk()
+    assert list(store.read_after("app", 0)) == []
+    assert store.append(notification("y"), AT).sequence == 4
+    store = await disk()
+    assert [entry.sequence for entry in store.read_after("app", 0)] == [4]
+
+
+async def test_an_entry_trimmed_in_the_turn_it_came_stays_gone(disk: Reopen) -> None:
+    store = await disk()
+    for text in "abc":
+        store.append(notification(text), AT)
+    store.trim("app", 1, AT)
+    store = await disk()
+    assert [entry.notification.data for entry in store.read_after("app", 0)] == [b"c"]
+
+
+CRASHING = """
+import asyncio, os, signal, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+import sipbridge.store
+from test_sqlite import AT, notification, publication
+
+async def main():
+    store = sipbridge.store.open("sqlite:///state.db", directory=Path(sys.argv[1]))
+    for number in range(2500):
+        last = store.append(notification(str(number)), AT).sequence
+    store.trim("app", 10, AT)
+    everything = asyncio.Event()
+    waiting = set(range(200))
+
+    def done(numbers, error):
+        assert error is None
+        waiting.difference_update(numbers)
+        if not waiting:
+            everything.set()
+
+    for number in range(200):
+        store.write([(number, publication(number))], done)
+    await everything.wait()
+    for number in range(100):
+        last = store.append(notification(str(number)), AT).sequence
+    print(last, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+asyncio.run(main())
+"""
+
+
+async def test_what_was_promised_survives_kill_9(tmp_path: Path) -> None:
+    here = str(Path(__file__).parent)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", CRASHING, str(tmp_path), here, stdout=asyncio.subprocess.PIPE
+    )
+    printed, _ = await process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    last = int(printed)
+    store = sipbridge.store.open("sqlite:///state.db", directory=tmp_path)
+    kept = [record.id for record in await store.load_agent()]
+    assert kept == [f"p{number}" for number in range(200)]
+    # Ten were written before `done`, the newest hundred may or may not have reached the disk.
+    entries = store.read_after("app", 0)
+    assert [entry.notification.data for entry in entries][:10] == [
+        b"%d" % n for n in range(2490, 2500)
+    ]
+    following = store.append(notification("after"), AT).sequence
+    assert last < following <= last + 2 * RESERVE
+    await store.close()
+
+
+async def test_two_bridges_cannot_use_one_file(tmp_path: Path) -> None:
+    first = sipbridge.store.open("sqlite:///state.db", directory=tmp_path)
+    with pytest.raises(StoreUnavailable, match="in use by another process"):
+        sipbridge.store.open("sqlite:///state.db", directory=tmp_path)
+    await first.close()
+    second = sipbridge.store.open("sqlite:///state.db", directory=tmp_path)
+    await second.close()
+
+
+async def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "state.db").write_bytes(b"presence is a state of mind" * 100)
+    with pytest.raises(StoreUnavailable, match=r"state\.db cannot be opened"):
+        sipbridge.store.open("sqlite:///state.db", directory=tmp_path)
+
+
+async def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreUnavailable, match="Not a directory|exists"):
+        sipbridge.store.open("sqlite:///file/state.db", directory=tmp_path)
+
+
+async def test_a_database_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "state.db") as db:
+        db.execute("PRAGMA user_version = 99")
+    db.close()
+    with pytest.raises(StoreUnavailable, match="step 99"):
+        sipbridge.store.open("sqlite:///state.db", directory=tmp_path)
+
+
+async def test_nobody_else_may_read_the_file(tmp_path: Path) -> None:
+    store = sipbridge.store.open("sqlite:///deep/state.db", directory=tmp_path)
+    await store.close()
+    assert (tmp_path / "deep" / "state.db").stat().st_mode & 0o077 == 0
+    assert (tmp_path / "deep").stat().st_mode & 0o077 == 0
+
+
+async def test_a_refusing_disk_is_reported_and_nothing_is_lost_when_it_recovers(
+    tmp_path: Path,
+) -> None:
+    store = SqliteStore(tmp_path / "state.db")
+    await store.writer.call(lambda db: db.execute("PRAGMA max_page_count = 1").close())
+    failed: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
+    large = "kept" * 100_000
+    store.append(notification(large), AT)
+    store.remember("kind", "key", large)
+    big = replace(publication(1), body=large.encode())
+    store.write([(1, big)], lambda numbers, error: failed.set_result(error))
+    assert isinstance(await failed, StoreUnavailable)
+    assert not store.writable()
+    await store.writer.call(lambda db: db.execute("PRAGMA max_page_count = 100000").close())
+    assert store.writable()
+    assert list(await store.load_snapshots("kind")) == [("key", large)]
+    await store.close()
+    again = SqliteStore(tmp_path / "state.db")
+    assert [entry.notification.data for entry in again.read_after("app", 0)] == [large.encode()]
+    assert list(await again.load_agent()) == []
+    await again.close()
+
+
+async def test_readiness_recovers_by_itself_once_the_disk_does(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "state.db")
+    store.writer.healthy = False
+    assert not store.writable()  # and starts another try
+    await store.load_contracts()
+    assert store.writable()
+    await store.close()
+
+
+async def test_many_writes_share_few_commits(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "state.db")
+    commits: list[str] = []
+
+    def count(db: sqlite3.Connection) -> None:
+        db.set_trace_callback(lambda sql: commits.append(sql) if sql == "COMMIT" else None)
+
+    await store.writer.call(count)
+    left = asyncio.Event()
+    seen: list[int] = []
+
+    def done(numbers: list[int], error: Exception | None) -> None:
+        seen.extend(numbers)
+        if len(seen) == 1000:
+            left.set()
+
+    for number in range(1000):
+        store.write([(number, publication(number))], done)
+    await left.wait()
+    assert seen == list(range(1000))
+    assert len(commits) < 500
+    await store.close()
+
+
+async def test_a_cancelled_caller_does_not_stop_the_store(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "state.db")
+    task = asyncio.ensure_future(store.save_snapshot("a", "b", "c"))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert list(await store.load_snapshots("a")) == [("b", "c")]
+    await store.close()
+
+
+def test_urls_name_files_as_sqlalchemy_has_it(tmp_path: Path) -> None:
+    assert path_of("sqlite:///a/b.db", tmp_path) == tmp_path / "a" / "b.db"
+    assert path_of("sqlite:////a/b.db", tmp_path) == Path("/a/b.db")
+    for wrong in ("sqlite://", "sqlite:///", "mysql:///x", "b.db"):
+        with pytest.raises(ConfigurationError, match=r"store\.url"):
+            path_of(wrong, tmp_path)
+
+
+def test_without_a_url_the_state_directory_is_used(tmp_path: Path) -> None:
+    def where(**environ: str) -> Path:
+        return path_of("", tmp_path, environ)
+
+    assert where(STATE_DIRECTORY="/var/lib/a:/var/lib/b") == Path("/var/lib/a/state.db")
+    assert where(XDG_STATE_HOME="/x") == Path("/x/sipbridge/state.db")
+    assert where() == Path.home() / ".local" / "state" / "sipbridge" / "state.db"
+    assert os.path.isabs(where())
