@@ -6,8 +6,8 @@ Bayeux errors travel in HTTP 200: to client libraries any other status is a brok
 retry for ever. Only what is no Bayeux at all gets a 4xx.
 
 One turn (`turn`) follows every input: indications are handed on, woken outlets get their writer, one timer
-is armed. Publishing appends bytes and schedules one turn at the end of the loop's current round, so many
-events become one write for each peer.
+is armed. Publishing on the server appends bytes and rings its bell, which schedules one turn for the end of
+the loop's current round, so many events become one write for each peer.
 
 A held connect costs no task of its own. Its request handler waits in `receive()`, which ends both when the
 peer closes the connection and when the reply has been sent; the reply is written by a short task when there
@@ -105,8 +105,8 @@ class Refusal(Exception):
 class BayeuxApp:
     """The ASGI application. `told` gets every indication at once, inside the turn that made it.
 
-    When `told` gets a `Subscribed` it may call `deliver` for that session: nothing that is published
-    afterwards overtakes it. `allowed_origins` are the foreign origins whose pages may talk to us.
+    When `told` gets a `Subscribed` it may call the server's `deliver` for that session: nothing that is
+    published afterwards overtakes it. `allowed_origins` are the foreign origins whose pages may talk to us.
     """
 
     def __init__(
@@ -127,6 +127,7 @@ class BayeuxApp:
         self.sockets: dict[Link, Socket] = {}
         self.tasks: set[asyncio.Task[None]] = set()
         self.turn_scheduled = False
+        server.bell = self.schedule_turn
         self.timer: asyncio.TimerHandle | None = None
         self.sweeper: asyncio.TimerHandle | None = None
 
@@ -137,24 +138,6 @@ class BayeuxApp:
             await self.socket(scope, receive, send)
 
     # --- for the application --------------------------------------------------------------------------
-
-    def publish(self, channel: str, data: bytes, tag: int = 0) -> int:
-        """`BayeuxServer.publish`, written out at the end of this round of the loop."""
-        reached = self.server.publish(channel, data, now(), tag)
-        self.schedule_turn()
-        return reached
-
-    def deliver(self, session: str, channel: str, data: bytes, tag: int = 0) -> bool:
-        """`BayeuxServer.deliver`, written out at the end of this round of the loop."""
-        found = self.server.deliver(session, channel, data, now(), tag)
-        self.schedule_turn()
-        return found
-
-    def revoke(self, application: str) -> int:
-        """End the sessions of an application that was removed or whose password changed."""
-        ended = self.server.revoke(application, now())
-        self.schedule_turn()
-        return ended
 
     async def stop(self) -> None:
         """Answer held connects, close WebSockets with 1001; returns when they are gone, or after 2 s."""

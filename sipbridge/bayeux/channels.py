@@ -75,3 +75,8 @@ def matching(channel: str) -> tuple[str, ...]:
     segments = channel.split("/")[1:]
     ancestors = ["/" + "".join(f"{s}/" for s in segments[:depth]) for depth in range(len(segments))]
     return (channel, ancestors[-1] + "*", *(f"{a}**" for a in reversed(ancestors)))
+
+
+def matches(name: str, channel: str) -> bool:
+    """Does this channel name or pattern match the channel?"""
+    return name in matching(channel)

@@ -72,6 +72,8 @@ class BayeuxServer:
         self.woken: list[Outlet] = []
         self.said: list[Indication] = []
         self.stopping = False
+        self.bell: Callable[[], None] = lambda: None
+        """Rung when the first outlet is woken or the first thing indicated since they were drained."""
         self.advice: dict[str, object] = {
             "reconnect": "retry",
             "interval": 0,
@@ -386,7 +388,7 @@ class BayeuxServer:
             if channel not in session.subscriptions:
                 session.subscriptions[channel] = None
                 self.subscribers.setdefault(channel, {})[session] = None
-                self.said.append(Subscribed(session.client_id, session.application, channel))
+                self.indicate(Subscribed(session.client_id, session.application, channel))
         return messages.reply(message, {"subscription": message["subscription"]}, message.get("id"))
 
     def subscribe_error(self, wanted: Sequence[str] | None, session: Session) -> str:
@@ -485,6 +487,8 @@ class BayeuxServer:
     def wake(self, outlet: Outlet) -> None:
         if not outlet.waking:
             outlet.waking = True
+            if not self.woken:
+                self.bell()
             self.woken.append(outlet)
 
     def move_to(self, link: Link, session: Session, now: float) -> None:
@@ -531,8 +535,7 @@ class BayeuxServer:
             return
         outlet = session.outlet()
         if outlet is not None and not outlet.waking:
-            outlet.waking = True
-            self.woken.append(outlet)
+            self.wake(outlet)
 
     def forget(self, session: Session, channel: str) -> None:
         if session.subscriptions.pop(channel, session) is session:
@@ -554,9 +557,12 @@ class BayeuxServer:
         for channel in tuple(session.subscriptions):
             self.forget(session, channel)
         self.take_off_link(session, now)
-        self.said.append(
-            Ended(session.client_id, session.application, reason, session.undelivered())
-        )
+        self.indicate(Ended(session.client_id, session.application, reason, session.undelivered()))
+
+    def indicate(self, said: Indication) -> None:
+        if not self.said:
+            self.bell()
+        self.said.append(said)
 
     def timesync(
         self, clock: dict[str, object] | None, arrived: float, now: float

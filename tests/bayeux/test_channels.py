@@ -86,3 +86,11 @@ def test_endpoints_are_own_channels_without_wildcard() -> None:
 def test_a_channel_is_matched_by_itself_and_patterns_of_its_ancestors() -> None:
     assert channels.matching("/a/b/c") == ("/a/b/c", "/a/b/*", "/a/b/**", "/a/**", "/**")
     assert channels.matching("/a") == ("/a", "/*", "/**")
+
+
+def test_names_and_patterns_match_channels() -> None:
+    assert channels.matches("/a/b", "/a/b")
+    assert channels.matches("/a/*", "/a/b")
+    assert not channels.matches("/a/*", "/a/b/c")
+    assert channels.matches("/a/**", "/a/b/c")
+    assert not channels.matches("/a/**", "/a")
