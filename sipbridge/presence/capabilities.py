@@ -9,32 +9,13 @@ from sipbridge.presence.markup import Element, escape, fragment, split, standing
 from sipbridge.presence.model import Capabilities
 from sipbridge.presence.namespaces import CAPS
 
-SERVICE_ORDER = [
-    "actor",
-    "application",
-    "audio",
-    "automata",
-    "class",
-    "control",
-    "data",
-    "description",
-    "duplex",
-    "event-packages",
-    "extensions",
-    "isfocus",
-    "message",
-    "methods",
-    "languages",
-    "priority",
-    "schemes",
-    "text",
-    "type",
-    "video",
-]
-DEVICE_ORDER = ["description", "mobility", "priority"]
-RANK = {name: rank for rank, name in enumerate(SERVICE_ORDER)}
+SERVICE_ORDER = """
+    actor application audio automata class control data description duplex event-packages extensions
+    isfocus message methods languages priority schemes text type video
+"""
+RANK = {name: rank for rank, name in enumerate([*SERVICE_ORDER.split(), "mobility"])}
 SWITCHES = frozenset(
-    ["application", "audio", "automata", "control", "data", "isfocus", "message", "text", "video"]
+    ("application", "audio", "automata", "control", "data", "isfocus", "message", "text", "video")
 )
 TEXTS = {"languages": "l", "schemes": "s"}
 """Sets whose members are texts, by the name of the element that holds one."""

@@ -206,12 +206,7 @@ def valid(tokens: tuple[Token, ...], words: rpid.Vocabulary, notes: list[Note]) 
         namespace, name = split(token.name)
         if token.name == LUNCH:
             token = Token(MEAL)
-        elif (
-            namespace == RPID
-            and not allowed(name, words)
-            or namespace == ""
-            or (namespace == LOCATION_TYPE and name not in rpid.PLACES)
-        ):
+        elif not allowed(namespace, name, words):
             notes.append(Note(token.text or name))
             continue
         if token not in out:
@@ -220,11 +215,11 @@ def valid(tokens: tuple[Token, ...], words: rpid.Vocabulary, notes: list[Note]) 
     return alone or out[:1]
 
 
-def allowed(name: str, words: rpid.Vocabulary) -> bool:
-    """Does RPID's schema know the value in this list?"""
-    if words.home == RPID:
-        return name in words.known
-    return name == "other"
+def allowed(namespace: str, name: str, words: rpid.Vocabulary) -> bool:
+    """Does the schema allow the value in this list? It allows whatever is of another namespace."""
+    if namespace == RPID:
+        return name in words.known if words.home == RPID else name == "other"
+    return namespace != "" and (namespace != LOCATION_TYPE or name in rpid.PLACES)
 
 
 def ordered(tokens: list[Token], words: rpid.Vocabulary) -> tuple[Token, ...]:

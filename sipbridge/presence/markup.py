@@ -34,7 +34,7 @@ Element: TypeAlias = etree._Element
 MAX_BYTES = 256 * 1024
 """Ten times a document of 400 tuples; the largest presence body seen in the wild has 6 kB."""
 MAX_ELEMENTS = 20_000
-"""Counted as `<` / 2: 400 tuples with notes and contacts have 4,000. Tree and walk stay below 10 MiB, 20 ms."""
+"""Counted as `<` / 2: 400 tuples with notes and contacts have 4,000. Tree and walk stay below 10 MiB."""
 MAX_ATTRIBUTES = 16_000
 """Counted as `=`, in the whole document. libxml2 hashes names, so that many are read in 5 ms."""
 

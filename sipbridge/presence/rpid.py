@@ -42,156 +42,35 @@ from sipbridge.presence.namespaces import LOCATION_TYPE, RPID, RPID_DRAFTS, XML
 
 LANG = f"{{{XML}}}lang"
 
-ACTIVITIES = frozenset(
-    [
-        "appointment",
-        "away",
-        "breakfast",
-        "busy",
-        "dinner",
-        "holiday",
-        "in-transit",
-        "looking-for-work",
-        "meal",
-        "meeting",
-        "on-the-phone",
-        "other",
-        "performance",
-        "permanent-absence",
-        "playing",
-        "presentation",
-        "shopping",
-        "sleeping",
-        "spectator",
-        "steering",
-        "travel",
-        "tv",
-        "unknown",
-        "vacation",
-        "working",
-        "worship",
-        "lunch",
-    ]
+
+def tokens_of(text: str) -> frozenset[str]:
+    """A vocabulary, written as one text."""
+    return frozenset(text.split())
+
+
+ACTIVITIES = tokens_of(
+    """appointment away breakfast busy dinner holiday in-transit looking-for-work meal meeting on-the-phone
+    other performance permanent-absence playing presentation shopping sleeping spectator steering travel tv
+    unknown vacation working worship lunch"""
 )
-MOODS = frozenset(
-    [
-        "afraid",
-        "amazed",
-        "angry",
-        "annoyed",
-        "anxious",
-        "ashamed",
-        "bored",
-        "brave",
-        "calm",
-        "cold",
-        "confused",
-        "contented",
-        "cranky",
-        "curious",
-        "depressed",
-        "disappointed",
-        "disgusted",
-        "distracted",
-        "embarrassed",
-        "excited",
-        "flirtatious",
-        "frustrated",
-        "grumpy",
-        "guilty",
-        "happy",
-        "hot",
-        "humbled",
-        "humiliated",
-        "hungry",
-        "hurt",
-        "impressed",
-        "in_awe",
-        "in_love",
-        "indignant",
-        "interested",
-        "invincible",
-        "jealous",
-        "lonely",
-        "mean",
-        "moody",
-        "nervous",
-        "neutral",
-        "offended",
-        "playful",
-        "proud",
-        "relieved",
-        "remorseful",
-        "restless",
-        "sad",
-        "sarcastic",
-        "serious",
-        "shocked",
-        "shy",
-        "sick",
-        "sleepy",
-        "stressed",
-        "surprised",
-        "thirsty",
-        "worried",
-        "unknown",
-        "other",
-    ]
+MOODS = tokens_of(
+    """afraid amazed angry annoyed anxious ashamed bored brave calm cold confused contented cranky curious
+    depressed disappointed disgusted distracted embarrassed excited flirtatious frustrated grumpy guilty
+    happy hot humbled humiliated hungry hurt impressed in_awe in_love indignant interested invincible jealous
+    lonely mean moody nervous neutral offended playful proud relieved remorseful restless sad sarcastic
+    serious shocked shy sick sleepy stressed surprised thirsty worried unknown other"""
 )
-PLACES = frozenset(
-    [
-        "aircraft",
-        "airport",
-        "arena",
-        "automobile",
-        "bank",
-        "bar",
-        "bicycle",
-        "bus",
-        "bus-station",
-        "cafe",
-        "classroom",
-        "club",
-        "construction",
-        "convention-center",
-        "government",
-        "hospital",
-        "hotel",
-        "industrial",
-        "library",
-        "motorcycle",
-        "office",
-        "outdoors",
-        "parking",
-        "place-of-worship",
-        "prison",
-        "public",
-        "public-transport",
-        "residence",
-        "restaurant",
-        "school",
-        "shopping-area",
-        "stadium",
-        "store",
-        "street",
-        "theater",
-        "train",
-        "train-station",
-        "truck",
-        "underway",
-        "unknown",
-        "warehouse",
-        "water",
-        "watercraft",
-    ]
+PLACES = tokens_of(
+    """aircraft airport arena automobile bank bar bicycle bus bus-station cafe classroom club construction
+    convention-center government hospital hotel industrial library motorcycle office outdoors parking
+    place-of-worship prison public public-transport residence restaurant school shopping-area stadium store
+    street theater train train-station truck underway unknown warehouse water watercraft"""
 )
 PRIVACIES = ("audio", "text", "video")
 PRIVACY_VALUES = frozenset({*PRIVACIES, "unknown"})
 SPHERES = frozenset({"home", "work", "unknown"})
-RELATIONSHIPS = frozenset(
-    ["assistant", "associate", "family", "friend", "other", "self", "supervisor", "unknown"]
-)
-SERVICE_CLASSES = frozenset(["courier", "electronic", "freight", "in-person", "postal", "unknown"])
+RELATIONSHIPS = tokens_of("assistant associate family friend other self supervisor unknown")
+SERVICE_CLASSES = tokens_of("courier electronic freight in-person postal unknown")
 AUDIO_VALUES = frozenset({"noisy", "ok", "quiet", "unknown"})
 VIDEO_VALUES = frozenset({"toobright", "ok", "dark", "unknown"})
 TEXT_VALUES = frozenset({"uncomfortable", "inappropriate", "ok", "unknown"})
