@@ -1,0 +1,228 @@
+"""The list of commands: options are read here, the work is elsewhere and fetched when it is needed."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sipbridge import __version__
+from sipbridge.cli.files import print_json, read_input, wrong
+
+app = typer.Typer(
+    name="sipbridge",
+    help="SIP SIMPLE presence on one side, plain JSON on the other.",
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+ConfigFile = Annotated[Path | None, typer.Option("-c", "--config", metavar="FILE")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Overrides one key; may be repeated."),
+]
+InputFile = Annotated[str | None, typer.Argument(metavar="FILE", help="Default: standard input.")]
+
+
+def show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"sipbridge {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """SIP SIMPLE presence on one side, plain JSON on the other."""
+
+
+def overridden(pairs: Sequence[str] | None) -> dict[str, object]:
+    from sipbridge.app.settings_sources import environment_value
+
+    result: dict[str, object] = {}
+    for pair in pairs or ():
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise typer.Exit(wrong(f"--set {pair}: KEY=VALUE is expected"))
+        result[key] = environment_value(value)
+    return result
+
+
+# --- the bridge ---------------------------------------------------------------------------------------
+
+
+@app.command()
+def serve(config: ConfigFile = None, set_: Overrides = None) -> None:
+    """Run the bridge in the foreground; SIGTERM ends it."""
+    import asyncio
+
+    from sipbridge.cli import serve as command
+
+    raise typer.Exit(asyncio.run(command.run(config, overridden(set_))))
+
+
+@app.command()
+def demo(
+    keep: Annotated[bool, typer.Option("--keep", help="Leave it running.")] = False,
+) -> None:
+    """The main job on real sockets, each step checked and shown."""
+    import asyncio
+
+    from sipbridge.cli import demo as command
+
+    raise typer.Exit(asyncio.run(command.run(keep)))
+
+
+@app.command("check-config")
+def check_config(
+    config: Annotated[Path, typer.Option("-c", "--config", metavar="FILE")],
+    set_: Overrides = None,
+) -> None:
+    """Check a configuration file: silent when it is good, else one line for each fault."""
+    from sipbridge.app.settings import load
+
+    load(config, overridden(set_))
+
+
+@app.command("print-config")
+def print_config(config: ConfigFile = None, set_: Overrides = None) -> None:
+    """Print the merged configuration as TOML, secrets masked."""
+    from sipbridge.app.settings import load, to_toml
+
+    print(to_toml(load(config, overridden(set_))), end="")
+
+
+@app.command("hash-password")
+def hash_password(
+    ha1: Annotated[
+        tuple[str, str] | None,
+        typer.Option("--ha1", metavar="USER REALM", help="Lines for agent.users_file."),
+    ] = None,
+) -> None:
+    """Read a password from the terminal or standard input, print its hash."""
+    from sipbridge.cli.hash_password import ask, hash_lines
+
+    for line in hash_lines(ask(), ha1):
+        print(line)
+
+
+# --- documents and messages ---------------------------------------------------------------------------
+
+
+@app.command()
+def decode(file: InputFile = None) -> None:
+    """Read one SIP message, print what it says and whether it would be accepted."""
+    from sipbridge.cli.decode import decode as read
+
+    told = read(read_input(file))
+    print_json(told)
+    raise typer.Exit(1 if told.get("verdict") == "reject" else 0)
+
+
+@app.command()
+def tables(
+    json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Show the mapping tables and the codes of deviations."""
+    from sipbridge.cli import tables as command
+
+    if json:
+        print_json(command.as_json())
+    else:
+        print(command.as_text(), end="")
+
+
+@app.command()
+def inspect(file: InputFile = None) -> None:
+    """Read one presence document, print what it states and what had to be tolerated."""
+    from sipbridge.cli.inspect import inspect_bytes
+
+    status, facts = inspect_bytes(read_input(file))
+    print_json(facts)
+    raise typer.Exit(status)
+
+
+# --- SIP clients --------------------------------------------------------------------------------------
+
+DEFAULT_SERVER = "127.0.0.1:5060"
+Server = Annotated[str, typer.Option("--server", metavar="HOST:PORT")]
+Transport = Annotated[str, typer.Option("--transport", metavar="udp|tcp|tls|ws|wss")]
+From = Annotated[str, typer.Option("--from", metavar="URI")]
+User = Annotated[str, typer.Option("--user", help="For digest; default: the user part of --from.")]
+PasswordFile = Annotated[Path | None, typer.Option("--password-file", metavar="FILE")]
+CaFile = Annotated[Path | None, typer.Option("--ca-file", metavar="FILE")]
+Insecure = Annotated[bool, typer.Option("--insecure", help="Do not check certificates.")]
+
+
+@app.command()
+def publish(
+    uri: Annotated[str, typer.Argument(metavar="URI")],
+    activity: Annotated[str, typer.Option(help="Activity, such as Meeting or on-the-phone.")] = "",
+    place: str = "",
+    sphere: str = "",
+    privacy: str = "",
+    note: str = "",
+    file: Annotated[
+        str | None, typer.Option(metavar="PIDF", help="This document as it is.")
+    ] = None,
+    expires: Annotated[int | None, typer.Option(min=0, metavar="SECONDS")] = None,
+    once: Annotated[bool, typer.Option("--once", help="End after the 200.")] = False,
+    server: Server = DEFAULT_SERVER,
+    transport: Transport = "udp",
+    from_: From = "",
+    user: User = "",
+    password_file: PasswordFile = None,
+    ca_file: CaFile = None,
+    insecure: Insecure = False,
+) -> None:
+    """Publish presence as a SIP user agent and keep it refreshed until interrupted."""
+    import asyncio
+
+    from sipbridge.cli import publish as command
+    from sipbridge.cli.connection import address, connection
+
+    peer = connection(server, transport, from_, user, password_file, ca_file, insecure)
+    words = {
+        "activity": activity,
+        "place": place,
+        "sphere": sphere,
+        "privacy": privacy,
+        "note": note,
+    }
+    document = read_input(file) if file is not None else None
+    given = {name: word for name, word in words.items() if word}
+    if document is not None and given:
+        raise typer.Exit(wrong(f"--file and --{next(iter(given))} exclude each other"))
+    published = address("URI", uri)
+    raise typer.Exit(asyncio.run(command.run(published, peer, given, document, expires, once)))
+
+
+@app.command()
+def watch(
+    uris: Annotated[list[str], typer.Argument(metavar="URI...")],
+    winfo: Annotated[
+        bool, typer.Option("--winfo", help="Who watches them, not what they do.")
+    ] = False,
+    raw: Annotated[bool, typer.Option("--raw", help="Print bodies too.")] = False,
+    server: Server = DEFAULT_SERVER,
+    transport: Transport = "udp",
+    from_: From = "",
+    user: User = "",
+    password_file: PasswordFile = None,
+    ca_file: CaFile = None,
+    insecure: Insecure = False,
+) -> None:
+    """Subscribe as a SIP watcher and print one JSON line for each notification until interrupted."""
+    import asyncio
+
+    from sipbridge.cli import watch as command
+    from sipbridge.cli.connection import address, connection
+
+    peer = connection(server, transport, from_, user, password_file, ca_file, insecure)
+    watched = [address("URI", uri) for uri in uris]
+    raise typer.Exit(asyncio.run(command.run(watched, peer, winfo, raw)))
