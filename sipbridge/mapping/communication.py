@@ -1,0 +1,585 @@
+"""Tuples and Communication (RFC 3863 §4.1, RFC 4479 §3.2, RFC 5196).
+
+A tuple is a means of the person if it is not closed, reaches the person (`relationship` self or absent) and is
+electronic (`service-class`). Its contact is `contact`; a tuple without one is a means at the presentity's own
+address only if it says what it can do (RFC 5196 capabilities, a known OMA service), else it is a *status
+tuple* that states `basic` and nothing more. What kind of means it is, the first of these says: our own
+`x:means`, OMA's service-id, the scheme of the contact; a sip contact with capabilities is one means for each
+of audio (Phone), video (Video), message or text (Chat).
+
+What the means do not say goes into pairs with the tuple's id: `caps[id]` where the capabilities are not what
+our writer would write for the types, `pidf.device[id]`, `rpid.relationship[id]`, `rpid.service-class[id]`,
+`rpid.class[id]`, `rpid.privacy[id]`; the contact of a closed tuple is `pidf.closed-contact`. On the way back a
+pair's tuple is found by its id, which our own documents keep; for a document of others that has several
+tuples, `pidf.contact[id]` names the contact of such a tuple (empty: none).
+
+Written is one tuple for each contact, and always the status tuple first, since some servers can not build
+their offline document without a `basic`. Types that the scheme and the capabilities can not express, and a
+second priority of the same contact, travel as `x:means` elements.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import lru_cache
+from html import escape
+from urllib.parse import quote, unquote
+
+from sipbridge.errors import ParseError
+from sipbridge.mapping.attributes import AttributeKind, Means, MeansType
+from sipbridge.mapping.privacy import tokens_of as privacy_tokens
+from sipbridge.mapping.reading import Reading
+from sipbridge.mapping.schedule import parse_token, scheduled_pair
+from sipbridge.mapping.table import Tables
+from sipbridge.mapping.vocabulary import FEATURES, RELATIONSHIPS, SERVICE_CLASSES
+from sipbridge.mapping.writing import Writing, stable_id
+from sipbridge.presence.model import (
+    Basic,
+    Capabilities,
+    Choice,
+    Contact,
+    Extension,
+    Note,
+    ServiceDescription,
+    Timestamp,
+    Token,
+    TokenList,
+    Tuple,
+)
+from sipbridge.presence.namespaces import RPID, SIPBRIDGE
+from sipbridge.uri import Uri, normal_tel, normal_user
+
+KIND = AttributeKind.COMMUNICATION
+MEANS = f"{{{SIPBRIDGE}}}means"
+
+SELF = frozenset({f"{{{RPID}}}self"})
+ELECTRONIC = frozenset({f"{{{RPID}}}electronic"})
+CAPABLE = (("audio", MeansType.PHONE), ("video", MeansType.VIDEO))
+WRITTEN_CAPABILITIES = {
+    MeansType.PHONE: ("audio",),
+    MeansType.VIDEO: ("audio", "video"),
+    MeansType.CHAT: ("message",),
+}
+"""What our writer says a sip contact can do, by type of means."""
+
+SERVICE_OF = {
+    MeansType.CHAT: "org.openmobilealliance:IM-session",
+    MeansType.PHONE: "org.3gpp.urn:urn-7:3gpp-service.ims.icsi.mmtel",
+    MeansType.VIDEO: "org.gsma.videoshare",
+    MeansType.MMS: "org.openmobilealliance:MMS",
+}
+"""service-id written in OMA mode, where a contact has one type only."""
+
+OWN_MEANS = re.compile(
+    r"<(?:[\w.\-]+:)?means\b(?P<attributes>[^>]*)>\s*(?P<type>\w+)\s*</(?:[\w.\-]+:)?means\s*>"
+)
+PRIORITY = re.compile(r"""\bpriority\s*=\s*["']([01](?:\.[0-9]{0,3})?)["']""")
+
+Read = list[tuple[tuple[Means, ...], str | None, datetime]]
+
+
+# --- to JSON ------------------------------------------------------------------------------------------
+
+
+def read(reading: Reading) -> Read:
+    """The means with the time of the newest tuple; nothing if there are none. Knows `basic` afterwards."""
+    reading.bound = None
+    document = reading.document
+    found: list[Means] = []
+    newest: datetime | None = None
+    contacts = 0
+    status_open = status_closed = False
+    hinted: list[tuple[Tuple, datetime]] = []
+    for service in document.tuples:
+        basic = service.basic
+        if basic is Basic.OPEN:
+            reading.any_open = True
+        elif basic is Basic.CLOSED:
+            reading.any_closed = True
+        types = types_of(service, reading.tables)
+        if service.contact is None and not types:
+            status_open |= basic is Basic.OPEN
+            status_closed |= basic is Basic.CLOSED
+        else:
+            contacts += 1
+            changed = reading.changed(service.timestamp)
+            if newest is None or changed > newest:
+                newest = changed
+            means_of(reading, service, types, changed, found)
+        if plain(service):
+            continue
+        before = len(reading.pairs)
+        id_pairs(reading, service, types)
+        if len(reading.pairs) > before:
+            hinted.append((service, reading.changed(service.timestamp)))
+    if status_open or status_closed:
+        reading.status_basic = status_open
+    elif reading.any_open or reading.any_closed:
+        reading.status_basic = reading.any_open
+    if hinted and len(document.tuples) > 1:
+        hints(reading, hinted)
+    if not found or newest is None:
+        return []
+    if len(found) > 1:
+        found = sorted(dict.fromkeys(found), key=lambda m: (-m.priority, m.contact, m.type.value))
+    return [(tuple(found), None, newest)]
+
+
+def plain(service: Tuple) -> bool:
+    """Has the tuple nothing that could become a pair with its id?"""
+    return not (
+        service.capabilities
+        or service.device_ids
+        or service.relationship
+        or service.service_class
+        or service.classes
+        or service.privacy
+        or service.service_descriptions
+        or service.notes
+    )
+
+
+def types_of(service: Tuple, tables: Tables) -> tuple[tuple[MeansType, float | None], ...]:
+    """The types of means a tuple is, with priorities of their own; empty for one without contact that
+    does not say what it can do."""
+    if service.extensions:
+        own = tuple(m for e in service.extensions if e.name == MEANS and (m := own_means(e)))
+        if own:
+            return own
+    for description in service.service_descriptions:
+        kind = tables.services.get(description.service_id.strip().lower())
+        if kind is not None:
+            return ((kind, None),)
+    uri = service.contact.uri if service.contact is not None else None
+    if uri is None and service.capabilities is None:
+        return ()
+    scheme = scheme_of(uri) if uri is not None else "sip"
+    if scheme in ("sip", "sips") and service.capabilities is not None:
+        types = capable(dict(service.capabilities.supported))
+        if types:
+            return types
+    return ((tables.schemes.get(scheme, MeansType.OTHER), None),)
+
+
+def scheme_of(uri: str) -> str:
+    return uri.partition(":")[0].strip().lower()
+
+
+def capable(supported: dict[str, str]) -> tuple[tuple[MeansType, float | None], ...]:
+    """One type for each capability that is not denied."""
+
+    def says(feature: str) -> bool:
+        return feature in supported and supported[feature] != "false"
+
+    types: list[tuple[MeansType, float | None]] = [(t, None) for f, t in CAPABLE if says(f)]
+    if says("message") or says("text"):
+        types.append((MeansType.CHAT, None))
+    return tuple(types)
+
+
+@lru_cache(maxsize=1024)
+def own_means(element: Extension) -> tuple[MeansType, float | None] | None:
+    """An `x:means` element of ours; None if it is not one of those we write."""
+    match = OWN_MEANS.search(element.xml)
+    if match is None or match["type"] not in set(MeansType):
+        return None
+    priority = PRIORITY.search(match["attributes"])
+    return MeansType(match["type"]), float(priority[1]) if priority else None
+
+
+def means_of(
+    reading: Reading,
+    service: Tuple,
+    types: Iterable[tuple[MeansType, float | None]],
+    changed: datetime,
+    found: list[Means],
+) -> None:
+    """Add the means of one tuple, or the pair of a closed one."""
+    contact = service.contact
+    uri = contact.uri.strip() if contact is not None else ""
+    if service.basic is Basic.CLOSED:
+        if uri:
+            reading.pair("pidf.closed-contact", uri, changed)
+        return
+    if not reaches(service.relationship, SELF) or not reaches(service.service_class, ELECTRONIC):
+        return
+    weight = contact.weight if contact is not None else 0.0
+    for kind, priority in types:
+        found.append(
+            Means(uri or reading.presentity, weight if priority is None else priority, kind)
+        )
+        if reading.explain is not None:
+            reading.say(KIND, kind, container=service.id, contact=uri, priority=weight)
+
+
+def reaches(choice: Choice | None, only: frozenset[str]) -> bool:
+    """Does the element say nothing but the default?"""
+    return choice is None or not choice.tokens or all(t.name in only for t in choice.tokens)
+
+
+def id_pairs(
+    reading: Reading, service: Tuple, types: tuple[tuple[MeansType, float | None], ...]
+) -> None:
+    """What the means do not say, by the tuple's id."""
+    changed = reading.changed(service.timestamp)
+    name = service.id or ""
+    for note in service.notes:
+        reading.pair("ServiceNote", note.text, changed)
+    caps = caps_text(service, reading.tables)
+    if caps and caps != caps_text(expected(service, types, reading.tables), reading.tables):
+        reading.pair(f"caps[{name}]", caps, changed)
+    for urn in service.device_ids:
+        reading.pair(f"pidf.device[{name}]", urn, changed)
+    for word in choice_texts(service.relationship):
+        reading.pair(f"rpid.relationship[{name}]", word, changed)
+    for word in choice_texts(service.service_class):
+        reading.pair(f"rpid.service-class[{name}]", word, changed)
+    for word in service.classes:
+        reading.pair(f"rpid.class[{name}]", word, changed)
+    for element in service.privacy:
+        if reading.current(element):
+            words = ",".join(t.name.removeprefix(f"{{{RPID}}}") for t in element.tokens)
+            reading.pair(f"rpid.privacy[{name}]", words, changed)
+        else:
+            scheduled_pair(reading, "privacy", element, service.timestamp)
+
+
+def hints(reading: Reading, hinted: list[tuple[Tuple, datetime]]) -> None:
+    """Whose pairs these are, where the id alone will not tell."""
+    named = {name for name, _, _ in reading.pairs if name.endswith("]")}
+    for service, changed in hinted:
+        uri = service.contact.uri.strip() if service.contact is not None else ""
+        own = stable_id("t", reading.presentity, contact_key(uri)) if uri else None
+        if service.id == own or service.id == stable_id("t", reading.presentity, "status"):
+            continue
+        if any(name.endswith(f"[{service.id}]") for name in named):
+            reading.pair(f"pidf.contact[{service.id}]", uri, changed)
+
+
+def choice_texts(choice: Choice | None) -> list[str]:
+    """Tokens as pair values; `other:` and text for free text."""
+    if choice is None:
+        return []
+    words = []
+    for token in choice.tokens:
+        if token.name == f"{{{RPID}}}other":
+            words.append(f"other:{token.text or ''}")
+        else:
+            words.append(token.name.removeprefix(f"{{{RPID}}}"))
+    if choice.text and choice.text.strip():
+        words.append(f"other:{choice.text.strip()}")
+    return words
+
+
+def caps_text(service: Tuple, tables: Tables) -> str:
+    """Capabilities and services as a compact list: `audio,video=false,duplex=full|half,service=id/1.0`."""
+    parts = []
+    if service.capabilities is not None:
+        for feature, value in sorted(service.capabilities.supported):
+            said = "|".join(quote(v, safe=SAFE) for v in value.split(","))
+            parts.append(feature if said == "true" else f"{feature}={said}")
+    for description in service.service_descriptions:
+        version = quote(description.version or "", safe=SAFE)
+        parts.append(f"service={quote(description.service_id.strip(), safe=SAFE)}/{version}")
+    return ",".join(parts)
+
+
+SAFE = ":.-_~@!*'()#?&$+ "
+
+
+def expected(
+    service: Tuple, types: Iterable[tuple[MeansType, float | None]], tables: Tables
+) -> Tuple:
+    """The tuple our writer would make for these types."""
+    uri = service.contact.uri if service.contact is not None else "sip:"
+    kinds = [kind for kind, _ in types]
+    return Tuple(
+        service.id,
+        capabilities=capabilities_for(uri, kinds),
+        service_descriptions=descriptions_for(kinds, tables),
+    )
+
+
+# --- from JSON ----------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Service:
+    """A tuple in the making."""
+
+    id: str
+    uri: str | None = None
+    basic: Basic | None = None
+    means: list[Means] = field(default_factory=list)
+    caps: str | None = None
+    devices: list[str] = field(default_factory=list)
+    classes: list[str] = field(default_factory=list)
+    privacy: list[TokenList] = field(default_factory=list)
+    relationship: list[Token] = field(default_factory=list)
+    service_class: list[Token] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+class Services:
+    """All tuples in the making. The first is the status tuple."""
+
+    def __init__(self, writing: Writing) -> None:
+        self.writing = writing
+        self.by_id: dict[str, Service] = {}
+        self.status = self.add(writing.id("t", "status"))
+
+    def add(self, name: str, uri: str | None = None, basic: Basic | None = None) -> Service:
+        service = self.by_id.get(name)
+        if service is None:
+            service = self.by_id[name] = Service(name, uri, basic)
+        return service
+
+    def contact(self, uri: str, basic: Basic | None) -> Service:
+        return self.add(self.writing.id("t", contact_key(uri)), uri, basic)
+
+    def find(self, name: str, hints: dict[str, str], basic: Basic | None = None) -> Service:
+        """The tuple that pairs with this id mean."""
+        known = self.by_id.get(name)
+        if known is not None:
+            return known
+        if name in hints:
+            uri = hints[name]
+            return self.contact(uri, basic) if uri else self.status
+        contacts = [s for s in self.by_id.values() if s.uri is not None]
+        return contacts[0] if len(contacts) == 1 else self.status
+
+
+def open_means(writing: Writing) -> bool:
+    """Will any tuple but the status tuple be open?"""
+    return any(a.value for a in writing.of(KIND) if isinstance(a.value, tuple))
+
+
+def write(writing: Writing) -> tuple[Tuple, ...]:
+    """All tuples, the status tuple first. `writing.closed` must be decided."""
+    services = Services(writing)
+    services.status.basic = Basic.CLOSED if writing.closed else Basic.OPEN
+    attributes = writing.of(KIND)
+    for attribute in attributes:
+        if isinstance(attribute.value, tuple):
+            for means in attribute.value:
+                services.contact(means.contact, Basic.OPEN).means.append(means)
+    for uri in writing.take("pidf.closed-contact"):
+        if is_uri(uri):
+            services.contact(uri, Basic.CLOSED)
+        else:
+            writing.keep("pidf.closed-contact", uri)
+    take_id_pairs(writing, services)
+    services.status.notes += writing.take("ServiceNote")
+    stamp = writing.stamp(attributes)
+    status_stamp = writing.stamp(writing.of(AttributeKind.ACTIVITY))
+    return tuple(
+        made(service, writing, status_stamp if service is services.status else stamp)
+        for service in services.by_id.values()
+    )
+
+
+ID_PAIR = re.compile(
+    r"(caps|pidf\.device|rpid\.relationship|rpid\.service-class|rpid\.class|rpid\.privacy|pidf\.contact)"
+    r"\[(.*)\]"
+)
+
+
+def take_id_pairs(writing: Writing, services: Services) -> None:
+    """Give the pairs with an id to their tuples."""
+    named = [(name, match) for name in writing.pairs if (match := ID_PAIR.fullmatch(name))]
+    hints: dict[str, str] = {}
+    for name, match in named:
+        if match[1] == "pidf.contact":
+            for uri in writing.take(name):
+                if not uri or is_uri(uri):
+                    hints[match[2]] = uri
+                else:
+                    writing.keep(name, uri)
+    for name, match in named:
+        if match[1] == "pidf.contact" or match[2] == writing.id("p", "person"):
+            continue
+        for value in writing.take(name):
+            service = services.find(match[2], hints, Basic.OPEN)
+            if not give(service, match[1], value, service is services.status):
+                writing.keep(name, value)
+
+
+def give(service: Service, name: str, value: str, is_status: bool) -> bool:
+    """One pair into its tuple; False if the value can not be written there."""
+    match name:
+        case "caps":
+            # On a tuple without contact they would make it a means.
+            if is_status or service.caps is not None or caps_of(value) is None:
+                return False
+            service.caps = value
+        case "pidf.device":
+            if not value.strip() or len(value.split()) != 1:
+                return False
+            service.devices.append(value)
+        case "rpid.class":
+            if service.classes or not value.strip():
+                return False
+            service.classes.append(value)
+        case "rpid.relationship":
+            return add_choice(service.relationship, value, RELATIONSHIPS, True)
+        case "rpid.service-class":
+            return add_choice(service.service_class, value, SERVICE_CLASSES, False)
+        case "rpid.privacy":
+            tokens = privacy_tokens(value)
+            if tokens is None:
+                return False
+            service.privacy.append(TokenList(tokens=tokens))
+    return True
+
+
+def add_choice(tokens: list[Token], value: str, words: frozenset[str], text: bool) -> bool:
+    """One token of relationship or service-class: a listed word, free text, or foreign elements."""
+    if text and value.startswith("other:"):
+        token: Token | None = Token(f"{{{RPID}}}other", value[6:])
+    elif value in words:
+        token = Token(f"{{{RPID}}}{value}")
+    else:
+        token = parse_token(value, RPID) if value.startswith("{") else None
+        if token is not None and token.name.startswith(f"{{{RPID}}}"):
+            token = None
+    foreign = token is not None and not token.name.startswith(f"{{{RPID}}}")
+    if token is None or (tokens and not (foreign and not tokens[0].name.startswith(f"{{{RPID}}}"))):
+        return False
+    tokens.append(token)
+    return True
+
+
+def made(service: Service, writing: Writing, stamp: Timestamp | None) -> Tuple:
+    """The finished tuple."""
+    kinds = [m.type for m in service.means]
+    capabilities: Capabilities | None = None
+    descriptions: tuple[ServiceDescription, ...] = ()
+    contact: Contact | None = None
+    extensions: tuple[Extension, ...] = ()
+    if service.uri is not None:
+        weight = max((m.priority for m in service.means), default=0.0)
+        contact = Contact(service.uri, print_priority(weight) if weight else None)
+        capabilities = capabilities_for(service.uri, kinds)
+        descriptions = descriptions_for(kinds, writing.tables)
+        if service.caps is not None and (given := caps_of(service.caps)) is not None:
+            capabilities, descriptions = given
+        bare = Tuple(
+            service.id,
+            contact=contact,
+            capabilities=capabilities,
+            service_descriptions=descriptions,
+        )
+        extensions = own_elements(bare, service.means, weight, writing.tables)
+    return Tuple(
+        service.id,
+        service.basic,
+        contact,
+        tuple(Note(text) for text in service.notes),
+        stamp,
+        tuple(service.devices),
+        tuple(service.classes),
+        tuple(service.privacy),
+        Choice(tuple(service.relationship)) if service.relationship else None,
+        Choice(tuple(service.service_class)) if service.service_class else None,
+        capabilities=capabilities,
+        service_descriptions=descriptions,
+        extensions=extensions,
+    )
+
+
+def own_elements(
+    bare: Tuple, means: list[Means], weight: float, tables: Tables
+) -> tuple[Extension, ...]:
+    """`x:means` for each means, if the tuple without them would be read as something else."""
+    said = {(kind, weight) for kind, _ in types_of(bare, tables)}
+    wanted = dict.fromkeys((m.type, rounded(m.priority)) for m in means)
+    if not wanted or {(kind, rounded(p)) for kind, p in said} == set(wanted):
+        return ()
+    return tuple(own_element(kind, p, rounded(weight)) for kind, p in wanted)
+
+
+@lru_cache(maxsize=1024)
+def own_element(kind: MeansType, priority: float, weight: float) -> Extension:
+    own = f' priority="{print_priority(priority)}"' if priority != weight else ""
+    return Extension(
+        MEANS,
+        f'<x:means xmlns:x="{escape(SIPBRIDGE)}"{own}>{kind.value}</x:means>',
+    )
+
+
+def capabilities_for(uri: str, kinds: Iterable[MeansType]) -> Capabilities | None:
+    """servcaps for a sip contact with these types; None where the scheme says it all."""
+    if scheme_of(uri) not in ("sip", "sips"):
+        return None
+    features = {f for kind in kinds for f in WRITTEN_CAPABILITIES.get(kind, ())}
+    if not features:
+        return None
+    return Capabilities(supported=tuple((f, "true") for f in FEATURES if f in features))
+
+
+def descriptions_for(kinds: Iterable[MeansType], tables: Tables) -> tuple[ServiceDescription, ...]:
+    """The OMA description, for peers in OMA mode and one type only."""
+    only = set(kinds)
+    if not tables.oma or len(only) != 1 or not (ids := SERVICE_OF.keys() & only):
+        return ()
+    return (ServiceDescription(SERVICE_OF[ids.pop()], "1.0"),)
+
+
+def caps_of(text: str) -> tuple[Capabilities | None, tuple[ServiceDescription, ...]] | None:
+    """Read a compact list; None if it is none."""
+    supported: list[tuple[str, str]] = []
+    descriptions: list[ServiceDescription] = []
+    for part in text.split(","):
+        feature, equals, value = part.partition("=")
+        if feature == "service" and equals:
+            name, _, version = value.rpartition("/")
+            descriptions.append(ServiceDescription(unquote(name), unquote(version) or "1.0"))
+        elif feature in FEATURES and feature not in dict(supported):
+            values = [unquote(v) for v in value.split("|")] if equals else ["true"]
+            allowed = FEATURES[feature]
+            if not values or (allowed and not set(values) <= allowed) or "" in values:
+                return None
+            supported.append((feature, ",".join(dict.fromkeys(values))))
+        else:
+            return None
+    order = list(FEATURES)
+    supported.sort(key=lambda pair: order.index(pair[0]))
+    return (
+        Capabilities(supported=tuple(supported)) if supported else None,
+        tuple(descriptions),
+    )
+
+
+def rounded(priority: float) -> float:
+    return round(min(1.0, max(0.0, priority)), 3)
+
+
+def print_priority(priority: float) -> str:
+    """A qvalue of PIDF: 0 to 1, at most three decimals."""
+    return f"{rounded(priority):.3f}".rstrip("0").rstrip(".") or "0"
+
+
+def is_uri(text: str) -> bool:
+    try:
+        Uri.parse(text)
+    except ParseError:
+        return False
+    return True
+
+
+@lru_cache(maxsize=8192)
+def contact_key(text: str) -> str:
+    """Equal for contacts that are equal after normalising (RFC 3261 §19.1.4, RFC 3966 §4)."""
+    try:
+        uri = Uri.parse(text)
+    except ParseError:
+        return text
+    if uri.scheme == "tel":
+        return f"tel:{normal_tel(uri.opaque)}"
+    if not uri.is_address:
+        return str(uri)
+    parameters = ";".join(sorted(f"{k}={v or ''}".lower() for k, v in uri.parameters))
+    port = "" if uri.port is None else f":{uri.port}"
+    headers = "&".join(f"{k}={v or ''}" for k, v in uri.headers)
+    return f"{uri.scheme}:{normal_user(uri.user) or ''}@{uri.host.lower()}{port};{parameters}?{headers}"
