@@ -63,3 +63,15 @@ class Timed(Protocol):
     """Has asked to be woken (`UserAgent.schedule`)."""
 
     def handle_timeout(self, now: float) -> None: ...
+
+
+class StoreWaiter(Protocol):
+    """Waits for a store change (`UserAgent.when_stored`). Exactly one of the two is called, once."""
+
+    def change_committed(self, now: float) -> None:
+        """The change is durable; responses that waited for it have been sent."""
+        ...
+
+    def change_failed(self, now: float) -> None:
+        """The change could not be stored; responses that waited for it have become 500."""
+        ...

@@ -7,11 +7,11 @@ answering half, `requesting` the asking half, `dialog` remembers. What is left h
 
 1. A response goes to its client transaction; one that belongs to none is dropped and reported.
 2. A request goes to its server transaction, which absorbs copies. A new one with a To tag goes to the usage
-   of its dialog, after the order of its CSeq was checked; or to a usage that expects a dialog (the NOTIFY that
-   makes one); else it gets 481. One without To tag goes to the handler that serves its method.
+   of its dialog, after the order of its CSeq was checked; or to a usage that expects a dialog (the NOTIFY
+   that makes one); else it gets 481. One without To tag goes to the handler that serves its method.
 3. What every element has to say itself is said here: 200 to OPTIONS and CANCEL, 405, 416, 420, 481, 482, and
-   what the parser and `defects` ask for (400, 505 …). Max-Forwards 0 is no reason to refuse a request that has
-   arrived (RFC 4475 §3.3.11): we are its destination, not a proxy.
+   what the parser and `defects` ask for (400, 505 …). Max-Forwards 0 is no reason to refuse a request that
+   has arrived (RFC 4475 §3.3.11): we are its destination, not a proxy.
 4. An error that rises out of a handler becomes a final response by `responding.FINAL_RESPONSES`.
 
 Usages (subscriber, notifier, publisher, compositor) call the second group of methods. They may do so from
@@ -35,7 +35,7 @@ from sipbridge.sip.requesting import MAX_FORWARDS, AskingHalf, Candidate, Client
 from sipbridge.sip.responding import AnsweringHalf, CoreLimits, IncomingRequest
 from sipbridge.sip.timers import Deadline, Deadlines, Timers
 from sipbridge.sip.transactions import client_key
-from sipbridge.sip.usage import RequestHandler, ResponseHandler, Timed, Usage
+from sipbridge.sip.usage import RequestHandler, ResponseHandler, StoreWaiter, Timed, Usage
 from sipbridge.uri import Uri
 
 __all__ = ["ClientRequest", "CoreLimits", "IncomingRequest", "UserAgent"]
@@ -72,6 +72,7 @@ class UserAgent:
         self.outbox: list[Transmit] = []
         self.reported: list[object] = []
         self.to_store: list[tuple[int, object]] = []
+        self.store_waiters: dict[int, list[StoreWaiter]] = {}
         self.handlers: dict[str, RequestHandler] = {}
         self.media_types: dict[str, list[str]] = {}
         self.dialogs: dict[DialogId, tuple[Dialog, Usage]] = {}
@@ -152,11 +153,15 @@ class UserAgent:
         """The change is durable: responses that waited for it leave."""
         self.answering.now = now
         self.answering.committed(number)
+        for waiter in self.store_waiters.pop(number, ()):
+            waiter.change_committed(now)
 
     def store_failed(self, number: int, now: float) -> None:
         """The change could not be stored: responses that waited for it become 500."""
         self.answering.now = now
         self.answering.store_failed(number)
+        for waiter in self.store_waiters.pop(number, ()):
+            waiter.change_failed(now)
 
     def transmits(self) -> list[Transmit]:
         """What has to leave, in order; drains."""
@@ -218,6 +223,10 @@ class UserAgent:
         self.to_store.append((number, change))
         return number
 
+    def when_stored(self, number: int, waiter: StoreWaiter) -> None:
+        """Tell `waiter` when the change is committed, or cannot be: what else must not come before."""
+        self.store_waiters.setdefault(number, []).append(waiter)
+
     def schedule(self, when: float, timed: Timed) -> Deadline:
         """Call `timed.handle_timeout(now)` once, at or after `when`, unless the Deadline is cancelled."""
         return self.deadlines.schedule(when, timed)
@@ -277,8 +286,8 @@ class UserAgent:
         """Send a request outside dialogs; `handler` hears exactly once, never before this returns.
 
         Adds Via, Max-Forwards, User-Agent, Contact for SUBSCRIBE and NOTIFY, the policy's routes and
-        headers. Answers 401 and 407 with `credentials` (`request.cseq` then rises by one). The request belongs
-        to the core from now on and changes. Raises LocalProtocolError when it cannot be printed.
+        headers. Answers 401 and 407 with `credentials` (`request.cseq` then rises by one). The request
+        belongs to the core from now on and changes. Raises LocalProtocolError when it cannot be printed.
         """
         headers = request.headers
         for route in reversed(policy.route):
