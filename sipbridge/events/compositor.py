@@ -11,8 +11,8 @@ SIP-If-Match, Expires 0?
     yes   no     yes    initial that is over at once: nothing to keep
     no    no     any    nothing is asked for: 400
 
-The checks come in the RFC's order, each with its own answer: may this user publish here (the authority: 401,
-403, 404), the package (489 with Allow-Events), the entity-tag (412), Expires (423 below the package's minimum,
+The checks come in the order of the RFC, each with its own answer: may this user publish here (the authority:
+401, 403, 404), the package (489 with Allow-Events), the entity-tag (412), Expires (423 below the minimum,
 lowered above its maximum), Content-Type (415 with Accept), the document (400 with a Warning that says why).
 Only then anything changes. Every success brings a new entity-tag, a refresh too; the old one gets 412.
 
@@ -275,6 +275,7 @@ class Compositor:
             return
         publication = asked.publication
         change = CHANGES[asked.operation]
+        before = publication.etag if publication is not None else ""
         if publication is None:
             publication = Publication(self, etag, asked.package, asked.resource)
         else:
@@ -292,7 +293,21 @@ class Compositor:
         number = self.authority.keep_publication(publication, change, now)
         headers = [("SIP-ETag", etag), ("Expires", str(asked.expires))]
         incoming.respond(200, headers=headers, after=number)
+        if number is not None:
+            self.ua.when_stored(number, Promise(publication, etag, before))
         self.authority.publication_changed(publication, change, now, incoming.trace)
+
+    def not_stored(self, publication: Publication, etag: str, before: str, now: float) -> None:
+        """The publisher was told 500: a new publication is withdrawn, another has its old tag again."""
+        if publication.etag != etag or etag not in self.by_etag:
+            return
+        if not before:
+            self.forget(publication)
+            self.authority.publication_changed(publication, Change.REMOVED, now, "")
+            return
+        del self.by_etag[etag]
+        publication.etag = before
+        self.by_etag[before] = publication
 
     def remove(self, asked: Asked, incoming: ServerRequest, now: float) -> None:
         publication = asked.publication
@@ -351,3 +366,18 @@ class Compositor:
         self.by_etag[etag] = publication
         self.lives(publication, max(remaining, 0.0), now)
         return publication
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """Waits for the commit behind a 200; `before` is the tag the publication had."""
+
+    publication: Publication
+    etag: str
+    before: str
+
+    def change_committed(self, now: float) -> None:
+        """All is well."""
+
+    def change_failed(self, now: float) -> None:
+        self.publication.compositor.not_stored(self.publication, self.etag, self.before, now)

@@ -290,6 +290,9 @@ class Notifier:
         incoming.respond(200, headers=headers, after=number)
         subscription.must = True
         subscription.trace = incoming.trace
+        if number is not None:
+            subscription.held = True
+            self.ua.when_stored(number, subscription)
         self.flush(subscription, now)
 
     def subscribe_again(
@@ -329,7 +332,7 @@ class Notifier:
     def flush(self, subscription: "Subscription", now: float) -> None:
         """Send what is due, unless a NOTIFY is in flight: then its answer comes back here."""
         s = subscription
-        if s.in_flight or not (s.must or s.dirty):
+        if s.in_flight or s.held or not (s.must or s.dirty):
             return
         if not s.must and now < s.not_before:
             if s.wake is None:
@@ -411,7 +414,9 @@ class Subscription:
         "expires_at",
         "expiry",
         "failures",
+        "context",
         "fetch",
+        "held",
         "id",
         "in_flight",
         "must",
@@ -451,7 +456,11 @@ class Subscription:
         self.since = now
         self.expires_at = now
         self.fetch = False
+        self.context: object = None
+        """Whatever the authority wants to remember of it."""
         self.in_flight = False
+        self.held = False
+        """A 200 waits for the store, and NOTIFYs behind it."""
         self.must = False
         """A NOTIFY is due whatever it says."""
         self.dirty = False
@@ -507,6 +516,20 @@ class Subscription:
     def request_failed(self, reason: str, now: float) -> None:
         self.in_flight = False
         self.notifier.notify_failed(self, None, None, now)
+
+    def change_committed(self, now: float) -> None:
+        self.held = False
+        self.notifier.flush(self, now)
+
+    def change_failed(self, now: float) -> None:
+        """The subscriber has been told 500: one that is new is forgotten, another goes on as it was."""
+        self.held = False
+        if self.said is not None or self.in_flight:
+            self.notifier.flush(self, now)
+            return
+        if self.state is not State.TERMINATED:
+            self.notifier.step(self, Input.FAILED, now)
+        self.notifier.forget(self)
 
     def handle_timeout(self, now: float) -> None:
         """Its time is up."""

@@ -612,7 +612,6 @@ class Subscription:
         request = incoming.request
         if self.dialog is not None:
             if self.dialog.remote_tag == request.from_.tag:
-                self.dialog.refresh_target(request, incoming.flow)
                 return True
             if self.package.forking and self.sent is not None:
                 return self.fork(incoming, now)

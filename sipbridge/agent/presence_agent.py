@@ -1,0 +1,551 @@
+"""The embedded presence agent (RFC 3856 §3): a presence server of our own for one domain.
+
+It joins two machines of `events`. The compositor takes publications in, the notifier tells the watchers; the
+agent is the authority of both: it owns the presentities of its domain, knows their rules, and decides who
+sees what. It knows two event packages, presence and presence.winfo.
+
+A PUBLISH changes one presentity's `PublishedState`; each active subscription is offered the news, and the
+notifier sends a NOTIFY to those whose own view of it has really changed. A view is the composed document
+filtered by what the presentity's rules (RFC 5025) give this watcher:
+
+    allow         active, the filtered document
+    polite-block  active, a closed document
+    confirm       pending, no document; the presentity sees the watcher by presence.winfo
+    block         403 to SUBSCRIBE. Whoever asks then needs no dialog to be told no (RFC 6665 §4.2.1.3). A
+                  subscription that lives already ends with `terminated;reason=rejected`
+
+`rules_changed` judges every watcher of a presentity anew. Rules bound to a time are judged again when their
+time comes, rules bound to the presentity's sphere whenever it publishes. presence.winfo is for the presentity
+itself, others get 403.
+
+With `storing` on, every publication and subscription is queued as a `StoreChange` and the 200 that promises
+it waits for the commit (`UserAgent.store`). `restore` takes them up again: entity-tags and dialogs live on,
+and everybody is notified of how things stand now.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from sipbridge.agent.admission import Door, refusal
+from sipbridge.agent.ports import (
+    Authenticator,
+    PublicationRemoved,
+    PublicationStored,
+    Record,
+    SubscriptionRemoved,
+    SubscriptionStored,
+)
+from sipbridge.agent.publications import PublishedState, View
+from sipbridge.agent.watchers import (
+    WAITING,
+    WAITING_LIFE,
+    Watcher,
+    WatcherInfoView,
+    Watchers,
+)
+from sipbridge.errors import LocalProtocolError, SipBridgeError
+from sipbridge.events.compositor import Change, Compositor, Publication
+from sipbridge.events.notifier import (
+    Admission,
+    Content,
+    Input,
+    Notifier,
+    State,
+    Subscription,
+)
+from sipbridge.events.package import EventPackage
+from sipbridge.events.presence_package import PRESENCE
+from sipbridge.events.winfo_package import PRESENCE_WINFO
+from sipbridge.identities import Identities, PresentityKey
+from sipbridge.presence import pidf
+from sipbridge.presence.model import Presence
+from sipbridge.presence.rules import Permission, RuleSet, SubHandling, evaluate, next_change
+from sipbridge.sip.dialog import Json
+from sipbridge.sip.fields import parse_media_type
+from sipbridge.sip.timers import Deadline
+from sipbridge.sip.usage import ServerRequest
+from sipbridge.sip.user_agent import UserAgent
+from sipbridge.uri import Uri
+
+WINFO_LEAP = 100_000
+"""Added to the version of a restored winfo subscription: it must grow, but is not stored each time."""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentLimits:
+    """How much the agent takes on."""
+
+    subscriptions: int = 200_000
+    """About 4 kB each."""
+    publications: int = 200_000
+    """About 4 kB each, the document included."""
+    min_notify_interval: float = 0.0
+    """Least seconds between two NOTIFYs of one subscription; RFC 3856 §6.10 recommends 5, 0 tells at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotRestored:
+    """A stored record could not be taken up; it is removed from the store."""
+
+    id: str
+    reason: str
+
+
+class Presentity:
+    """Everything we hold about one presentity."""
+
+    __slots__ = ("judged_again", "key", "published", "subscriptions", "watchers", "winfo")
+
+    def __init__(self, key: PresentityKey) -> None:
+        self.key = key
+        self.published = PublishedState(key)
+        self.subscriptions: dict[str, Subscription] = {}
+        """To its presence, the living ones, by their id."""
+        self.winfo: dict[str, Subscription] = {}
+        """To its presence.winfo."""
+        self.watchers = Watchers()
+        self.judged_again: Deadline | None = None
+
+    @property
+    def empty(self) -> bool:
+        return not (
+            self.published.publications or self.subscriptions or self.winfo or self.watchers.there
+        )
+
+
+class Seen:
+    """What the agent remembers of a subscription: whose it is, and how it sees that presentity."""
+
+    __slots__ = ("presentity", "told", "view")
+
+    def __init__(self, presentity: Presentity) -> None:
+        self.presentity = presentity
+        self.view: View | None = None
+        """Of an active subscription to presence."""
+        self.told: WatcherInfoView | None = None
+        """Of a subscription to presence.winfo."""
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeAgain:
+    """The rules of a presentity mean something else from now on (RFC 4745 §7.3, validity)."""
+
+    agent: "PresenceAgent"
+    presentity: Presentity
+
+    def handle_timeout(self, now: float) -> None:
+        self.presentity.judged_again = None
+        self.agent.judge(self.presentity, now)
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingOver:
+    """A waiting watcher has waited long enough."""
+
+    agent: "PresenceAgent"
+    presentity: Presentity
+    id: str
+
+    def handle_timeout(self, now: float) -> None:
+        self.agent.waiting_over(self.presentity, self.id, "giveup", now)
+
+
+class PresenceAgent:
+    """Serves one domain at one user agent core."""
+
+    def __init__(
+        self,
+        ua: UserAgent,
+        *,
+        domain: str,
+        identities: Identities,
+        rules: Callable[[PresentityKey], RuleSet | None],
+        sub_handling: SubHandling,
+        wall: Callable[[float], datetime],
+        authenticator: Authenticator | None = None,
+        min_expires: int = PRESENCE.min_expires,
+        max_expires: int = PRESENCE.max_expires,
+        default_expires: int = PRESENCE.default_expires,
+        limits: AgentLimits | None = None,
+        storing: bool = False,
+    ) -> None:
+        """`rules` gives a presentity's rule set, None for none; undecided watchers get `sub_handling`.
+
+        wall: the aware UTC time at a `now`. storing: queue StoreChanges; somebody must then report commits.
+        """
+        limits = limits or AgentLimits()
+        self.ua = ua
+        self.identities = identities
+        self.rules = rules
+        self.sub_handling = sub_handling
+        self.wall = wall
+        self.storing = storing
+        self.door = Door(domain, identities, authenticator)
+        self.presentities: dict[PresentityKey, Presentity] = {}
+
+        def bounded(package: EventPackage) -> EventPackage:
+            return replace(
+                package,
+                min_expires=min_expires,
+                max_expires=max_expires,
+                default_expires=default_expires,
+            )
+
+        self.presence = bounded(PRESENCE)
+        self.winfo = bounded(PRESENCE_WINFO)
+        self.compositor = Compositor(
+            ua, {self.presence.name: self.presence}, self, max_publications=limits.publications
+        )
+        self.notifier = Notifier(
+            ua,
+            {self.presence.name: self.presence, self.winfo.name: self.winfo},
+            self,
+            max_subscriptions=limits.subscriptions,
+            min_interval=limits.min_notify_interval,
+        )
+
+    def rules_changed(self, presentity: PresentityKey, now: float) -> None:
+        """Judge every watcher of the presentity anew, tell those for whom something changed."""
+        if presentity in self.presentities:
+            self.judge(self.presentities[presentity], now)
+
+    # --- publications (the compositor's authority) ------------------------------------------------
+
+    def admit_publisher(self, incoming: ServerRequest, now: float) -> Admission:
+        return self.door.admit(incoming, now, for_itself=True)
+
+    def read_document(self, package: EventPackage, content_type: str, body: bytes) -> Presence:
+        charset = parse_media_type(content_type).parameters.get("charset")
+        return pidf.parse(body, charset)
+
+    def keep_publication(self, publication: Publication, change: Change, now: float) -> int | None:
+        if not self.storing:
+            return None
+        if change in (Change.REMOVED, Change.EXPIRED):
+            return self.ua.store(PublicationRemoved(publication.id))
+        return self.ua.store(
+            PublicationStored(
+                publication.id,
+                self.identities.canonical(publication.resource),
+                str(publication.resource),
+                publication.etag,
+                publication.content_type,
+                publication.body,
+                self.wall(publication.received),
+                self.wall(publication.expires_at),
+            )
+        )
+
+    def publication_changed(
+        self, publication: Publication, change: Change, now: float, trace: str
+    ) -> None:
+        if change is Change.REFRESHED:
+            return
+        presentity = self.presentity(publication.resource)
+        document = publication.document
+        if change in (Change.REMOVED, Change.EXPIRED):
+            presentity.published.drop(publication.id)
+        elif isinstance(document, Presence):
+            presentity.published.put(publication.id, document, self.wall(publication.received))
+        if judges_by_sphere(self.rules(presentity.key)):
+            self.judge(presentity, now)
+        for subscription in list(presentity.subscriptions.values()):
+            self.notifier.offer(subscription, now, trace)
+        self.tidy(presentity)
+
+    # --- subscriptions (the notifier's authority) -------------------------------------------------
+
+    def admit_subscriber(
+        self, incoming: ServerRequest, package: EventPackage, now: float
+    ) -> Admission:
+        admission = self.door.admit(incoming, now)
+        if admission.status >= 300:
+            return admission
+        if package is self.winfo:
+            if not self.door.same(admission.user, admission.resource):
+                return refusal(403, "Not Your Watchers")
+            return admission
+        key = self.identities.canonical(admission.resource)
+        handling = self.permission(key, admission.user, now).sub_handling
+        if handling is SubHandling.BLOCK:
+            return refusal(403)
+        return replace(admission, pending=handling is SubHandling.CONFIRM)
+
+    def content(self, subscription: Subscription, now: float) -> Content | None:
+        seen = subscription.context
+        if not isinstance(seen, Seen):
+            return None
+        if seen.told is not None:
+            return seen.told.content(seen.presentity.watchers, now, full=subscription.must)
+        return seen.presentity.published.content(seen.view) if seen.view is not None else None
+
+    def keep_subscription(
+        self, subscription: Subscription, happened: Input, now: float
+    ) -> int | None:
+        presentity = self.presentity(subscription.resource)
+        seen = self.seen(subscription, presentity)
+        if subscription.package is self.winfo:
+            mine = presentity.winfo
+        else:
+            mine = presentity.subscriptions
+            self.see(subscription, seen, happened, now)
+            self.follow(presentity, subscription, happened, now)
+        if subscription.state is State.TERMINATED:
+            mine.pop(subscription.id, None)
+        else:
+            mine[subscription.id] = subscription
+        number = self.store_subscription(presentity, subscription, now)
+        self.plan_judging(presentity, now)
+        self.tidy(presentity)
+        return number
+
+    def seen(self, subscription: Subscription, presentity: Presentity) -> Seen:
+        """What we remember of it, made at the first step."""
+        if not isinstance(subscription.context, Seen):
+            subscription.context = Seen(presentity)
+            if subscription.package is self.winfo:
+                subscription.context.told = WatcherInfoView(presentity.key)
+        return subscription.context
+
+    def see(self, subscription: Subscription, seen: Seen, happened: Input, now: float) -> None:
+        """Give an active subscription its view, take it from one that lost its permission."""
+        if subscription.state is State.ACTIVE:
+            permission = self.permission(seen.presentity.key, subscription.watcher, now)
+            seen.view = seen.presentity.published.view(permission)
+        elif happened in (Input.REJECTED, Input.DEACTIVATED):
+            seen.view = None
+
+    def follow(
+        self, presentity: Presentity, subscription: Subscription, happened: Input, now: float
+    ) -> None:
+        """Keep the list of watchers. Somebody who may fetch, and does, is not worth a word there."""
+        seen = subscription.context
+        if subscription.fetch and isinstance(seen, Seen) and seen.view is not None:
+            return
+        self.tell_watchers(presentity, presentity.watchers.follow(subscription, happened, now), now)
+
+    def tell_watchers(self, presentity: Presentity, changed: Iterable[Watcher], now: float) -> None:
+        """Tell presence.winfo, and keep or forget those who wait."""
+        changed = list(changed)
+        for watcher in changed:
+            if watcher.status == WAITING:
+                self.ua.schedule(watcher.ends, WaitingOver(self, presentity, watcher.id))
+        for subscription in list(presentity.winfo.values()) if changed else ():
+            seen = subscription.context
+            if isinstance(seen, Seen) and seen.told is not None:
+                seen.told.note(changed)
+                self.notifier.offer(subscription, now)
+
+    def waiting_over(self, presentity: Presentity, id: str, event: str, now: float) -> None:
+        """A waiting watcher is decided, or has waited long enough."""
+        gone = presentity.watchers.leave(
+            [w for w in presentity.watchers.waiting() if w.id == id], event
+        )
+        if gone and self.storing:
+            self.ua.store(SubscriptionRemoved(id))
+        self.tell_watchers(presentity, gone, now)
+        self.tidy(presentity)
+
+    # --- judging ----------------------------------------------------------------------------------
+
+    def permission(self, key: PresentityKey, watcher: Uri, now: float) -> Permission:
+        """What the presentity's rules give the watcher at this moment."""
+        rules = self.rules(key)
+        at = self.wall(now)
+        sphere = None
+        if judges_by_sphere(rules) and key in self.presentities:
+            sphere = self.presentities[key].published.sphere(at)
+        return evaluate(rules, watcher, at, self.sub_handling, sphere)
+
+    def judge(self, presentity: Presentity, now: float) -> None:
+        """Every watcher anew."""
+        presentity.published.views.clear()
+        for subscription in list(presentity.subscriptions.values()):
+            self.judge_one(presentity, subscription, now)
+        for waiting in presentity.watchers.waiting():
+            handling = self.permission(presentity.key, Uri.parse(waiting.uri), now).sub_handling
+            if handling is not SubHandling.CONFIRM:
+                word = "rejected" if handling is SubHandling.BLOCK else "approved"
+                self.waiting_over(presentity, waiting.id, word, now)
+        self.plan_judging(presentity, now)
+
+    def judge_one(self, presentity: Presentity, subscription: Subscription, now: float) -> None:
+        permission = self.permission(presentity.key, subscription.watcher, now)
+        if permission.sub_handling is SubHandling.BLOCK:
+            self.notifier.happen(subscription, Input.REJECTED, now)
+        elif permission.sub_handling is SubHandling.CONFIRM:
+            if subscription.state is State.ACTIVE:
+                self.notifier.happen(subscription, Input.DEACTIVATED, now)
+        elif subscription.state is State.PENDING:
+            self.notifier.happen(subscription, Input.APPROVED, now)
+        elif isinstance(subscription.context, Seen):
+            subscription.context.view = presentity.published.view(permission)
+            self.notifier.offer(subscription, now)
+
+    def plan_judging(self, presentity: Presentity, now: float) -> None:
+        """Wake up when a validity period of the rules begins or ends."""
+        if presentity.judged_again is not None:
+            presentity.judged_again.cancel()
+            presentity.judged_again = None
+        at = self.wall(now)
+        change = next_change(self.rules(presentity.key), at) if presentity.subscriptions else None
+        if change is not None:
+            when = now + (change - at).total_seconds()
+            presentity.judged_again = self.ua.schedule(when, JudgeAgain(self, presentity))
+
+    # --- presentities -----------------------------------------------------------------------------
+
+    def presentity(self, uri: Uri) -> Presentity:
+        key = self.identities.canonical(uri)
+        if key not in self.presentities:
+            self.presentities[key] = Presentity(key)
+        return self.presentities[key]
+
+    def tidy(self, presentity: Presentity) -> None:
+        """Nobody publishes, nobody watches: forget that we have ever heard of it."""
+        if presentity.empty and presentity.judged_again is None:
+            self.presentities.pop(presentity.key, None)
+
+    # --- the store --------------------------------------------------------------------------------
+
+    def store_subscription(
+        self, presentity: Presentity, subscription: Subscription, now: float
+    ) -> int | None:
+        """Queue what has to survive of a subscription; the number of the change."""
+        if not self.storing:
+            return None
+        waiting = presentity.watchers.there.get(subscription.id)
+        if subscription.fetch and (waiting is None or waiting.status != WAITING):
+            return None
+        kept: dict[str, Json]
+        ends = subscription.expires_at
+        if subscription.state is not State.TERMINATED:
+            kept = {
+                "subscription": subscription.snapshot(now),
+                "version": self.version(subscription),
+            }
+        elif waiting is not None:
+            kept = {
+                "waiting": {
+                    "uri": waiting.uri,
+                    "display_name": waiting.display_name,
+                    "event": waiting.event,
+                    "age": now - waiting.since,
+                }
+            }
+            ends = waiting.ends
+        else:
+            return self.ua.store(SubscriptionRemoved(subscription.id))
+        return self.ua.store(
+            SubscriptionStored(
+                subscription.id,
+                presentity.key,
+                subscription.package.name,
+                json.dumps(kept, separators=(",", ":")),
+                self.wall(ends),
+            )
+        )
+
+    def version(self, subscription: Subscription) -> int:
+        seen = subscription.context
+        return seen.told.version if isinstance(seen, Seen) and seen.told is not None else 0
+
+    def restore(self, records: Iterable[Record], now: float) -> None:
+        """Take up the publications and subscriptions of an earlier life. Call it before anything else.
+
+        What cannot be read any more is reported as `NotRestored` and removed from the store.
+        """
+        records = list(records)
+        # Publications first: the first NOTIFY of a restored subscription shall show them.
+        for record in sorted(records, key=lambda r: isinstance(r, SubscriptionStored)):
+            try:
+                if isinstance(record, PublicationStored):
+                    self.restore_publication(record, now)
+                else:
+                    self.restore_subscription(record, now)
+            except SipBridgeError as error:
+                self.ua.report(NotRestored(record.id, str(error)))
+                if self.storing:
+                    self.ua.store(removal_of(record))
+        for presentity in list(self.presentities.values()):
+            self.judge(presentity, now)
+            self.tidy(presentity)
+
+    def restore_publication(self, record: PublicationStored, now: float) -> None:
+        """Raises ParseError, DocumentError."""
+        at = self.wall(now)
+        publication = self.compositor.restore(
+            record.id,
+            self.presence,
+            Uri.parse(record.presentity_uri),
+            record.etag,
+            record.content_type,
+            record.body,
+            now,
+            age=(at - record.received).total_seconds(),
+            remaining=(record.expires - at).total_seconds(),
+        )
+        if isinstance(publication.document, Presence):
+            state = self.presentity(publication.resource).published
+            state.put(publication.id, publication.document, record.received)
+
+    def restore_subscription(self, record: SubscriptionStored, now: float) -> None:
+        """Raises LocalProtocolError."""
+        left = (record.expires - self.wall(now)).total_seconds()
+        try:
+            kept: Json = json.loads(record.snapshot)
+        except ValueError as error:
+            raise LocalProtocolError(f"not a snapshot of a subscription: {error}") from error
+        if not isinstance(kept, Mapping):
+            raise LocalProtocolError("not a snapshot of a subscription")
+        waiting, subscription = kept.get("waiting"), kept.get("subscription")
+        if isinstance(waiting, Mapping):
+            self.restore_waiting(record, waiting, left, now)
+        elif isinstance(subscription, Mapping):
+            self.take_up(subscription, kept.get("version"), left, now)
+        else:
+            raise LocalProtocolError("not a snapshot of a subscription")
+
+    def take_up(self, stored: Mapping[str, Json], version: Json, left: float, now: float) -> None:
+        """A subscription that lives on, in its dialog."""
+        remaining = stored.get("remaining")
+        elapsed = remaining - left if isinstance(remaining, (int, float)) else 0.0
+        subscription = self.notifier.restore(stored, now, elapsed=elapsed)
+        presentity = self.presentity(subscription.resource)
+        seen = self.seen(subscription, presentity)
+        if seen.told is not None:
+            seen.told.version = WINFO_LEAP + (version if isinstance(version, int) else 0)
+            presentity.winfo[subscription.id] = subscription
+            return
+        presentity.subscriptions[subscription.id] = subscription
+        self.see(subscription, seen, Input.REFRESHED, now)
+        presentity.watchers.follow(subscription, Input.REFRESHED, now)
+
+    def restore_waiting(
+        self, record: SubscriptionStored, stored: Mapping[str, Json], left: float, now: float
+    ) -> None:
+        """A watcher that waits, without a subscription."""
+        uri, name, age = stored.get("uri"), stored.get("display_name"), stored.get("age")
+        if not isinstance(uri, str) or not isinstance(name, str):
+            raise LocalProtocolError("not a snapshot of a watcher")
+        ends = now + max(left, 0.0)
+        since = ends - WAITING_LIFE - (age if isinstance(age, (int, float)) else 0.0)
+        presentity = self.presentity(Uri.parse(record.presentity))
+        presentity.watchers.there[record.id] = Watcher(
+            record.id, str(Uri.parse(uri)), name, WAITING, "timeout", since, ends
+        )
+        self.ua.schedule(ends, WaitingOver(self, presentity, record.id))
+
+
+def removal_of(record: Record) -> PublicationRemoved | SubscriptionRemoved:
+    """The change that takes a record out of the store."""
+    if isinstance(record, PublicationStored):
+        return PublicationRemoved(record.id)
+    return SubscriptionRemoved(record.id)
+
+
+def judges_by_sphere(rules: RuleSet | None) -> bool:
+    """Does a rule ask for the presentity's sphere (RFC 4745 §7.2)?"""
+    return rules is not None and any(r.conditions.sphere is not None for r in rules.rules)

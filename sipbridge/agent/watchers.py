@@ -1,0 +1,162 @@
+"""The watchers of one presentity, as presence.winfo tells of them (RFC 3857 §4.7, RFC 3858).
+
+A watcher is there from its SUBSCRIBE to the end of its subscription. One that was never decided does not
+vanish with its subscription: it is *waiting*, so that the presentity can find it later, until somebody
+decides, the watcher subscribes again, or a week has passed.
+
+Each presence.winfo subscription has its own document: first the full list, version 0, then parts that hold
+the watchers whose status changed since the last part that was sent. Versions grow by one for each document;
+a subscriber that missed one, or whose NOTIFY failed, gets a full list again. Full lists leave terminated
+watchers out, parts name them once.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from sipbridge.events.notifier import Content, Input, State, Subscription
+from sipbridge.events.winfo_package import WATCHERINFO
+from sipbridge.identities import PresentityKey
+from sipbridge.presence import watcherinfo
+from sipbridge.presence.watcherinfo import WatcherEntry, WatcherInfo, WatcherList
+
+WAITING_LIFE = 7 * 86_400.0
+"""Seconds a waiting watcher is kept; a person who looks once a week misses nobody."""
+
+MAX_WAITING = 200
+"""Waiting watchers of one presentity; the oldest go, so that strangers cannot fill the memory."""
+
+PENDING, ACTIVE, WAITING, TERMINATED = "pending", "active", "waiting", "terminated"
+
+
+@dataclass(frozen=True, slots=True)
+class Watcher:
+    """One watcher. since, ends: `now` of its subscription and of its end."""
+
+    id: str
+    uri: str
+    display_name: str
+    status: str
+    event: str
+    since: float
+    ends: float
+
+
+EVENTS: dict[Input, str] = {
+    Input.REJECTED: "rejected",
+    Input.DEACTIVATED: "deactivated",
+    Input.GIVEN_UP: "giveup",
+    Input.NO_RESOURCE: "noresource",
+    Input.UNSUBSCRIBED: "timeout",
+    Input.EXPIRED: "timeout",
+    Input.FAILED: "timeout",
+}
+"""The `event` of RFC 3858 §4.2.2 for each way in which a subscription ends."""
+
+WAITS_AFTER = frozenset({Input.UNSUBSCRIBED, Input.EXPIRED, Input.GIVEN_UP, Input.FAILED})
+"""After these an undecided watcher goes on waiting (RFC 3857 §4.7.1)."""
+
+
+class Watchers:
+    """The watchers of one presentity."""
+
+    def __init__(self) -> None:
+        self.there: dict[str, Watcher] = {}
+        """By id, everybody but the terminated."""
+
+    def waiting(self) -> list[Watcher]:
+        return [w for w in self.there.values() if w.status == WAITING]
+
+    def follow(self, subscription: Subscription, happened: Input, now: float) -> list[Watcher]:
+        """Bring the list up to date after a step of a subscription; returns what changed."""
+        before = self.there.get(subscription.id)
+        after = watcher_after(before, subscription, happened, now)
+        if after is None:
+            return []
+        changed = [after]
+        if before is None and after.status != TERMINATED:
+            changed += self.leave((w for w in self.waiting() if w.uri == after.uri), "giveup")
+        if after.status == TERMINATED:
+            self.there.pop(after.id, None)
+        else:
+            self.there[after.id] = after
+        if after.status == WAITING:
+            waiting = sorted(self.waiting(), key=lambda w: w.since)
+            changed += self.leave(waiting[:-MAX_WAITING], "giveup")
+        return changed
+
+    def leave(self, watchers: Iterable[Watcher], event: str) -> list[Watcher]:
+        """These are over."""
+        gone = [replace(w, status=TERMINATED, event=event) for w in watchers]
+        for watcher in gone:
+            del self.there[watcher.id]
+        return gone
+
+
+def watcher_after(
+    before: Watcher | None, subscription: Subscription, happened: Input, now: float
+) -> Watcher | None:
+    """How a watcher stands after that step; None if nothing about it is news."""
+    if subscription.state is State.TERMINATED:
+        if before is None:
+            return None
+        waits = before.status == PENDING and happened in WAITS_AFTER
+        status, event = WAITING if waits else TERMINATED, EVENTS[happened]
+    else:
+        status = ACTIVE if subscription.state is State.ACTIVE else PENDING
+        event = "subscribe" if before is None else "approved"
+    if before is not None and before.status == status:
+        return None
+    ends = now + WAITING_LIFE if status == WAITING else subscription.expires_at
+    return Watcher(
+        subscription.id,
+        str(subscription.watcher),
+        subscription.display_name,
+        status,
+        event,
+        subscription.since,
+        ends,
+    )
+
+
+class WatcherInfoView:
+    """What one presence.winfo subscription is told."""
+
+    def __init__(self, resource: PresentityKey, version: int = 0) -> None:
+        self.resource = resource
+        self.version = version
+        self.full = True
+        """The next document has to be a full one."""
+        self.changed: dict[str, Watcher] = {}
+
+    def note(self, watchers: Iterable[Watcher]) -> None:
+        for watcher in watchers:
+            self.changed[watcher.id] = watcher
+
+    def content(self, watchers: Watchers, now: float, *, full: bool) -> Content | None:
+        """The next document; None if there is nothing to tell. It counts as told."""
+        full = full or self.full
+        told = list(watchers.there.values()) if full else list(self.changed.values())
+        if not full and not told:
+            return None
+        document = WatcherInfo(
+            self.version,
+            "full" if full else "partial",
+            (WatcherList(self.resource, "presence", tuple(entry(w, now) for w in told)),),
+        )
+        self.version += 1
+        self.full = False
+        self.changed = {}
+        return Content(WATCHERINFO, watcherinfo.serialise(document))
+
+
+def entry(watcher: Watcher, now: float) -> WatcherEntry:
+    over = watcher.status == TERMINATED
+    return WatcherEntry(
+        uri=watcher.uri,
+        status=watcher.status,
+        event=watcher.event,
+        id=watcher.id,
+        display_name=watcher.display_name or None,
+        expiration=None if over else max(0, int(watcher.ends - now)),
+        duration_subscribed=max(0, int(now - watcher.since)),
+    )
