@@ -13,10 +13,24 @@ header we do not use says is never judged: a wrong Date or Warning is no reason 
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from sipbridge.errors import ParseError
-from sipbridge.sip.headers import Index
+from sipbridge.sip.address import parse_addresses, parse_name_addr
+from sipbridge.sip.fields import (
+    check_call_id,
+    parse_cseq,
+    parse_event,
+    parse_max_forwards,
+    parse_media_ranges,
+    parse_media_type,
+    parse_seconds,
+    parse_subscription_state,
+)
+from sipbridge.sip.headers import First, Repeated
 from sipbridge.sip.message import Message, Request, Response
+from sipbridge.sip.via import parse_vias
+from sipbridge.uri import Uri
 
 SCHEMES = frozenset({"sip", "sips", "pres"})
 """Request-URIs that mean something here (RFC 3856 §5)."""
@@ -70,64 +84,70 @@ def defects(message: Message, options: frozenset[str] = OPTIONS) -> list[Defect]
 
 
 def found(message: Message, options: frozenset[str]) -> Iterator[Defect]:
-    index = message.headers.index()
-    if "via" not in index:
+    first, repeated = message.headers.first(), message.headers.repeated
+    if "via" not in first:
         yield Defect(None, "Via is missing", "Via", malformed=True)
-    readers = REQUEST_READERS if isinstance(message, Request) else RESPONSE_READERS
-    for key, read in readers:
-        if key in index:
+    if isinstance(message, Request):
+        yield from broken(REQUEST_CHECKS, first, repeated)
+        yield from wrong_request_line(message)
+    else:
+        yield from broken(RESPONSE_CHECKS, first, repeated)
+    for key, name in MANDATORY:
+        if key not in first:
+            yield Defect(400, f"{name} is missing", name)
+    if repeated:
+        yield from doubled(repeated)
+    if isinstance(message, Request):
+        yield from not_servable(message, first, options)
+
+
+def broken(checks: "Checks", first: First, repeated: Repeated) -> Iterator[Defect]:
+    """Headers that do not follow their grammar, in every line they stand in."""
+    for key, check in checks:
+        if key in first:
             try:
-                read(message)
+                check(first[key])
+                if key in repeated:
+                    for text in repeated[key]:
+                        check(text)
             except ParseError as error:
                 yield Defect(400, str(error), error.field, malformed=True)
-    if isinstance(message, Request):
-        yield from wrong_request_line(message)
-    for key, name in MANDATORY:
-        if key not in index:
-            yield Defect(400, f"{name} is missing", name)
-    if len(index) != len(message.headers):
-        yield from repeated(index)
-    if isinstance(message, Request):
-        yield from not_servable(message, index, options)
 
 
-def addresses_are_sound(message: Message) -> None:
-    """Contact, Route and Record-Route lead somewhere: their URIs have to parse (§20.10)."""
-    for contact in message.contacts:
-        if not contact.is_star:
-            contact.uri  # noqa: B018 - parsing is the point
-    for hop in (*message.route, *message.record_route):
-        hop.uri  # noqa: B018
+@lru_cache(maxsize=2048)
+def check_addresses(text: str, field: str) -> None:
+    """One line of addresses, each with a URI that parses. Remembered: a dialog repeats them."""
+    for address in parse_addresses(text, field):
+        if not address.is_star:
+            Uri.parse(address.uri_text)
 
 
-def from_is_sound(message: Message) -> None:
-    message.from_.uri  # noqa: B018
+@lru_cache(maxsize=2048)
+def check_address(text: str, field: str) -> None:
+    """A From or To: one address, its URI parses."""
+    Uri.parse(parse_name_addr(text, field).uri_text)
 
 
-def to_is_sound(message: Message) -> None:
-    message.to.uri  # noqa: B018
+Checks = tuple[tuple[str, Callable[[str], object]], ...]
 
-
-Reader = tuple[str, Callable[[Message], object]]
-
-RESPONSE_READERS: tuple[Reader, ...] = (
-    ("via", lambda m: m.vias),
-    ("cseq", lambda m: m.cseq),
-    ("call-id", lambda m: m.call_id),
-    ("from", from_is_sound),
-    ("to", to_is_sound),
-    ("contact", addresses_are_sound),
-    ("record-route", addresses_are_sound),
+RESPONSE_CHECKS: Checks = (
+    ("via", parse_vias),
+    ("cseq", parse_cseq),
+    ("call-id", check_call_id),
+    ("from", lambda text: check_address(text, "From")),
+    ("to", lambda text: check_address(text, "To")),
+    ("contact", lambda text: check_addresses(text, "Contact")),
+    ("record-route", lambda text: check_addresses(text, "Record-Route")),
 )
-REQUEST_READERS: tuple[Reader, ...] = (
-    *RESPONSE_READERS,
-    ("route", addresses_are_sound),
-    ("max-forwards", lambda m: m.max_forwards),
-    ("expires", lambda m: m.expires),
-    ("event", lambda m: m.event),
-    ("subscription-state", lambda m: m.subscription_state),
-    ("content-type", lambda m: m.content_type),
-    ("accept", lambda m: m.accept_ranges),
+REQUEST_CHECKS: Checks = (
+    *RESPONSE_CHECKS,
+    ("route", lambda text: check_addresses(text, "Route")),
+    ("max-forwards", parse_max_forwards),
+    ("expires", lambda text: parse_seconds(text, "Expires")),
+    ("event", parse_event),
+    ("subscription-state", parse_subscription_state),
+    ("content-type", parse_media_type),
+    ("accept", parse_media_ranges),
 )
 
 
@@ -145,13 +165,13 @@ def wrong_request_line(request: Request) -> Iterator[Defect]:
         yield Defect(400, f"CSeq says {method[:40]}", "CSeq", malformed=True)
 
 
-def repeated(index: Index) -> Iterator[Defect]:
+def doubled(lines: Repeated) -> Iterator[Defect]:
     for key, name in SINGLE:
-        if len(index.get(key, ())) > 1:
+        if key in lines:
             yield Defect(400, f"{name} stands more than once", name)
 
 
-def not_servable(request: Request, index: Index, options: frozenset[str]) -> Iterator[Defect]:
+def not_servable(request: Request, first: First, options: frozenset[str]) -> Iterator[Defect]:
     """Sound text that nobody here can serve (§8.2.2)."""
     try:
         uri = request.request_uri
@@ -161,22 +181,22 @@ def not_servable(request: Request, index: Index, options: frozenset[str]) -> Ite
             yield Defect(400, "headers in the Request-URI (§19.1.1)", "Request-URI")
     except ParseError:
         pass
-    if "require" in index and request.method not in NO_REQUIRE:
+    if "require" in first and request.method not in NO_REQUIRE:
         unknown = [tag for tag in request.require if tag.lower() not in options]
         if unknown:
             headers = (("Unsupported", ", ".join(unknown)),)
             yield Defect(420, f"requires {', '.join(unknown)[:80]}", "Require", headers=headers)
     if request.method in EVENT_METHODS:
-        yield from unusable_event(request, index)
+        yield from unusable_event(request, first)
 
 
-def unusable_event(request: Request, index: Index) -> Iterator[Defect]:
+def unusable_event(request: Request, first: First) -> Iterator[Defect]:
     """What RFC 6665 and 3903 ask of their methods."""
-    if "event" not in index:
+    if "event" not in first:
         yield Defect(489, "Event is missing", "Event")
-    if request.method == "NOTIFY" and "subscription-state" not in index:
+    if request.method == "NOTIFY" and "subscription-state" not in first:
         yield Defect(400, "Subscription-State is missing", "Subscription-State")
-    if request.method == "SUBSCRIBE" and "contact" not in index:
+    if request.method == "SUBSCRIBE" and "contact" not in first:
         yield Defect(400, "Contact is missing: there is no way to notify", "Contact")
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from sipbridge.errors import ParseError
-from sipbridge.sip.grammar import DIGITS, LWS, TOKEN, parse_integer, split_list
+from sipbridge.sip.grammar import DIGITS, IS_CALL_ID, LWS, TOKEN, parse_integer, split_list
 from sipbridge.sip.parameters import NONE, Parameters
 
 MAX_CSEQ = 2**31 - 1
@@ -183,6 +183,19 @@ def parse_media_ranges(text: str) -> tuple[MediaType, ...]:
         return tuple([parse_media_type(part) for part in split_list(text, "Accept") if part])
     except ParseError as error:
         raise ParseError(str(error), field="Accept") from None
+
+
+def check_call_id(text: str) -> str:
+    """The text itself. Raises ParseError, field "Call-ID", for spaces and control characters in it."""
+    if not IS_CALL_ID.fullmatch(text):
+        raise ParseError(f"{text[:80]!r} is malformed", field="Call-ID")
+    return text
+
+
+@lru_cache(maxsize=256)
+def parse_max_forwards(text: str) -> int:
+    """Max-Forwards, 0 to 255. Raises ParseError, field "Max-Forwards"."""
+    return parse_integer(text, "Max-Forwards", MAX_MAX_FORWARDS)
 
 
 def parse_seconds(text: str, field: str) -> int:

@@ -33,8 +33,8 @@ FOLDED = re.compile(r"\r?\n[ \t]+")
 PROTECTED = re.compile(QUOTED)
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
-CONTROL_BYTES = bytes(set(range(32)) - {9, 10, 13} | {127})
-"""What no header may hold outside a quoted string: everything below space but TAB, CR, LF; and DEL."""
+CONTROL_AND_BREAKS = bytes(set(range(32)) - {9} | {127})
+"""Bytes no header line may hold outside a quoted string: everything below space but TAB, and DEL."""
 
 
 def is_token(text: str) -> bool:

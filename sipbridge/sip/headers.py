@@ -39,115 +39,161 @@ MAX_REMEMBERED_NAMES = 2048
 """Spellings of header names kept ready; a peer that invents names costs time, not memory."""
 
 
-class Names(dict[str, tuple[str, str]]):
-    """Spelling on the wire → (key for look-up, name to print). Raises ParseError for what is no token."""
+class Keys(dict[str, str]):
+    """Spelling on the wire → key for look-up (lower-case long name). ParseError for what is no token."""
 
-    def __missing__(self, spelling: str) -> tuple[str, str]:
+    def __missing__(self, spelling: str) -> str:
         name = spelling.rstrip(" \t")
         if not is_token(name):
             raise ParseError(f"header name {spelling[:40]!r} is no token", field="header")
-        name = COMPACT.get(name.lower(), name)
-        key = name.lower()
-        entry = (key, "Content-Length" if key == "content-length" else name)
+        lower = name.lower()
+        key = COMPACT[lower].lower() if lower in COMPACT else lower
         if len(self) < MAX_REMEMBERED_NAMES and len(spelling) < 64:
-            self[spelling] = entry
-        return entry
+            self[spelling] = key
+        return key
 
 
-NAMES = Names()
+class Shown(dict[str, str]):
+    """Spelling on the wire → name to print: compact names written out, Content-Length in one spelling."""
+
+    def __missing__(self, spelling: str) -> str:
+        key = KEYS[spelling]
+        name = spelling.rstrip(" \t")
+        shown = "Content-Length" if key == "content-length" else COMPACT.get(name.lower(), name)
+        if len(self) < MAX_REMEMBERED_NAMES and len(spelling) < 64:
+            self[spelling] = shown
+        return shown
+
+
+KEYS = Keys()
+SHOWN = Shown()
 
 Pairs = list[tuple[str, str]]
-Index = dict[str, list[str]]
+First = dict[str, str]
+Repeated = dict[str, list[str]]
+
+NONE_REPEATED: Repeated = {}
 
 
 class Headers:
     """Ordered multimap of header fields."""
 
-    __slots__ = ("_index", "_pairs")
+    __slots__ = ("_first", "_fields", "_lines", "_repeated")
 
     def __init__(self, pairs: Iterable[tuple[str, str]] = ()) -> None:
         """Names may be compact. Raises ParseError for a name that is no token."""
-        self._pairs: Pairs = [(NAMES[name][1], value) for name, value in pairs]
-        self._index: Index | None = None
+        self._fields: Pairs | None = [(SHOWN[name], value) for name, value in pairs]
+        self._lines: list[str] = []
+        self._first: First | None = None
+        self._repeated = NONE_REPEATED
 
     @classmethod
-    def of(cls, pairs: Pairs, index: Index) -> "Headers":
-        """From what the parser has already sorted; both are taken over, not copied."""
+    def of(cls, lines: list[str], first: First, repeated: Repeated) -> "Headers":
+        """From what the parser has already split; all three are taken over, not copied.
+
+        `lines` are unfolded `Name: value` lines, `first` has the first value of each key, `repeated` all
+        values of each key that stands more than once.
+        """
         made = cls.__new__(cls)
-        made._pairs = pairs
-        made._index = index
+        made._fields = None
+        made._lines = lines
+        made._first = first
+        made._repeated = repeated
         return made
 
-    def index(self) -> Index:
-        """Key (lower-case long name) → values, one a line. Not to be changed."""
-        index = self._index
-        if index is None:
-            index = self._index = {}
-            for name, value in self._pairs:
-                key = NAMES[name][0]
-                if key in index:
-                    index[key].append(value)
-                else:
-                    index[key] = [value]
-        return index
+    @property
+    def _pairs(self) -> Pairs:
+        pairs = self._fields
+        if pairs is None:
+            split = [line.partition(":") for line in self._lines]
+            pairs = self._fields = [(SHOWN[n], value.strip(" \t")) for n, _, value in split]
+            self._lines = []
+        return pairs
+
+    def _change(self, pairs: Pairs) -> None:
+        self._fields = pairs
+        self._first = None
+
+    def first(self) -> First:
+        """Key (lower-case long name) → first value. Not to be changed."""
+        return self._first if self._first is not None else self._index()
+
+    def _index(self) -> First:
+        first: First = {}
+        repeated: Repeated = {}
+        for name, value in self._pairs:
+            key = KEYS[name]
+            if key not in first:
+                first[key] = value
+            elif key in repeated:
+                repeated[key].append(value)
+            else:
+                repeated[key] = [first[key], value]
+        self._first = first
+        self._repeated = repeated
+        return first
+
+    def lines(self, key: str) -> list[str]:
+        """All values of a key, one a line. Not to be changed."""
+        first = self.first()
+        if key not in first:
+            return []
+        return self._repeated[key] if key in self._repeated else [first[key]]
+
+    @property
+    def repeated(self) -> Repeated:
+        """Keys that stand more than once → all their values. Not to be changed."""
+        self.first()
+        return self._repeated
 
     def get(self, name: str) -> str | None:
         """The first line's value, None if there is no such field."""
-        values = (self._index or self.index()).get(NAMES[name][0])
-        return values[0] if values else None
+        return self.first().get(KEYS[name])
 
     def get_all(self, name: str) -> list[str]:
         """One entry for each line of that name."""
-        return list((self._index or self.index()).get(NAMES[name][0], ()))
+        return list(self.lines(KEYS[name]))
 
     def values(self, name: str) -> list[str]:
         """All elements of a comma list field, over all its lines; empty ones dropped.
 
-        ParseError on a stray quote.
+        Raises ParseError on a quote that is never closed.
         """
-        lines = (self._index or self.index()).get(NAMES[name][0], ())
+        lines = self.lines(KEYS[name])
         return [part for line in lines for part in split_list(line, name) if part]
 
     def add(self, name: str, value: str) -> None:
         """Put a field at the end."""
-        self._index = None
-        self._pairs.append((NAMES[name][1], value))
+        pairs = self._pairs
+        pairs.append((SHOWN[name], value))
+        self._change(pairs)
 
     def add_first(self, name: str, value: str) -> None:
         """Put a field before all others (a Via, a Record-Route)."""
-        self._index = None
-        self._pairs.insert(0, (NAMES[name][1], value))
+        pairs = self._pairs
+        pairs.insert(0, (SHOWN[name], value))
+        self._change(pairs)
 
     def set(self, name: str, value: str) -> None:
         """Make this the only field of that name, in the place of the first one, else at the end."""
-        key, shown = NAMES[name]
-        self._index = None
-        kept: Pairs = []
-        done = False
-        for pair in self._pairs:
-            if NAMES[pair[0]][0] != key:
-                kept.append(pair)
-            elif not done:
-                kept.append((shown, value))
-                done = True
-        if not done:
-            kept.append((shown, value))
-        self._pairs = kept
+        key = KEYS[name]
+        if key in self.first():
+            self.set_lines(name, [value])
+        else:
+            self.add(name, value)
 
     def set_lines(self, name: str, values: Iterable[str]) -> None:
-        """Replace all lines of that name by these, where the first one stood (at the top if there was
-        none).
-        """
-        key, shown = NAMES[name]
-        at = next((i for i, pair in enumerate(self._pairs) if NAMES[pair[0]][0] == key), 0)
-        self.remove(name)
-        self._pairs[at:at] = [(shown, value) for value in values]
+        """Replace all lines of that name by these, where the first one stood (at the top if none was)."""
+        key, pairs = KEYS[name], self._pairs
+        at = next((i for i, pair in enumerate(pairs) if KEYS[pair[0]] == key), 0)
+        new = [(SHOWN[name], value) for value in values]
+        rest = [pair for pair in pairs[at:] if KEYS[pair[0]] != key]
+        self._change(pairs[:at] + new + rest)
 
     def remove(self, name: str) -> None:
         """Take all fields of that name away; none is fine."""
-        key = NAMES[name][0]
-        self._index = None
-        self._pairs = [pair for pair in self._pairs if NAMES[pair[0]][0] != key]
+        key = KEYS[name]
+        self._change([pair for pair in self._pairs if KEYS[pair[0]] != key])
 
     def items(self) -> Pairs:
         """All fields in order, as (name, value)."""
@@ -156,18 +202,20 @@ class Headers:
     def copy(self) -> "Headers":
         """An independent copy."""
         made = Headers.__new__(Headers)
-        made._pairs = list(self._pairs)
-        made._index = None
+        made._fields = list(self._pairs)
+        made._lines = []
+        made._first = None
+        made._repeated = NONE_REPEATED
         return made
 
     def __contains__(self, name: str) -> bool:
-        return NAMES[name][0] in (self._index or self.index())
+        return KEYS[name] in self.first()
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
         return iter(self._pairs)
 
     def __len__(self) -> int:
-        return len(self._pairs)
+        return len(self._lines) if self._fields is None else len(self._fields)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Headers) and self._pairs == other._pairs

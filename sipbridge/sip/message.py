@@ -19,7 +19,7 @@ from sipbridge.errors import LocalProtocolError, ParseError
 from sipbridge.sip import fields
 from sipbridge.sip.address import NameAddr, parse_addresses, parse_name_addr
 from sipbridge.sip.fields import CSeq, Event, MediaType, SubscriptionState
-from sipbridge.sip.grammar import IS_CALL_ID, parse_integer, token_list
+from sipbridge.sip.grammar import token_list
 from sipbridge.sip.headers import Headers
 from sipbridge.sip.status import reason_for
 from sipbridge.sip.via import Via, parse_vias
@@ -44,10 +44,7 @@ class Message:
     @property
     def call_id(self) -> str:
         """Call-ID (RFC 3261 §20.8)."""
-        text = self._required("call-id", "Call-ID")
-        if not IS_CALL_ID.fullmatch(text):
-            raise ParseError(f"{text[:80]!r} is malformed", field="Call-ID")
-        return text
+        return fields.check_call_id(self._required("call-id", "Call-ID"))
 
     @property
     def cseq(self) -> CSeq:
@@ -67,7 +64,7 @@ class Message:
     @property
     def vias(self) -> list[Via]:
         """All hops, the newest first (§20.42)."""
-        lines = self._lines("via")
+        lines = self.headers.lines("via")
         if len(lines) == 1:
             return list(parse_vias(lines[0]))
         return [via for line in lines for via in parse_vias(line)]
@@ -111,10 +108,7 @@ class Message:
     @property
     def max_forwards(self) -> int | None:
         """Max-Forwards, 0 to 255 (§20.22)."""
-        text = self._first("max-forwards")
-        if text is None:
-            return None
-        return parse_integer(text, "Max-Forwards", fields.MAX_MAX_FORWARDS)
+        return self._optional("max-forwards", fields.parse_max_forwards)
 
     # --- events and publications --------------------------------------------------------------------
 
@@ -165,7 +159,9 @@ class Message:
     def accept_ranges(self) -> list[MediaType]:
         """Accept with parameters (§20.1). An empty list may mean "absent" or "nothing": see the headers."""
         return [
-            media for line in self._lines("accept") for media in fields.parse_media_ranges(line)
+            media
+            for line in self.headers.lines("accept")
+            for media in fields.parse_media_ranges(line)
         ]
 
     @property
@@ -200,34 +196,27 @@ class Message:
 
     # --- how they are read --------------------------------------------------------------------------
 
-    def _lines(self, key: str) -> list[str]:
-        return self.headers.index().get(key, EMPTY)
-
     def _first(self, key: str) -> str | None:
-        lines = self.headers.index().get(key)
-        return lines[0] if lines else None
+        return self.headers.first().get(key)
 
     def _required(self, key: str, name: str) -> str:
-        lines = self.headers.index().get(key)
-        if not lines:
+        text = self.headers.first().get(key)
+        if text is None:
             raise ParseError("is missing", field=name)
-        return lines[0]
+        return text
 
     def _optional(self, key: str, parse: Callable[[str], T]) -> T | None:
-        lines = self.headers.index().get(key)
-        return parse(lines[0]) if lines else None
+        text = self.headers.first().get(key)
+        return None if text is None else parse(text)
 
     def _addresses(self, key: str, name: str) -> list[NameAddr]:
-        lines = self.headers.index().get(key)
-        if not lines:
-            return []
+        lines = self.headers.lines(key)
         if len(lines) == 1:
             return list(parse_addresses(lines[0], name))
         return [address for line in lines for address in parse_addresses(line, name)]
 
     def _words(self, key: str) -> list[str]:
-        lines = self.headers.index().get(key)
-        return [word for line in lines for word in token_list(line)] if lines else []
+        return [word for line in self.headers.lines(key) for word in token_list(line)]
 
     def _seconds(self, key: str, name: str) -> int | None:
         text = self._first(key)
@@ -258,9 +247,6 @@ class Message:
 
     def __repr__(self) -> str:
         return f"<{self.start_line()!r}, {len(self.headers)} headers, {len(self.body)} bytes>"
-
-
-EMPTY: list[str] = []
 
 
 class Request(Message):
@@ -301,16 +287,15 @@ class Request(Message):
         Via, From, To, Call-ID, CSeq and Timestamp are copied as they came, even malformed ones; To gets
         `to_tag` unless it has a tag. Record-Route is copied when `record_route` says so (§12.1.1).
         """
-        index = self.headers.index()
-        pairs = [("Via", value) for value in index.get("via", EMPTY)]
+        fields = self.headers
+        first = fields.first()
+        pairs = [("Via", value) for value in fields.lines("via")]
         if record_route:
-            pairs += [("Record-Route", value) for value in index.get("record-route", EMPTY)]
+            pairs += [("Record-Route", value) for value in fields.lines("record-route")]
         for key, name in COPIED:
-            for value in index.get(key, EMPTY)[:1]:
-                pairs.append((name, value))
-        if to_tag and (to := index.get("to")):
-            at = pairs.index(("To", to[0]))
-            pairs[at] = ("To", with_tag(to[0], to_tag))
+            if key in first:
+                value = first[key]
+                pairs.append((name, with_tag(value, to_tag) if to_tag and key == "to" else value))
         pairs += headers
         return Response(status, reason, Headers(pairs), body)
 

@@ -21,8 +21,8 @@ import re
 from dataclasses import dataclass
 
 from sipbridge.errors import ParseError
-from sipbridge.sip.grammar import CONTROL_BYTES, FOLDED, has_stray_control, is_token
-from sipbridge.sip.headers import NAMES, Headers, Index, Pairs
+from sipbridge.sip.grammar import CONTROL_AND_BREAKS, FOLDED, has_stray_control, is_token
+from sipbridge.sip.headers import KEYS, First, Headers, Pairs, Repeated
 from sipbridge.sip.message import Request, Response
 
 MAX_MESSAGE = 65535
@@ -99,8 +99,23 @@ LENGTH = re.compile(r"[0-9]{1,10}")
 
 def parse_datagram(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Request | Response | KeepAlive:
     """One datagram to one message. Raises MessageError."""
-    if data[:2] == b"\r\n":
-        data = data.lstrip(b"\r\n")
+    end = data.find(b"\r\n\r\n")
+    if end > 0 and len(data) <= limits.message:
+        message = parse_ordinary(data[:end], limits)
+        if message is not None:
+            length = message.headers.first().get("content-length", "")
+            # The usual case: one Content-Length that fits.
+            if length.isdecimal() and length.isascii() and len(length) < 6:
+                message.body = body = data[end + 4 : end + 4 + int(length)]
+                if len(body) == int(length) and "content-length" not in message.headers.repeated:
+                    return message
+    return parse_any_datagram(data, limits)
+
+
+def parse_any_datagram(data: bytes, limits: Limits) -> Request | Response | KeepAlive:
+    """The same without shortcuts: this is what decides what a message is."""
+    if data[:2] == CRLF:
+        data = data.lstrip(CRLF)
         if not data:
             return KEEP_ALIVE
     end, body_at = find_head_end(data)
@@ -110,14 +125,11 @@ def parse_datagram(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Request | Re
         if end < 0:
             raise Malformed("no empty line after the header section")
         message = parse_head(data[:end], limits)
-        length = content_length(message.headers.index())
+        length = content_length(message.headers)
         if length is None:
+            rest = data[body_at:]
             # Line ends after the empty line are debris, not a body.
-            message.body = (
-                b""
-                if data[body_at : body_at + 2] == CRLF and not data[body_at:].strip()
-                else data[body_at:]
-            )
+            message.body = rest if rest.strip(CRLF) else b""
         else:
             message.body = data[body_at : body_at + length]
             if len(message.body) < length:
@@ -125,7 +137,7 @@ def parse_datagram(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Request | Re
                     f"{length} bytes promised, {len(message.body)} came", "Content-Length"
                 )
     except Malformed as why:
-        raise refusal(data if end < 0 else data[:end], why, limits) from None
+        raise refusal(data if end < 0 else data[:end], why) from None
     return message
 
 
@@ -139,20 +151,45 @@ def find_head_end(data: bytes | bytearray, start: int = 0) -> tuple[int, int]:
     return (found.start(), found.end()) if found else (-1, -1)
 
 
+def parse_ordinary(head: bytes, limits: Limits) -> Request | Response | None:
+    """The fast way for a head in CRLF without folds, stray control characters or anything else unusual.
+
+    None means "look closer", never "wrong".
+    """
+    size = len(head)
+    lines = head.decode("utf-8", "surrogateescape").split("\r\n")
+    breaks = len(lines) - 1
+    # Every CR and LF has to be part of a line end, and there is no other control character but TAB.
+    if (
+        size > limits.line
+        or size > limits.head
+        or breaks > limits.headers
+        or len(head.translate(None, CONTROL_AND_BREAKS)) != size - 2 * breaks
+    ):
+        return None
+    try:
+        message = parse_start_line(lines[0])
+        del lines[0]
+        message.headers = parse_lines(lines)
+    except Malformed:
+        return None
+    return message
+
+
 def parse_head(head: bytes, limits: Limits) -> Request | Response:
     """Start line and header section, without the empty line. Raises Malformed."""
     if len(head) > limits.head:
         raise Malformed("the header section is too long", status=513)
-    text = head.decode("utf-8", "surrogateescape")
-    lines = split_lines(text)
+    lines = split_lines(head.decode("utf-8", "surrogateescape"))
     if len(lines) > limits.headers + 1:
         raise Malformed(f"more than {limits.headers} header lines")
-    if len(text) > limits.line and max(map(len, lines)) > limits.line:
+    if max(map(len, lines)) > limits.line:
         raise Malformed(f"a line is longer than {limits.line} characters")
-    if len(head.translate(None, CONTROL_BYTES)) != len(head):
-        check_controls(lines)
+    for line in lines:
+        if has_stray_control(line):
+            raise Malformed("a control character", line.partition(":")[0][:40])
     message = parse_start_line(lines[0])
-    message.headers = parse_lines(lines)
+    message.headers = parse_lines(lines[1:])
     return message
 
 
@@ -168,12 +205,6 @@ def split_lines(text: str) -> list[str]:
     if text.count("\r") != breaks or text.count("\n") != breaks:
         raise Malformed("a bare CR or LF inside the header section")
     return lines
-
-
-def check_controls(lines: list[str]) -> None:
-    for line in lines:
-        if has_stray_control(line):
-            raise Malformed("a control character", line.partition(":")[0][:40])
 
 
 def parse_start_line(line: str) -> Request | Response:
@@ -207,45 +238,44 @@ NO_HEADERS = Headers()
 
 
 def parse_lines(lines: list[str]) -> Headers:
-    """Header lines (the first entry, the start line, is skipped) to headers with their index."""
-    pairs: Pairs = []
-    index: Index = {}
-    rest = iter(lines)
-    next(rest)
-    for line in rest:
-        name, colon, value = line.partition(":")
-        if not colon:
-            raise Malformed(f"header line {line[:40]!r} has no colon")
-        try:
-            key, shown = NAMES[name]
-        except ParseError as error:
-            raise Malformed(str(error)) from None
-        value = value.strip(" \t")
-        pairs.append((shown, value))
-        if key in index:
-            index[key].append(value)
-        else:
-            index[key] = [value]
-    return Headers.of(pairs, index)
+    """Unfolded header lines to headers with their index; `lines` is taken over. Raises Malformed."""
+    first: First = {}
+    repeated: Repeated = {}
+    keys = KEYS
+    try:
+        for line in lines:
+            name, colon, value = line.partition(":")
+            if not colon:
+                raise Malformed(f"header line {line[:40]!r} has no colon")
+            key = keys[name]
+            if key not in first:
+                first[key] = value.strip(" \t")
+            elif key in repeated:
+                repeated[key].append(value.strip(" \t"))
+            else:
+                repeated[key] = [first[key], value.strip(" \t")]
+    except ParseError as error:
+        raise Malformed(str(error)) from None
+    return Headers.of(lines, first, repeated)
 
 
-def content_length(index: Index) -> int | None:
+def content_length(headers: Headers) -> int | None:
     """Content-Length, None if absent. Repeated ones have to agree. Raises Malformed."""
-    values = index.get("content-length")
-    if values is None:
+    values = headers.lines("content-length")
+    if not values:
         return None
-    if len(values) > 1 and len(set(values)) > 1:
+    if len(set(values)) > 1:
         raise Malformed("two different values", "Content-Length")
     if not LENGTH.fullmatch(values[0]):
         raise Malformed(f"{values[0][:40]!r} is no length", "Content-Length")
     return int(values[0])
 
 
-def refusal(head: bytes, why: Malformed, limits: Limits, *, fatal: bool = False) -> MessageError:
+def refusal(head: bytes, why: Malformed, *, fatal: bool = False) -> MessageError:
     """The error for a refused head: with what can still be read, and with None where nobody can be
     answered.
     """
-    partial = salvage(head[: limits.head])
+    partial = salvage(head[:MAX_HEAD])
     status = why.status if partial and "Via" in partial.headers else None
     return MessageError(
         why.reason, field=why.field, status_hint=status, partial=partial, fatal=fatal
@@ -315,20 +345,20 @@ class StreamParser:
     def _fail(self, head: bytes, why: Malformed) -> MessageError:
         self._broken = True
         self._buffer.clear()
-        return refusal(head, why, self._limits, fatal=True)
+        return refusal(head, why, fatal=True)
 
     def _complete(self, end: int, body_at: int) -> Request | Response | MessageError | None:
         """The message whose head is there, once its body is there too."""
         head = bytes(self._buffer[:end])
         message: Request | Response | MessageError
         try:
-            message = parse_head(head, self._limits)
-            index = message.headers.index()
+            message = parse_ordinary(head, self._limits) or parse_head(head, self._limits)
+            headers = message.headers
         except Malformed as why:
-            message = refusal(head, why, self._limits)
-            index = message.partial.headers.index() if message.partial else {}
+            message = refusal(head, why)
+            headers = message.partial.headers if message.partial else NO_HEADERS
         try:
-            length = content_length(index)
+            length = content_length(headers)
             if length is None:
                 raise Malformed("is missing in a stream", "Content-Length")
             if body_at + length > self._limits.message:

@@ -85,7 +85,6 @@ class Via:
         return replace(self, parameters=self.parameters.with_(name, value))
 
 
-@lru_cache(maxsize=1024)
 def parse_via(text: str) -> Via:
     """The work behind `Via.parse`."""
     found = VIA.fullmatch(text)
@@ -101,4 +100,6 @@ def parse_via(text: str) -> Via:
 @lru_cache(maxsize=1024)
 def parse_vias(text: str) -> tuple[Via, ...]:
     """One Via header line, which may hold several hops. Raises ParseError, field "Via"."""
+    if "," not in text:
+        return (parse_via(text),)
     return tuple([parse_via(part) for part in split_list(text, "Via")])
