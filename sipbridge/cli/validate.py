@@ -1,0 +1,54 @@
+"""`sipbridge validate`: is a document what its schemas allow?
+
+One JSON-able object a file. `valid` is the schemas' verdict; `deviations` are rules that our reader tolerates
+being broken, some of which no schema can state (times that lie, values only the prose forbids). With strict a
+document that has any is not valid either, and each is an error too: that is what a peer that follows every
+rule would say.
+"""
+
+from pathlib import Path
+
+from sipbridge.presence.model import Deviation
+from sipbridge.presence.schema import Verdict, validate
+
+Object = dict[str, object]
+
+
+def validate_file(path: str, strict: bool = False) -> Object:
+    """`{"file", "well_formed", "valid", "errors": [{"line", "path", "message"}], "deviations": [...]}`.
+
+    Raises OSError if the file cannot be read.
+    """
+    return validate_bytes(Path(path).read_bytes(), path, strict)
+
+
+def validate_bytes(body: bytes, name: str, strict: bool = False) -> Object:
+    """The same of a document at hand; `name` is what `file` says."""
+    verdict = validate(body)
+    errors = [{"line": e.line, "path": e.path, "message": e.message} for e in verdict.errors]
+    if strict:
+        errors += [
+            {"line": d.line, "path": d.path, "message": f"{d.message} ({d.rfc})"}
+            for d in verdict.deviations
+        ]
+    return {
+        "file": name,
+        "well_formed": verdict.well_formed,
+        "valid": is_good(verdict, strict),
+        "errors": errors,
+        "deviations": [as_object(d) for d in verdict.deviations],
+    }
+
+
+def is_good(verdict: Verdict, strict: bool) -> bool:
+    return verdict.valid and not (strict and verdict.deviations)
+
+
+def as_object(deviation: Deviation) -> Object:
+    return {
+        "code": deviation.code,
+        "rfc": deviation.rfc,
+        "path": deviation.path,
+        "line": deviation.line,
+        "message": deviation.message,
+    }
