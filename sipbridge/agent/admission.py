@@ -34,8 +34,19 @@ class Door:
     identities: Identities
     authenticator: Authenticator | None = None
 
-    def admit(self, incoming: ServerRequest, now: float, *, for_itself: bool = False) -> Admission:
-        """Who asks for whom. `for_itself`: only the presentity may (a PUBLISH, once somebody is proven)."""
+    def admit(
+        self,
+        incoming: ServerRequest,
+        now: float,
+        *,
+        for_itself: bool = False,
+        resource: Uri | None = None,
+    ) -> Admission:
+        """Who asks for whom.
+
+        for_itself: only the presentity may (a PUBLISH, once somebody is proven). resource: the presentity
+        of a dialog, whose requests come to our Contact instead.
+        """
         try:
             user = incoming.request.from_.uri.address
         except ParseError:
@@ -46,7 +57,7 @@ class Door:
             if refused is not None:
                 return refused
             proven = True
-        presentity = self.presentity(incoming)
+        presentity = resource or self.presentity(incoming)
         if presentity is None:
             return refusal(404)
         if for_itself and proven and not self.same(user, presentity):

@@ -258,9 +258,14 @@ class PresenceAgent:
     # --- subscriptions (the notifier's authority) -------------------------------------------------
 
     def admit_subscriber(
-        self, incoming: ServerRequest, package: EventPackage, now: float
+        self,
+        incoming: ServerRequest,
+        package: EventPackage,
+        subscription: Subscription | None,
+        now: float,
     ) -> Admission:
-        admission = self.door.admit(incoming, now)
+        resource = subscription.resource if subscription is not None else None
+        admission = self.door.admit(incoming, now, resource=resource)
         if admission.status >= 300:
             return admission
         if package is self.winfo:

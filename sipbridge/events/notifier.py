@@ -147,9 +147,13 @@ class SubscriptionAuthority(Protocol):
     """Owns the resources: says who may subscribe and what they are told."""
 
     def admit_subscriber(
-        self, incoming: ServerRequest, package: EventPackage, now: float
+        self,
+        incoming: ServerRequest,
+        package: EventPackage,
+        subscription: "Subscription | None",
+        now: float,
     ) -> Admission:
-        """Judge a SUBSCRIBE, a new one or a refresh."""
+        """Judge a SUBSCRIBE: a new one (`subscription` None), or one of a living subscription."""
         ...
 
     def content(self, subscription: "Subscription", now: float) -> Content | None:
@@ -213,7 +217,7 @@ class Notifier:
         expires = self.lifetime(incoming, package)
         if expires is None:
             return
-        admission = self.authority.admit_subscriber(incoming, package, now)
+        admission = self.authority.admit_subscriber(incoming, package, None, now)
         if admission.status >= 300:
             incoming.respond(admission.status, reason=admission.reason, headers=admission.headers)
         elif len(self.subscriptions) >= self.max_subscriptions:
@@ -309,7 +313,7 @@ class Notifier:
         expires = self.lifetime(incoming, package) if package is not None else None
         if package is None or expires is None:
             return
-        admission = self.authority.admit_subscriber(incoming, package, now)
+        admission = self.authority.admit_subscriber(incoming, package, subscription, now)
         if admission.status >= 300:
             incoming.respond(admission.status, reason=admission.reason, headers=admission.headers)
             return
@@ -338,6 +342,8 @@ class Notifier:
             if s.wake is None:
                 s.wake = self.ua.schedule(s.not_before, Wake(s))
             return
+        if now >= s.expires_at and s.state is not State.TERMINATED:
+            return  # its end is due at this very moment, and says more
         content = self.authority.content(s, now)
         body = content.body if content is not None else b""
         if not s.must and body == s.said:
