@@ -12,7 +12,7 @@ from sipbridge.mapping.rows import Availability, Effect, Status
 
 
 def effect(
-    status: Status, availability: Availability, *, scheduled: Status | None = None
+    status: Status | None, availability: Availability, *, scheduled: Status | None = None
 ) -> Effect:
     return Effect(status, scheduled or status, availability)
 
@@ -45,7 +45,7 @@ EFFECTS: dict[str, Effect] = {
     "in-transit": effect(Status.INACTIVE, Availability.AWAY),
     "away": effect(Status.INACTIVE, Availability.AWAY),
     "shopping": effect(Status.INACTIVE, Availability.BE_RIGHT_BACK),
-    "x:be-right-back": effect(Status.INACTIVE, Availability.BE_RIGHT_BACK),
+    "x:be-right-back": effect(None, Availability.BE_RIGHT_BACK),
 }
 
 ORDER = (

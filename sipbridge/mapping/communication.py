@@ -1,16 +1,16 @@
 """Tuples and Communication (RFC 3863 §4.1, RFC 4479 §3.2, RFC 5196).
 
-A tuple is a means of the person if it is not closed, reaches the person (`relationship` self or absent) and is
-electronic (`service-class`). Its contact is `contact`; a tuple without one is a means at the presentity's own
-address only if it says what it can do (RFC 5196 capabilities, a known OMA service), else it is a *status
+A tuple is a means of the person if it is not closed, reaches the person (`relationship` self or absent) and
+is electronic (`service-class`). Its contact is `contact`; a tuple without one is a means at the presentity's
+own address only if it says what it can do (RFC 5196 capabilities, a known OMA service), else it is a *status
 tuple* that states `basic` and nothing more. What kind of means it is, the first of these says: our own
 `x:means`, OMA's service-id, the scheme of the contact; a sip contact with capabilities is one means for each
 of audio (Phone), video (Video), message or text (Chat).
 
 What the means do not say goes into pairs with the tuple's id: `caps[id]` where the capabilities are not what
 our writer would write for the types, `pidf.device[id]`, `rpid.relationship[id]`, `rpid.service-class[id]`,
-`rpid.class[id]`, `rpid.privacy[id]`; the contact of a closed tuple is `pidf.closed-contact`. On the way back a
-pair's tuple is found by its id, which our own documents keep; for a document of others that has several
+`rpid.class[id]`, `rpid.privacy[id]`; the contact of a closed tuple is `pidf.closed-contact`. On the way back
+a pair's tuple is found by its id, which our own documents keep; for a document of others that has several
 tuples, `pidf.contact[id]` names the contact of such a tuple (empty: none).
 
 Written is one tuple for each contact, and always the status tuple first, since some servers can not build

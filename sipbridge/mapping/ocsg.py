@@ -125,8 +125,8 @@ def to_document(
 ) -> Presence:
     """Write attributes as a document: status tuple, tuples of the means, one person, devices.
 
-    Ids are the same each time for the same presentity and contact. Never fails; values must be writable as XML
-    text, as `attributes.from_json` makes sure.
+    Ids are the same each time for the same presentity and contact. Never fails; values must be writable as
+    XML text, as `attributes.from_json` makes sure.
     """
     entity = str(presentity)
     writing = Writing(attributes, entity, at, tables, explain)
@@ -217,8 +217,8 @@ def effective_tables(tables: Tables = DEFAULT) -> dict[str, object]:
         "services": {service: kind.value for service, kind in tables.services.items()},
         "effects": {
             token: {
-                "webex": e.status.value,
-                "webex_scheduled": e.scheduled.value,
+                "webex": e.status.value if e.status else None,
+                "webex_scheduled": e.scheduled.value if e.scheduled else None,
                 "bems": e.availability.value,
             }
             for token, e in tables.effects.items()

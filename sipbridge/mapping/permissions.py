@@ -44,9 +44,7 @@ KINDS: Mapping[AttributeKind, Transformations] = {
     ),
     AttributeKind.OTHER: Transformations(
         persons=ALL,
-        provide=frozenset(
-            {Provide.MOOD, Provide.TIME_OFFSET, Provide.STATUS_ICON, Provide.CLASS}
-        ),
+        provide=frozenset({Provide.MOOD, Provide.TIME_OFFSET, Provide.STATUS_ICON, Provide.CLASS}),
         user_input=UserInputDetail.FULL,
         unknown=frozenset({ANY}),
     ),

@@ -138,10 +138,11 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """What one activity does to a status: in general, when it is scheduled (has `until`), and for BEMS."""
+    """What one activity does to a Webex status, in general and when it is scheduled (has `until`), and to a
+    BEMS availability. None: nothing."""
 
-    status: Status
-    scheduled: Status
+    status: Status | None
+    scheduled: Status | None
     availability: Availability
 
 
