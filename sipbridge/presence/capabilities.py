@@ -5,7 +5,8 @@ of what is supported. Ranges, what is explicitly not supported, descriptions and
 that form: an element that has any of them is kept whole beside it, and printed as it was.
 """
 
-from sipbridge.presence.markup import Element, escape, fragment, split, standing_alone, text_of
+from sipbridge.presence.fragments import fragment, standing_alone
+from sipbridge.presence.markup import Element, escape, split, text_of
 from sipbridge.presence.model import Capabilities
 from sipbridge.presence.namespaces import CAPS
 
@@ -28,7 +29,7 @@ def read_capabilities(element: Element) -> Capabilities:
     """servcaps or devcaps, of RFC 5196 or of its drafts."""
     namespace, plain = split(str(element.tag))
     supported: list[tuple[str, str]] = []
-    whole = namespace == CAPS and not element.items()
+    whole = namespace == CAPS and not element.attrib
     for child in element:
         name = split(str(child.tag))
         value = read_feature(child) if name[0] == namespace else None
@@ -44,7 +45,7 @@ def read_capabilities(element: Element) -> Capabilities:
 def read_feature(element: Element) -> str | None:
     """What one feature element states, None if a comma list does not say all of it."""
     namespace, name = split(str(element.tag))
-    if element.items():
+    if element.attrib:
         return None
     if name in SWITCHES and not len(element):
         text = (element.text or "").strip()
@@ -64,12 +65,17 @@ def read_set(element: Element, namespace: str, item: str | None) -> str | None:
     for child in element:
         inside, plain = split(str(child.tag))
         text = (child.text or "").strip()
-        if inside != namespace or len(child) or child.items() or (plain == item) is not bool(text):
+        if (
+            inside != namespace
+            or len(child)
+            or bool(child.attrib)
+            or (plain == item) is not bool(text)
+        ):
             return None
         if "," in text:
             return None
         members.append(text or plain)
-    return ",".join(members) if members and not element.items() else None
+    return ",".join(members) if members and not element.attrib else None
 
 
 def loose_feature(element: Element, name: str) -> str | None:

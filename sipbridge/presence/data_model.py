@@ -15,16 +15,16 @@ from sipbridge.presence import rpid
 from sipbridge.presence.capabilities import print_capabilities, read_capabilities
 from sipbridge.presence.cipid import FIELDS, build, print_cipid
 from sipbridge.presence.deviations import Notebook
+from sipbridge.presence.fragments import extension, standing_alone
 from sipbridge.presence.markup import (
     Element,
     attribute,
     attributes,
     escape,
-    extension,
     local,
+    pairs_of,
     quote,
     split,
-    standing_alone,
     text_of,
 )
 from sipbridge.presence.model import (
@@ -108,7 +108,8 @@ class Draft:
 
 
 Handler: TypeAlias = Callable[[Element, Draft, Notebook], None]
-Table: TypeAlias = dict[str, tuple[int, Handler]]
+Table: TypeAlias = dict[object, tuple[int, Handler]]
+"""By Clark name: rank in the schema's order, and who reads the element."""
 
 
 def put_note(element: Element, draft: Draft, notes: Notebook) -> None:
@@ -279,14 +280,13 @@ def read_children(
     """Read every child by the table; note one deviation if the schema's order is broken."""
     last, ordered = 0, True
     for child in element:
-        tag = str(child.tag)
-        known = table.get(tag)
+        known = table.get(child.tag)
         if known is None:
-            rank = read_unknown(child, tag, table, draft, notes)
-            rank = extension_rank if rank is None else rank
+            found = read_unknown(child, str(child.tag), table, draft, notes)
+            rank = extension_rank if found is None else found
         else:
-            rank = known[0]
-            known[1](child, draft, notes)
+            rank, handler = known
+            handler(child, draft, notes)
         if rank < last:
             if ordered:
                 notes.note("element-order", child)
@@ -358,11 +358,11 @@ def read_person(element: Element, notes: Notebook) -> Person:
     draft = Draft()
     name = None
     others: list[tuple[str, str]] = []
-    for key, value in element.items():
+    for key, value in pairs_of(element):
         if key == "id":
-            name = str(value)
+            name = value
         else:
-            others.append((str(key), str(value)))
+            others.append((key, value))
     name = notes.id(name, element, required=True)
     read_children(element, PERSON, draft, notes)
     return make_person(name, draft, tuple(others))
@@ -398,11 +398,11 @@ def read_device(element: Element, notes: Notebook) -> Device:
     draft = Draft()
     name = None
     others: list[tuple[str, str]] = []
-    for key, value in element.items():
+    for key, value in pairs_of(element):
         if key == "id":
-            name = str(value)
+            name = value
         else:
-            others.append((str(key), str(value)))
+            others.append((key, value))
     name = notes.id(name, element, required=True)
     read_children(element, DEVICE, draft, notes)
     if not draft.device_ids:

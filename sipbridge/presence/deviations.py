@@ -115,7 +115,7 @@ class Notebook:
             if required:
                 self.note("no-id", where)
             return None
-        if NCNAME.fullmatch(value) is None:
+        if not value.isidentifier() and NCNAME.fullmatch(value) is None:
             self.note("bad-id", where, f"id {value[:80]!r} is no xs:ID")
         if value in self.ids:
             self.note("duplicate-id", where, f"id {value[:80]!r} is used twice")

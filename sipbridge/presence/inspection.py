@@ -17,7 +17,7 @@ from sipbridge.errors import DocumentError
 from sipbridge.presence import pidf_diff, reading, rlmi, watcherinfo, xpidf
 from sipbridge.presence.cipid import FIELDS
 from sipbridge.presence.deviations import DEVIATIONS
-from sipbridge.presence.markup import Element, split, text_of
+from sipbridge.presence.markup import Element, pairs_of, split, text_of
 from sipbridge.presence.model import Basic, Deviation, Presence
 from sipbridge.presence.namespaces import (
     CIPID,
@@ -463,7 +463,7 @@ def watcher_facts(root: Element, tag: str) -> Facts:
     lists: list[Json] = []
     for listed in root.iterchildren(watcherinfo.LIST):
         watchers: list[Json] = [
-            {**{str(k): str(v) for k, v in each.items()}, "uri": text_of(each).strip()}
+            {**dict(pairs_of(each)), "uri": text_of(each).strip()}
             for each in listed.iterchildren(watcherinfo.WATCHER)
         ]
         lists.append(
@@ -487,8 +487,7 @@ def list_facts(root: Element, tag: str) -> Facts:
     resources: list[Json] = []
     for resource in root.iterchildren(f"{{{home}}}resource"):
         instances: list[Json] = [
-            {str(k): str(v) for k, v in each.items()}
-            for each in resource.iterchildren(f"{{{home}}}instance")
+            dict(pairs_of(each)) for each in resource.iterchildren(f"{{{home}}}instance")
         ]
         names: list[Json] = [text_of(each) for each in resource.iterchildren(f"{{{home}}}name")]
         resources.append(

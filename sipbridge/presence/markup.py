@@ -14,8 +14,7 @@ Encodings (RFC 7303 §3): a byte order mark counts most, then the media type's c
 XML declaration, then UTF-8. All but UTF-8 are decoded here, by an allow-list of codecs, so that scanner and
 parser cannot see different texts.
 
-Comments and processing instructions are dropped. Elements nobody knows are kept by `fragment()` as exclusive
-canonical XML (W3C xml-exc-c14n): they stand on their own and the same element always gives the same text.
+Comments and processing instructions are dropped.
 """
 
 import re
@@ -26,7 +25,7 @@ from typing import TypeAlias
 from lxml import etree
 
 from sipbridge.errors import DocumentError
-from sipbridge.presence.model import Attributes, Extension
+from sipbridge.presence.model import Attributes
 from sipbridge.presence.namespaces import PREFIXES, XML
 
 Element: TypeAlias = etree._Element
@@ -38,6 +37,13 @@ MAX_ELEMENTS = 20_000
 MAX_ATTRIBUTES = 16_000
 """Counted as `=`, in the whole document. libxml2 hashes names, so that many are read in 5 ms."""
 
+MAX_NAMESPACES = 64
+"""Namespace declarations in a document of any size; real ones have up to 15, each element may repeat them."""
+MAX_NAMESPACE_WORK = 1_000_000
+"""Declarations times elements of a document that has more: what keeping its extensions may cost, 40 ms."""
+FEW_ATTRIBUTES = 24
+"""Up to here lxml's way to list attributes is the faster one."""
+EVERY_ATTRIBUTE = etree.XPath("@*")
 MAX_COUNTED = 1000
 """Siblings counted to say where something stands; with a hundred deviations that stays below 10 ms."""
 
@@ -65,6 +71,11 @@ CODECS = re.compile(
     r"|windows-?125\d|cp125\d|koi8-[ru]|shift_jis|euc-(?:jp|kr)|gb2312|gbk|gb18030|big5)",
     re.IGNORECASE,
 )
+USUAL = (
+    b'<?xml version="1.0" encoding="UTF-8"?>',
+    b'<?xml version="1.0" encoding="utf-8"?>',
+    b"<?xml version='1.0' encoding='UTF-8'?>",
+)
 UTF8_NAMES = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
 MARKS = (
     (b"\xff\xfe\x00\x00", "utf-32-le"),
@@ -90,11 +101,14 @@ def parse(body: bytes, charset: str | None = None, *, skip_doctype: bool = False
     """
     if len(body) > MAX_BYTES:
         raise DocumentError(f"document of {len(body)} bytes, the limit is {MAX_BYTES}")
+    body = in_utf8(body, charset)
     if body.count(b"<") > 2 * MAX_ELEMENTS:
         raise DocumentError(f"document of more than {MAX_ELEMENTS} elements")
     if body.count(b"=") > MAX_ATTRIBUTES:
         raise DocumentError(f"document of more than {MAX_ATTRIBUTES} attributes")
-    body = in_utf8(body, charset)
+    declared = body.count(b"xmlns")
+    if declared > MAX_NAMESPACES and declared * body.count(b"<") > MAX_NAMESPACE_WORK:
+        raise DocumentError(f"document of {declared} namespace declarations")
     if b"<!DOCTYPE" in body:
         body = without_doctype(body, skip_doctype)
     try:
@@ -114,7 +128,9 @@ def wording(error: etree.XMLSyntaxError) -> str:
 
 def in_utf8(body: bytes, charset: str | None = None) -> bytes:
     """The same document in UTF-8, without byte order mark (RFC 7303 §3.2, XML 1.0 appendix F)."""
-    if not charset and body.startswith((b"<?xml", b"<p", b"<")) and body[1:2] not in (b"\x00", b""):
+    if not charset and body.startswith(USUAL):
+        return body
+    if not charset and body.startswith(b"<") and body[1:2] != b"\x00":
         declared = DECLARED.match(body)
         if declared is None or declared[1].lower() in (b"utf-8", b"utf8", b"us-ascii"):
             return body
@@ -209,42 +225,22 @@ def path_of(element: Element) -> tuple[str, int | None]:
     return "/".join(reversed(steps)), line_of(element)
 
 
+def pairs_of(element: Element) -> list[tuple[str, str]]:
+    """The attributes by Clark name, in document order. lxml's own `items` takes quadratic time."""
+    if len(element.attrib) <= FEW_ATTRIBUTES:
+        return element.items()  # type: ignore[return-value]  # the stubs allow bytes, lxml never gives them
+    found: list[object] = list(EVERY_ATTRIBUTE(element))  # type: ignore[arg-type]  # attributes only
+    return [(str(getattr(value, "attrname", "")), str(value)) for value in found]
+
+
 def attributes_of(element: Element, *known: str) -> Attributes:
     """The attributes that are not known, by Clark name, in document order."""
-    return tuple((str(k), str(v)) for k, v in element.items() if k not in known)
-
-
-def fragment(element: Element) -> str:
-    """The element as exclusive canonical XML. Prefixes that only values use are declared as well."""
-    tail, element.tail = element.tail, None
-    text = etree.tostring(element, method="c14n", exclusive=True, with_comments=False).decode()
-    used = [
-        prefix
-        for prefix in element.nsmap
-        if prefix and f"{prefix}:" in text and f"xmlns:{prefix}=" not in text
-    ]
-    if used:
-        text = etree.tostring(
-            element, method="c14n", exclusive=True, with_comments=False, inclusive_ns_prefixes=used
-        ).decode()
-    element.tail = tail
-    return text
-
-
-def extension(element: Element) -> Extension:
-    """An element nobody knows, whole."""
-    return Extension(str(element.tag), fragment(element))
-
-
-def from_fragment(xml: str) -> Element:
-    """The element that a fragment describes. Raises DocumentError."""
-    return parse(xml.encode())
+    return tuple([pair for pair in pairs_of(element) if pair[0] not in known])
 
 
 # ---- writing ---------------------------------------------------------------------------------------------
 
 ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-UNPREFIXED = re.compile(r"<[^\s/>:!?]+[\s/>]")
 
 
 def escape(text: str) -> str:
@@ -294,16 +290,6 @@ def attributes(pairs: Iterable[tuple[str, str]]) -> str:
                 written.append(f' xmlns:{prefix}="{quote(namespace)}"')
             written.append(f' {prefix}:{plain}="{quote(value)}"')
     return "".join(written)
-
-
-def standing_alone(xml: str) -> str:
-    """A fragment, fit to be put where PIDF is the default namespace."""
-    end = xml.find(">")
-    if ' xmlns="' in xml[:end] or UNPREFIXED.search(xml) is None:
-        return xml
-    name = re.match(r"<[^\s/>]+", xml)
-    at = name.end() if name else 1
-    return f'{xml[:at]} xmlns=""{xml[at:]}'
 
 
 def empty(name: str) -> str:

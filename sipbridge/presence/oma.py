@@ -6,16 +6,8 @@ availability are kept whole as extensions: no mapping reads them.
 """
 
 from sipbridge.presence.deviations import Notebook
-from sipbridge.presence.markup import (
-    Element,
-    attributes,
-    attributes_of,
-    escape,
-    extension,
-    split,
-    standing_alone,
-    text_of,
-)
+from sipbridge.presence.fragments import extension, standing_alone
+from sipbridge.presence.markup import Element, attributes, attributes_of, escape, split, text_of
 from sipbridge.presence.model import Attributes, Basic, Extension, ServiceDescription
 from sipbridge.presence.namespaces import OMA
 
@@ -58,7 +50,7 @@ def read_service_description(element: Element, notes: Notebook) -> ServiceDescri
             others.append(extension(child))
     if "service-id" not in values:
         notes.note("empty-element", element)
-    if element.items():
+    if element.attrib:
         notes.note("attribute-dropped", element)
     get = values.get
     return ServiceDescription(

@@ -45,16 +45,16 @@ from sipbridge.presence.data_model import (
     strayed,
 )
 from sipbridge.presence.deviations import NCNAME, Notebook
+from sipbridge.presence.fragments import extension, standing_alone
 from sipbridge.presence.markup import (
     Element,
     attribute,
     attributes,
     attributes_of,
     escape,
-    extension,
     local,
+    pairs_of,
     split,
-    standing_alone,
     text_of,
 )
 from sipbridge.presence.model import (
@@ -139,7 +139,7 @@ def put_status(element: Element, draft: Draft, notes: Notebook) -> None:
         again(element, draft, notes)
         return
     mine.seen_status = True
-    if element.items():
+    if element.attrib:
         mine.status_attributes = attributes_of(element)
     for child in element:
         tag = str(child.tag)
@@ -152,8 +152,8 @@ def put_status(element: Element, draft: Draft, notes: Notebook) -> None:
 def put_basic(element: Element, mine: TupleDraft, notes: Notebook) -> None:
     """open or closed; anything else is no statement, and kept as text."""
     text = element.text or ""
-    if element.items() or len(element):
-        notes.note("attribute-dropped" if element.items() else "markup-in-text", element)
+    if element.attrib or len(element):
+        notes.note("attribute-dropped" if element.attrib else "markup-in-text", element)
     if mine.basic is not None or mine.basic_text is not None:
         notes.note("repeated-element", element)
         mine.status_extensions.append(extension(element))
@@ -199,8 +199,9 @@ def put_contact(element: Element, draft: Draft, notes: Notebook) -> None:
     if priority is not None and PRIORITY.fullmatch(priority.strip()) is None:
         notes.note("bad-priority", element, f"priority {priority[:40]!r}")
         priority = priority.replace(",", ".", 1)
-    more = element.items()
-    others = attributes_of(element, "priority") if len(more) > (priority is not None) else ()
+    others: Attributes = ()
+    if len(element.attrib) > (priority is not None):
+        others = attributes_of(element, "priority")
     mine.contact = Contact(text, None if priority is None else str(priority), others)
 
 
@@ -275,11 +276,11 @@ def read_tuple(element: Element, notes: Notebook, strays: list[tuple[str | None,
     draft = TupleDraft()
     name = None
     others: list[tuple[str, str]] = []
-    for key, value in element.items():
+    for key, value in pairs_of(element):
         if key == "id":
-            name = str(value)
+            name = value
         else:
-            others.append((str(key), str(value)))
+            others.append((key, value))
     name = notes.id(name, element, required=True)
     read_children(element, SERVICE, draft, notes, 1)
     if not draft.seen_status:

@@ -12,8 +12,11 @@ What RFC 4480's own schema forbids although its text allows it (`lunch`, text in
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import lru_cache
+from typing import TypeAlias
 
 from sipbridge.presence.deviations import Notebook
+from sipbridge.presence.fragments import fragment, standing_alone
 from sipbridge.presence.markup import (
     Element,
     attribute,
@@ -21,12 +24,12 @@ from sipbridge.presence.markup import (
     attributes_of,
     empty,
     escape,
-    fragment,
+    pairs_of,
     split,
-    standing_alone,
     text_of,
 )
 from sipbridge.presence.model import (
+    Attributes,
     Choice,
     Note,
     PlaceIs,
@@ -91,21 +94,26 @@ DATE_TIME = re.compile(
 
 def read_time(text: str, where: Element, notes: Notebook) -> Timestamp:
     """An xs:dateTime; without zone it is taken as UTC. `at` is None where it cannot be read."""
+    time, code = understood(text)
+    if code is not None:
+        notes.note(code, where, f"time {time.text[:80]!r}")
+    return time
+
+
+@lru_cache(maxsize=1024)  # a document repeats its times, and servers repeat documents
+def understood(text: str) -> tuple[Timestamp, str | None]:
+    """A time and the code of what is wrong with it."""
     text = text.strip()
     match = DATE_TIME.fullmatch(text)
     if match is None:
-        notes.note("bad-time", where, f"{text[:80]!r} is no xs:dateTime")
-        return Timestamp(text, None)
+        return Timestamp(text, None), "bad-time"
     whole, fraction, zone = match.groups()
-    if zone is None:
-        notes.note("no-zone", where)
     shown = f"{whole}.{fraction[:6]}" if fraction else whole
     try:
         at = datetime.fromisoformat(shown + ("+00:00" if zone in (None, "Z") else zone))
-        return Timestamp(text, at.astimezone(UTC))
+        return Timestamp(text, at.astimezone(UTC)), None if zone else "no-zone"
     except (ValueError, OverflowError):
-        notes.note("bad-time", where, f"{text[:80]!r} is no point in time")
-        return Timestamp(text, None)
+        return Timestamp(text, None), "bad-time"
 
 
 def write_time(at: datetime) -> Timestamp:
@@ -114,21 +122,25 @@ def write_time(at: datetime) -> Timestamp:
     return Timestamp(text.replace("+00:00", "Z"), at.astimezone(UTC))
 
 
-def read_range(
-    element: Element, notes: Notebook
-) -> tuple[Timestamp | None, Timestamp | None, str | None, tuple[tuple[str, str], ...]]:
+Range: TypeAlias = tuple[Timestamp | None, Timestamp | None, str | None, Attributes]
+NO_RANGE: Range = (None, None, None, ())
+
+
+def read_range(element: Element, notes: Notebook) -> Range:
     """from, until, id and the attributes nobody knows."""
+    if not element.attrib:
+        return NO_RANGE
     since = until = name = None
     others: list[tuple[str, str]] = []
-    for key, value in element.items():
+    for key, value in pairs_of(element):
         if key == "from":
-            since = read_time(str(value), element, notes)
+            since = read_time(value, element, notes)
         elif key == "until":
-            until = read_time(str(value), element, notes)
+            until = read_time(value, element, notes)
         elif key == "id":
-            name = notes.id(str(value), element)
+            name = notes.id(value, element)
         else:
-            others.append((str(key), str(value)))
+            others.append((key, value))
     return since, until, name, tuple(others)
 
 
@@ -153,10 +165,15 @@ def read_note(element: Element, notes: Notebook) -> Note:
     """Any note: text as written, xml:lang."""
     if len(element):
         notes.note("markup-in-text", element)
-    pairs = element.items()
+        text = text_of(element)
+    else:
+        text = element.text or ""
+    pairs = pairs_of(element)
     if not pairs:
-        return Note(text_of(element))
-    return Note(text_of(element), element.get(LANG), attributes_of(element, LANG))
+        return Note(text)
+    if len(pairs) == 1 and pairs[0][0] == LANG:
+        return Note(text, pairs[0][1])
+    return Note(text, element.get(LANG), attributes_of(element, LANG))
 
 
 def print_note(tag: str, note: Note) -> str:
@@ -196,7 +213,7 @@ def read_token(element: Element, known: frozenset[str], home: str, notes: Notebo
     """One value element."""
     name = token_name(str(element.tag), known, home, element, notes)
     text = text_of(element)
-    pairs = element.items()
+    pairs = pairs_of(element)
     if not text and not pairs and not len(element):
         return Token(name)
     lang = element.get(LANG)
@@ -239,7 +256,7 @@ def print_token(token: Token) -> str:
 class Vocabulary:
     """What one kind of list may hold: its tokens, their namespace, whether free text becomes `other`."""
 
-    __slots__ = ("free_text", "home", "known", "needs_value", "tag")
+    __slots__ = ("free_text", "home", "known", "needs_value", "plain", "tag")
 
     def __init__(
         self,
@@ -255,6 +272,11 @@ class Vocabulary:
         self.home = home
         self.free_text = free_text
         self.needs_value = needs_value
+        odd = {"lunch", "unknown", "other"} if free_text else {"other"}
+        self.plain: dict[object, Token] = {
+            (name := f"{{{home}}}{word}"): Token(name) for word in known - odd
+        }
+        """Values by tag that need no second look when they are empty."""
 
 
 ACTIVITY = Vocabulary("rpid:activities", ACTIVITIES, free_text=True)
@@ -292,7 +314,7 @@ def read_values(
             and tag.startswith(prefix)
             and child.text is None
             and not len(child)
-            and not child.items()
+            and not child.attrib
         ):
             tokens.append(Token(tag))
         else:
@@ -340,11 +362,32 @@ def check_values(
             notes.note("exclusive-value", element)
 
 
+def read_simple(element: Element, plain: dict[object, Token]) -> tuple[Token, ...] | None:
+    """The values of a list that holds only empty elements of its vocabulary; None for any other."""
+    found = []
+    text = element.text
+    if text and not text.isspace():
+        return None
+    for child in element:
+        token = plain.get(child.tag)
+        if token is None or child.text is not None or len(child) or child.attrib:
+            return None
+        found.append(token)
+        text = child.tail
+        if text and not text.isspace():
+            return None
+    return tuple(found) if found else None
+
+
 def list_reader(words: Vocabulary) -> Callable[[Element, Notebook], TokenList]:
     """The reader for one kind of list."""
+    plain = words.plain
 
     def read(element: Element, notes: Notebook) -> TokenList:
         since, until, name, others = read_range(element, notes)
+        simple = read_simple(element, plain)
+        if simple is not None:
+            return TokenList(since, until, name, others, simple)
         tokens, said, text = read_values(element, words, notes)
         check_values(element, words, tokens, text, notes)
         return TokenList(since, until, name, others, tuple(tokens), tuple(said), text)
@@ -452,9 +495,10 @@ def read_text(element: Element, notes: Notebook) -> str:
     """The trimmed text of an element that takes no attributes."""
     if len(element):
         notes.note("markup-in-text", element)
-    if element.items():
+        return text_of(element).strip()
+    if element.attrib:
         notes.note("attribute-dropped", element)
-    return text_of(element).strip()
+    return (element.text or "").strip()
 
 
 def read_status_icon(element: Element, notes: Notebook) -> StatusIcon:
@@ -499,17 +543,17 @@ def read_user_input(element: Element, notes: Notebook) -> UserInput:
     """RFC 4480 §3.13."""
     threshold = last = name = None
     others: list[tuple[str, str]] = []
-    for key, value in element.items():
+    for key, value in pairs_of(element):
         if key == "idle-threshold":
-            threshold = str(value)
+            threshold = value
             if SECONDS.fullmatch(threshold.strip()) is None:
                 notes.note("bad-number", element, f"idle-threshold {threshold[:40]!r}")
         elif key == "last-input":
-            last = read_time(str(value), element, notes)
+            last = read_time(value, element, notes)
         elif key == "id":
-            name = notes.id(str(value), element)
+            name = notes.id(value, element)
         else:
-            others.append((str(key), str(value)))
+            others.append((key, value))
     state = text_of(element).strip()
     if state not in ("active", "idle"):
         spelt = state.lower()
@@ -535,7 +579,7 @@ def choice_reader(known: frozenset[str]) -> Callable[[Element, Notebook], Choice
     words = Vocabulary("", known)
 
     def read(element: Element, notes: Notebook) -> Choice:
-        others = attributes_of(element) if element.items() else ()
+        others = attributes_of(element) if element.attrib else ()
         tokens, said, text = read_values(element, words, notes)
         return Choice(tuple(tokens), tuple(said), others, text)
 

@@ -1,15 +1,15 @@
 """Timed status: a status of the past or the future, inside a tuple (RFC 4481)."""
 
 from sipbridge.presence.deviations import Notebook
+from sipbridge.presence.fragments import extension, standing_alone
 from sipbridge.presence.markup import (
     Element,
     attribute,
     attributes,
     escape,
-    extension,
     local,
+    pairs_of,
     split,
-    standing_alone,
     text_of,
 )
 from sipbridge.presence.model import Basic, Extension, Note, TimedStatus
@@ -23,13 +23,13 @@ def read_timed_status(element: Element, notes: Notebook) -> TimedStatus:
     said: list[Note] = []
     others: list[Extension] = []
     more: list[tuple[str, str]] = []
-    for key, value in element.items():
+    for key, value in pairs_of(element):
         if key == "from":
-            since = read_time(str(value), element, notes)
+            since = read_time(value, element, notes)
         elif key == "until":
-            until = read_time(str(value), element, notes)
+            until = read_time(value, element, notes)
         else:
-            more.append((str(key), str(value)))
+            more.append((key, value))
     for child in element:
         plain = local(str(child.tag))
         ours = split(str(child.tag))[0] in (TIMED_STATUS, PIDF)
