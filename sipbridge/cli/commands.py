@@ -147,6 +147,22 @@ def inspect(file: InputFile = None) -> None:
     raise typer.Exit(status)
 
 
+@app.command()
+def validate(
+    files: Annotated[list[str], typer.Argument(metavar="FILE…")],
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Rules that no schema can state count too.")
+    ] = False,
+) -> None:
+    """Check documents against the schemas, one JSON line each."""
+    from sipbridge.cli.validate import validate_bytes
+
+    told = [validate_bytes(read_input(name), name, strict) for name in files]
+    for each in told:
+        print_json(each, line=True)
+    raise typer.Exit(0 if all(each["valid"] for each in told) else 1)
+
+
 # --- SIP clients --------------------------------------------------------------------------------------
 
 DEFAULT_SERVER = "127.0.0.1:5060"

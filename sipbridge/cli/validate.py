@@ -6,8 +6,6 @@ document that has any is not valid either, and each is an error too: that is wha
 rule would say.
 """
 
-from pathlib import Path
-
 from sipbridge.presence.model import Deviation
 from sipbridge.presence.schema import Verdict, validate
 
@@ -15,15 +13,16 @@ Object = dict[str, object]
 
 
 def validate_file(path: str, strict: bool = False) -> Object:
-    """`{"file", "well_formed", "valid", "errors": [{"line", "path", "message"}], "deviations": [...]}`.
-
-    Raises OSError if the file cannot be read.
-    """
-    return validate_bytes(Path(path).read_bytes(), path, strict)
+    """Check one file. Raises OSError if it cannot be read."""
+    with open(path, "rb") as file:
+        return validate_bytes(file.read(), path, strict)
 
 
 def validate_bytes(body: bytes, name: str, strict: bool = False) -> Object:
-    """The same of a document at hand; `name` is what `file` says."""
+    """`{"file", "well_formed", "valid", "errors": [{"line", "path", "message"}], "deviations": [...]}`.
+
+    `name` is what `file` says.
+    """
     verdict = validate(body)
     errors = [{"line": e.line, "path": e.path, "message": e.message} for e in verdict.errors]
     if strict:
