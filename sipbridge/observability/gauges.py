@@ -1,0 +1,102 @@
+"""What is there at the moment, read from the machines when /metrics is asked.
+
+Each function registers the gauges of one machine; `app/wiring.py` calls those for the machines it built.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+
+from sipbridge.agent.presence_agent import PresenceAgent
+from sipbridge.bayeux.server import BayeuxServer
+from sipbridge.events.publisher import Publisher
+from sipbridge.events.subscriber import Subscriber
+from sipbridge.observability.metrics import Metrics, Sample
+
+LIVE = "live"
+
+
+def watch_client(
+    metrics: Metrics, subscriber: Subscriber, publisher: Publisher, now: Callable[[], float]
+) -> None:
+    """Our own subscriptions and publications at presence servers."""
+
+    def subscriptions() -> Sample:
+        there = subscriber.subscriptions.values()
+        return dict(Counter((one.package.name, one.state.value) for one in there))
+
+    def publications() -> Sample:
+        return dict(Counter((one.state.value,) for one in publisher.publications.values()))
+
+    def overdue() -> Sample:
+        at = now()
+        ends = [one.ends for one in subscriber.subscriptions.values() if one.ends and not one.once]
+        ends += [one.ends for one in publisher.publications.values() if one.ends]
+        return {(): max(0.0, at - min(ends, default=at))}
+
+    metrics.gauge("subscriptions", "Subscriptions of ours", ("package", "state"), subscriptions)
+    metrics.gauge("publications", "Publications of ours", ("state",), publications)
+    metrics.gauge(
+        "oldest_overdue_refresh_seconds",
+        "How long the longest lapsed subscription or publication of ours is past its end",
+        (),
+        overdue,
+    )
+
+
+def watch_agent(metrics: Metrics, agent: PresenceAgent) -> None:
+    """What others have at the embedded presence agent."""
+
+    def subscriptions() -> Sample:
+        there = agent.notifier.subscriptions.values()
+        return dict(Counter((one.package.name, one.state.value) for one in there))
+
+    metrics.gauge(
+        "agent_subscriptions", "Subscriptions at the agent", ("package", "state"), subscriptions
+    )
+    metrics.gauge(
+        "agent_publications",
+        "Publications at the agent",
+        ("state",),
+        lambda: {(LIVE,): len(agent.compositor.by_etag)},
+    )
+    metrics.gauge(
+        "agent_presentities",
+        "Presentities the agent holds something about",
+        (),
+        lambda: {(): len(agent.presentities)},
+    )
+
+
+def watch_bayeux(metrics: Metrics, server: BayeuxServer) -> None:
+    """Sessions and traffic of the Bayeux server."""
+    counters = server.counters
+    metrics.gauge(
+        "bayeux_sessions",
+        "Bayeux sessions",
+        ("transport",),
+        lambda: {(name,): count for name, count in server.gauges().sessions.items()},
+    )
+    metrics.gauge(
+        "bayeux_events",
+        "Events since the start: published to channels, delivered to sessions",
+        ("what",),
+        lambda: {("published",): counters.published, ("delivered",): counters.delivered},
+    )
+    metrics.gauge(
+        "bayeux_queue_high_water",
+        "Most events ever queued for one session",
+        (),
+        lambda: {(): counters.high_water},
+    )
+    metrics.gauge(
+        "bayeux_sessions_ended",
+        "Sessions that ended since the start",
+        ("reason",),
+        lambda: {(reason,): count for reason, count in counters.ended.items()},
+    )
+    metrics.gauge(
+        "bayeux_refused",
+        "Bayeux operations refused since the start",
+        ("operation",),
+        lambda: {(operation,): count for operation, count in counters.refused.items()},
+    )

@@ -1,0 +1,208 @@
+"""Structured logs on standard error.
+
+A line is an event name and fields: as text for people, as JSON for machines. What libraries write with
+`logging` comes out the same way. `IndicationLog` makes the lines about indications. Anybody on the network
+can cause some of them, so those are limited: a few for each kind in a while, and the first of the next while
+says how many were left out.
+"""
+
+import logging
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TextIO
+
+import structlog
+from structlog.typing import FilteringBoundLogger, Processor
+
+from sipbridge.events import publisher, subscriber
+from sipbridge.observability.indications import DocumentRefused
+from sipbridge.sip import indications
+from sipbridge.sip.flow import Flow
+
+BURST = 10
+"""Lines of one kind in one period."""
+PERIOD = 60.0
+"""Seconds."""
+MAX_REASON = 200
+"""Characters of a text that a peer wrote."""
+
+
+def configure(level: str = "info", format: str = "text", stream: TextIO | None = None) -> None:
+    """Set up logging for the process. level: debug, info, warning, error. format: text or json."""
+    out = stream if stream is not None else sys.stderr
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    renderer: Processor
+    if format == "json":
+        renderer = structlog.processors.JSONRenderer(ensure_ascii=False)
+        shared.append(structlog.processors.format_exc_info)
+    else:
+        renderer = structlog.dev.ConsoleRenderer(
+            colors=out.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(out)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+
+
+def logger(name: str) -> FilteringBoundLogger:
+    """A logger; `log.info("event.name", field=value)`."""
+    result: FilteringBoundLogger = structlog.get_logger(name)
+    return result
+
+
+@dataclass(slots=True)
+class Allowance:
+    """Lines of one kind in the running period."""
+
+    began: float
+    written: int = 0
+    left_out: int = 0
+
+
+class RateLimit:
+    """Allows `burst` lines of a kind in `period` seconds."""
+
+    def __init__(self, burst: int = BURST, period: float = PERIOD) -> None:
+        self.burst = burst
+        self.period = period
+        self.kinds: dict[str, Allowance] = {}
+
+    def allow(self, kind: str, now: float) -> int | None:
+        """None: leave it out. A number: write it, so many were left out before."""
+        allowance = self.kinds.get(kind)
+        left_out = 0
+        if allowance is None or now - allowance.began >= self.period:
+            left_out = allowance.left_out if allowance else 0
+            allowance = self.kinds[kind] = Allowance(now)
+        if allowance.written >= self.burst:
+            allowance.left_out += 1
+            return None
+        allowance.written += 1
+        return left_out
+
+
+class IndicationLog:
+    """Writes a line for each indication that somebody may want to read about."""
+
+    def __init__(self, log: FilteringBoundLogger | None = None) -> None:
+        self.log = log if log is not None else logger("sipbridge.sip")
+        self.limit = RateLimit()
+        self.lines: dict[type, Callable[..., None]] = {
+            indications.MessageRefused: self.message_refused,
+            indications.DestinationFailed: self.destination_failed,
+            indications.RequestTimedOut: self.timed_out,
+            indications.LimitReached: self.limit_reached,
+            subscriber.Terminated: self.terminated,
+            subscriber.Refused: self.refused,
+            subscriber.RefreshFailed: self.refresh_failed,
+            publisher.PublishFailed: self.publish_failed,
+            DocumentRefused: self.document_refused,
+        }
+
+    def observe(self, indication: object, now: float) -> None:
+        line = self.lines.get(type(indication))
+        if line is not None:
+            line(indication, now)
+
+    def limited(self, event: str, now: float, **fields: object) -> None:
+        """A warning that anybody can cause."""
+        left_out = self.limit.allow(event, now)
+        if left_out is None:
+            return
+        if left_out:
+            fields["left_out_before"] = left_out
+        self.log.warning(event, **{name: value for name, value in fields.items() if value != ""})
+
+    def message_refused(self, said: indications.MessageRefused, now: float) -> None:
+        self.limited(
+            "message.refused",
+            now,
+            reason=said.reason[:MAX_REASON],
+            answered=said.status_hint,
+            peer=peer(said.flow),
+            trace=said.trace,
+        )
+
+    def document_refused(self, said: DocumentRefused, now: float) -> None:
+        reason, media_type = said.reason[:MAX_REASON], said.media_type[:MAX_REASON]
+        self.limited(
+            "document.refused", now, reason=reason, media_type=media_type, trace=said.trace
+        )
+
+    def limit_reached(self, said: indications.LimitReached, now: float) -> None:
+        self.limited("limit.reached", now, limit=said.limit, peer=said.peer, trace=said.trace)
+
+    def destination_failed(self, said: indications.DestinationFailed, now: float) -> None:
+        self.limited(
+            "destination.failed",
+            now,
+            method=said.method,
+            destination=said.destination,
+            error=said.error,
+            next=said.next,
+            trace=said.trace,
+        )
+
+    def timed_out(self, said: indications.RequestTimedOut, now: float) -> None:
+        method, destination = said.method, said.destination
+        self.limited(
+            "request.timed_out", now, method=method, destination=destination, trace=said.trace
+        )
+
+    def terminated(self, said: subscriber.Terminated, now: float) -> None:
+        self.log.info(
+            "subscription.terminated",
+            subscription=said.subscription,
+            reason=said.reason[:MAX_REASON],
+            will_retry=said.will_retry,
+            trace=said.trace,
+        )
+
+    def refused(self, said: subscriber.Refused, now: float) -> None:
+        self.log.warning(
+            "subscription.refused",
+            subscription=said.subscription,
+            status=said.status,
+            reason=said.reason[:MAX_REASON],
+            trace=said.trace,
+        )
+
+    def refresh_failed(self, said: subscriber.RefreshFailed, now: float) -> None:
+        reason = said.reason[:MAX_REASON]
+        self.limited(
+            "subscription.refresh_failed", now, status=said.status, reason=reason, trace=said.trace
+        )
+
+    def publish_failed(self, said: publisher.PublishFailed, now: float) -> None:
+        self.log.warning(
+            "publication.failed",
+            publication=said.publication,
+            status=said.status,
+            reason=said.reason[:MAX_REASON],
+            will_retry=said.will_retry,
+            trace=said.trace,
+        )
+
+
+def peer(flow: Flow) -> str:
+    host, port = flow.remote
+    return f"{flow.protocol}:{host}:{port}"

@@ -1,0 +1,186 @@
+"""Prometheus metrics, counted in one place.
+
+`Metrics.observe` takes every indication, of the cores and of `observability/indications.py`, and knows which
+counter it moves; `tap_in` and `tap_out` count messages. What is there at the moment (subscriptions by state,
+sessions) is counted when somebody asks, by walking over the machines, so it cannot drift away from the truth.
+
+Label values are closed sets: methods, statuses, states, reasons and codes of ours. What a peer can make up
+("reason" of a NOTIFY) becomes "other". Each `Metrics` has a registry of its own; two bridges in one process
+do not share numbers.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.registry import Collector
+
+from sipbridge.events import publisher, subscriber
+from sipbridge.observability.counting import METHOD_NAMES, OTHER, MessageCounter
+from sipbridge.observability.indications import DocumentRefused, DocumentTolerated, NotifyHandled
+from sipbridge.sip import indications
+
+CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+NOTIFY_BUCKETS = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+"""Seconds. An idle bridge needs less than half a millisecond; 100 ms is where people begin to notice."""
+REASONS = frozenset(
+    {"deactivated", "probation", "rejected", "timeout", "giveup", "noresource", "invariant"}
+    | {"expired", "no-notify"}
+)
+"""Why subscriptions end: RFC 6665 §4.1.3, and two words of `events/subscriber.py`."""
+MEDIA_TYPES = frozenset(
+    f"application/{name}+xml"
+    for name in ("pidf", "pidf-diff", "cpim-pidf", "xpidf", "watcherinfo", "rlmi")
+)
+
+Sample = Mapping[tuple[str, ...], float]
+"""Label values to number."""
+
+
+class Gauges(Collector):
+    """One gauge family whose samples are asked for when it is scraped."""
+
+    def __init__(
+        self, name: str, text: str, labels: tuple[str, ...], read: Callable[[], Sample]
+    ) -> None:
+        self.name = name
+        self.text = text
+        self.labels = labels
+        self.read = read
+
+    def describe(self) -> Iterable[GaugeMetricFamily]:
+        return [GaugeMetricFamily(self.name, self.text, labels=self.labels)]
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        family = GaugeMetricFamily(self.name, self.text, labels=self.labels)
+        for labels, value in self.read().items():
+            family.add_metric(labels, value)
+        return [family]
+
+
+class Metrics:
+    """Counts what is reported to it; `render` is the answer of /metrics."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        counter = self.counter
+        self.messages = counter(
+            "sip_messages", "SIP messages", "direction", "transport", "method", "status"
+        )
+        self.message_children: dict[tuple[str, str, str, str], Counter] = {}
+        self.refused = counter(
+            "sip_messages_refused", "Bytes that were no acceptable message", "status"
+        )
+        self.answered = counter(
+            "sip_answered_by_core", "Requests the core answered itself", "method", "status"
+        )
+        self.stray = counter("sip_stray_responses", "Responses that belong to no request of ours")
+        self.timeouts = counter("sip_timeouts", "Requests that were never answered", "method")
+        self.unreachable = counter(
+            "sip_unreachable", "Requests that could not reach a destination", "method"
+        )
+        self.limits = counter("sip_limits_reached", "Refusals because of a limit", "limit")
+        self.notifications = counter("sip_notifications", "NOTIFYs taken", "package", "state")
+        self.ended = counter(
+            "sip_subscriptions_ended", "Subscriptions of ours that ended", "reason", "will_retry"
+        )
+        self.not_accepted = counter(
+            "sip_subscriptions_refused", "SUBSCRIBEs of ours refused", "status"
+        )
+        self.refresh_failed = counter(
+            "sip_refresh_failures", "Refreshes of ours that failed for now", "status"
+        )
+        self.published = counter("sip_publications", "PUBLISHes of ours by outcome", "outcome")
+        self.documents_refused = counter(
+            "documents_refused", "Documents refused as a whole", "media_type"
+        )
+        self.deviations = counter("deviations", "Rules broken by documents that were read", "code")
+        self.notify_seconds = Histogram(
+            "sipbridge_notify_seconds",
+            "From the arrival of a NOTIFY until its news is in the applications' queues",
+            registry=self.registry,
+            buckets=NOTIFY_BUCKETS,
+        )
+        self.messages_seen = MessageCounter(self.count_message)
+        self.tap_in = self.messages_seen.tap_in
+        self.tap_out = self.messages_seen.tap_out
+        self.actions: dict[type, Callable[..., None]] = {
+            indications.MessageRefused: self.message_refused,
+            indications.RequestAnsweredByCore: self.answered_by_core,
+            indications.StrayResponse: lambda said: self.stray.inc(),
+            indications.RequestTimedOut: lambda said: self.timeouts.labels(said.method).inc(),
+            indications.DestinationFailed: lambda said: self.unreachable.labels(said.method).inc(),
+            indications.LimitReached: lambda said: self.limits.labels(said.limit).inc(),
+            subscriber.Notified: self.notified,
+            subscriber.Terminated: self.terminated,
+            subscriber.Refused: lambda said: self.not_accepted.labels(str(said.status)).inc(),
+            subscriber.RefreshFailed: self.refresh_has_failed,
+            publisher.Published: lambda said: self.published.labels("accepted").inc(),
+            publisher.PublishFailed: lambda said: self.published.labels("failed").inc(),
+            publisher.Unpublished: lambda said: self.published.labels("removed").inc(),
+            DocumentRefused: self.document_refused,
+            DocumentTolerated: self.document_tolerated,
+            NotifyHandled: lambda said: self.notify_seconds.observe(said.seconds),
+        }
+
+    def counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(f"sipbridge_{name}", text, labels, registry=self.registry)
+
+    def gauge(
+        self, name: str, text: str, labels: tuple[str, ...], read: Callable[[], Sample]
+    ) -> None:
+        """A gauge `sipbridge_<name>` read at each scrape; `read` returns label values and numbers."""
+        self.registry.register(Gauges(f"sipbridge_{name}", text, labels, read))
+
+    def render(self) -> bytes:
+        """Everything in Prometheus' text format (`CONTENT_TYPE`)."""
+        return generate_latest(self.registry)
+
+    def observe(self, indication: object) -> None:
+        """Count an indication; kinds that no metric is about are passed over."""
+        action = self.actions.get(type(indication))
+        if action is not None:
+            action(indication)
+
+    # --- one method for each kind that needs more than a label
+
+    def count_message(self, direction: str, transport: str, method: str, status: str) -> None:
+        key = (direction, transport, method, status)
+        child = self.message_children.get(key)
+        if child is None:
+            child = self.message_children[key] = self.messages.labels(*key)
+        child.inc()
+
+    def message_refused(self, said: indications.MessageRefused) -> None:
+        self.refused.labels(str(said.status_hint or "dropped")).inc()
+
+    def answered_by_core(self, said: indications.RequestAnsweredByCore) -> None:
+        method = METHOD_NAMES.get(said.method.encode(), OTHER)
+        self.answered.labels(method, str(said.status)).inc()
+
+    def notified(self, said: subscriber.Notified) -> None:
+        state = said.state if said.state in ("active", "pending", "terminated") else OTHER
+        self.notifications.labels(said.package, state).inc()
+
+    def terminated(self, said: subscriber.Terminated) -> None:
+        reason = said.reason if said.reason in REASONS else str(said.status or OTHER)
+        self.ended.labels(reason, str(said.will_retry).lower()).inc()
+
+    def refresh_has_failed(self, said: subscriber.RefreshFailed) -> None:
+        self.refresh_failed.labels(str(said.status or "no answer")).inc()
+
+    def document_refused(self, said: DocumentRefused) -> None:
+        media_type = said.media_type if said.media_type in MEDIA_TYPES else OTHER
+        self.documents_refused.labels(media_type).inc()
+
+    def document_tolerated(self, said: DocumentTolerated) -> None:
+        for code in said.codes:
+            self.deviations.labels(code).inc()

@@ -1,0 +1,114 @@
+"""Log lines: an event and fields, on one stream, and never more than the reader can take."""
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+import structlog
+from structlog.testing import capture_logs
+
+from sipbridge.events.subscriber import Terminated
+from sipbridge.observability.indications import DocumentRefused
+from sipbridge.observability.logs import BURST, PERIOD, IndicationLog, RateLimit, configure, logger
+from sipbridge.sip.flow import Flow
+from sipbridge.sip.indications import LimitReached, MessageRefused
+
+FLOW = Flow("udp", ("127.0.0.1", 5060), ("192.0.2.1", 5080))
+
+
+@pytest.fixture(autouse=True)
+def untouched() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
+
+
+def test_json_lines_carry_event_and_fields() -> None:
+    out = io.StringIO()
+    configure("info", "json", out)
+    logger("sipbridge.x").info("subscription.terminated", reason="gr\u00fcn")
+    logger("sipbridge.x").debug("not.shown")
+    logging.getLogger("uvicorn").warning("from %s", "a library")
+    first, second = map(json.loads, out.getvalue().splitlines())
+    assert first.pop("timestamp").endswith("Z")
+    assert first == {
+        "event": "subscription.terminated",
+        "reason": "gr\u00fcn",
+        "level": "info",
+        "logger": "sipbridge.x",
+    }
+    assert (second["event"], second["level"]) == ("from a library", "warning")
+
+
+def test_text_lines_are_plain_when_nobody_looks() -> None:
+    out = io.StringIO()
+    configure("debug", "text", out)
+    logger("sipbridge.x").debug("message.refused", peer="udp:192.0.2.1:5080")
+    (line,) = out.getvalue().splitlines()
+    assert "message.refused" in line and "peer=udp:192.0.2.1:5080" in line
+    assert "\x1b" not in line
+
+
+def test_an_exception_is_one_json_line() -> None:
+    out = io.StringIO()
+    configure("info", "json", out)
+    try:
+        raise RuntimeError("boom")
+    except RuntimeError:
+        logger("sipbridge.x").exception("turn.failed")
+    (line,) = map(json.loads, out.getvalue().splitlines())
+    assert "RuntimeError: boom" in line["exception"]
+
+
+def test_the_limit_allows_a_burst_and_then_counts() -> None:
+    limit = RateLimit(burst=2, period=10.0)
+    assert [limit.allow("a", 0.0) for _ in range(5)] == [0, 0, None, None, None]
+    assert limit.allow("b", 1.0) == 0
+    assert limit.allow("a", 9.9) is None
+    assert [limit.allow("a", 10.0), limit.allow("a", 10.0), limit.allow("a", 10.0)] == [4, 0, None]
+
+
+def test_a_flood_of_malformed_messages_is_a_few_lines() -> None:
+    with capture_logs() as lines:
+        log = IndicationLog()
+        for n in range(1000):
+            log.observe(MessageRefused("x" * 5000, 400, FLOW, "t"), n / 1000)
+        log.observe(MessageRefused("again", None, FLOW), PERIOD)
+    assert len(lines) == BURST + 1
+    assert lines[0]["event"] == "message.refused"
+    assert lines[0]["peer"] == "udp:192.0.2.1:5080"
+    assert len(lines[0]["reason"]) == 200
+    assert lines[-1]["left_out_before"] == 1000 - BURST
+
+
+def test_kinds_are_limited_apart() -> None:
+    with capture_logs() as lines:
+        log = IndicationLog()
+        for _ in range(100):
+            log.observe(MessageRefused("x", 400, FLOW), 0.0)
+        log.observe(LimitReached("pending_per_peer", "192.0.2.1"), 0.0)
+        log.observe(DocumentRefused("application/pidf+xml", "two roots", "t-1"), 0.0)
+    assert [line["event"] for line in lines[BURST:]] == ["limit.reached", "document.refused"]
+    assert lines[-1]["trace"] == "t-1"
+
+
+def test_the_end_of_a_subscription_is_news_and_other_values_are_not() -> None:
+    with capture_logs() as lines:
+        log = IndicationLog()
+        log.observe(Terminated("s1", "rejected", None, None, False, "t-1"), 0.0)
+        log.observe(object(), 0.0)
+    assert lines == [
+        {
+            "event": "subscription.terminated",
+            "log_level": "info",
+            "subscription": "s1",
+            "reason": "rejected",
+            "will_retry": False,
+            "trace": "t-1",
+        }
+    ]
