@@ -1,1 +1,19 @@
-"""rest"""
+"""HTTP in: the operations of RESTful Presence, health, metrics and their description."""
+
+from sipbridge.rest.api import Front, Ready, RestSettings, create_app
+from sipbridge.rest.faults import Envelope
+from sipbridge.rest.ocsg import Operations, Style
+from sipbridge.rest.security import Account, Authenticator, BasicAuthenticator
+
+__all__ = [
+    "Account",
+    "Authenticator",
+    "BasicAuthenticator",
+    "Envelope",
+    "Front",
+    "Operations",
+    "Ready",
+    "RestSettings",
+    "Style",
+    "create_app",
+]

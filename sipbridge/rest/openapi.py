@@ -1,0 +1,284 @@
+"""The OpenAPI description of the operations.
+
+The routes are plain ASGI, so their description is written here: schemas come from `ocsg_models`, paths and
+success codes from `ocsg.OPERATIONS`, examples are given by hand. Tests send each request example to the real
+routes and hold each answer example against its schema.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic.json_schema import models_json_schema
+
+from sipbridge.rest import ocsg_models as models
+from sipbridge.rest.ocsg import NOTIFICATIONS, OPERATIONS, ROOT
+
+Json = dict[str, Any]
+
+TAG = "RESTful Presence"
+REFERENCE = "#/components/schemas/{model}"
+
+ATTRIBUTE_EXAMPLES: list[Json] = [
+    {
+        "lastChange": "2024-05-06T07:08:09.000Z",
+        "typeAndValue": {"unionElement": "Activity", "activity": "Meeting"},
+        "note": "weekly review",
+    },
+    {
+        "lastChange": "2024-05-06T07:00:00.000Z",
+        "typeAndValue": {
+            "unionElement": "Communication",
+            "communication": {
+                "means": [{"contact": "sip:alice@example.com", "priority": 0.8, "type": "Phone"}]
+            },
+        },
+    },
+]
+SUBSCRIBE_EXAMPLE: Json = {
+    "application": "Desk app",
+    "presentity": "sip:alice@example.com",
+    "reference": {
+        "correlator": "sub-1",
+        "endpoint": "/bayeux/app_bob/presence",
+        "interfaceName": "PresenceNotification",
+    },
+    "attributes": ["Activity", "Place"],
+}
+UPDATE_EXAMPLE: Json = {
+    "decisions": [
+        {"decision": True, "presenceAttribute": "Activity"},
+        {"decision": False, "presenceAttribute": "Place"},
+    ],
+    "watcher": "sip:bob@example.com",
+}
+START_EXAMPLE: Json = {
+    "checkImmediate": True,
+    "frequency": {"metric": "Second", "units": 10},
+    "presentity": "sip:alice@example.com",
+    "reference": {
+        "correlator": "watch-1",
+        "endpoint": "/bayeux/app_bob/presence",
+        "interfaceName": "PresenceNotification",
+    },
+    "attributes": ["Activity"],
+    "count": 100,
+    "duration": {"metric": "Hour", "units": 1},
+}
+FAULT_EXAMPLE: Json = {
+    "error": {
+        "type": "org.csapi.schema.parlayx.common.v2_1.ServiceException",
+        "message": "SVC0002: Invalid input value for message part presentity",
+        "messageId": "SVC0002",
+        "text": "Invalid input value for message part %1",
+        "variables": ["presentity"],
+        "detail": "missing",
+        "requestId": "5f0c1e7a2b3d4c55",
+    }
+}
+QUERY_EXAMPLE = '{"presentity":"sip:alice@example.com","attributes":["Activity","Communication"]}'
+
+TEXTS: Mapping[str, str] = {
+    "getOpenSubscriptions": "Watchers that wait for a decision of the caller.",
+    "getMyWatchers": "Watchers that see something of the caller now.",
+    "updateSubscriptionAuthorization": (
+        "Answers an open request, or changes what a watcher may see. Kinds not named keep their state. "
+        "The watcher is told by `notifySubscription`."
+    ),
+    "subscribePresence": (
+        "Asks to see a presentity. Success says nothing about permission: `notifySubscription` does."
+    ),
+    "blockSubscription": "Ends a watcher's subscription; the watcher gets `subscriptionEnded`.",
+    "startPresenceNotification": (
+        "From now on changes are sent as `statusChanged` to the Bayeux channel of the reference. The "
+        "result lists presentities whose attributes the caller is not subscribed to."
+    ),
+    "endPresenceNotification": "Ends it. No `statusEnd` is sent; the subscription stays.",
+    "getUserPresence": "The attributes the caller may see; others are left out.",
+    "publish": "The kinds named are replaced, the others stay; an empty list removes everything.",
+}
+
+WATCHER: Json = {
+    "name": "watcher",
+    "in": "path",
+    "required": True,
+    "schema": {"type": "string"},
+    "description": "The watcher's URI, percent-encoded once",
+    "example": "sip:bob@example.com",
+}
+CORRELATOR: Json = {
+    "name": "correlator",
+    "in": "path",
+    "required": True,
+    "schema": {"type": "string", "minLength": 1, "maxLength": 256},
+    "example": "watch-1",
+}
+STATUS: Json = {
+    "name": "status",
+    "in": "query",
+    "schema": {"type": "string", "enum": ["open"]},
+    "description": "Get Open Subscriptions. Exactly one of `status` and `filter` is needed.",
+}
+FILTER: Json = {
+    "name": "filter",
+    "in": "query",
+    "schema": {"type": "string", "enum": ["watcher"]},
+    "description": "Get My Watchers.",
+}
+
+
+def schema(model: str) -> Json:
+    return {"$ref": REFERENCE.format(model=model)}
+
+
+def content(model: str, example: object) -> Json:
+    return {"application/json": {"schema": schema(model), "example": example}}
+
+
+def fault_answers(*statuses: int) -> Json:
+    """The failures every operation can answer with, and those of this one."""
+    words = {
+        400: "A part of the request makes no sense (SVC0002, SVC0003, SVC0004)",
+        401: "Credentials are missing or wrong",
+        403: "Not granted, or against a policy (POL…)",
+        409: "The correlator is in use (SVC0005)",
+        502: "The presence server refused or cannot be reached (SVC0001)",
+        503: "The store or the presence server is not available (SVC0001)",
+        504: "The presence server did not answer (SVC0001)",
+    }
+    return {
+        str(status): {"description": words[status], "content": content("FaultBody", FAULT_EXAMPLE)}
+        for status in sorted({400, 401, 403, 503, *statuses})
+    }
+
+
+def operation(name: str, answer: Json, *faults: int, **more: object) -> Json:
+    """One operation object; `answer` describes its success."""
+    known = OPERATIONS[name]
+    success = {"description": "Done", **answer}
+    return {
+        "operationId": name,
+        "summary": known.title,
+        "description": TEXTS[name],
+        "tags": [TAG],
+        "security": [{"basic": []}],
+        **more,
+        "responses": {str(known.success): success, **fault_answers(*faults)},
+    }
+
+
+def body(model: str, example: object) -> Json:
+    return {"required": True, "content": content(model, example)}
+
+
+def lists() -> Json:
+    """GET on the subscription resource: two operations behind one path."""
+    described = operation("getOpenSubscriptions", {}, parameters=[STATUS, FILTER])
+    described["operationId"] = "getSubscriptions"
+    both = ("getOpenSubscriptions", "getMyWatchers")
+    described["summary"] = ", ".join(OPERATIONS[name].title for name in both)
+    described["description"] = " ".join(
+        f"`{OPERATIONS[name].path}`: {TEXTS[name]}" for name in both
+    )
+    open_entry = {
+        "application": "Desk app",
+        "attributes": ["Activity", "Place"],
+        "watcher": "sip:bob@example.com",
+    }
+    described["responses"]["200"]["content"] = {
+        "application/json": {
+            "schema": {"oneOf": [schema("OpenSubscriptions"), schema("Addresses")]},
+            "examples": {
+                "open": {"value": {"result": [open_entry]}},
+                "watchers": {"value": {"result": ["sip:bob@example.com"]}},
+            },
+        }
+    }
+    return described
+
+
+def started() -> Json:
+    return {
+        "content": content("Addresses", {"result": []}),
+        "headers": {
+            "Location": {
+                "description": "The publish/subscribe server",
+                "schema": {"type": "string"},
+                "example": f"http://gw.example.com:8001{NOTIFICATIONS}",
+            }
+        },
+    }
+
+
+def query_parameter() -> Json:
+    return {
+        "name": "query",
+        "in": "query",
+        "required": True,
+        "description": "A JSON object, percent-encoded; double quotes round it are allowed",
+        "content": {"application/json": {"schema": schema("PresenceQuery")}},
+        "example": QUERY_EXAMPLE,
+    }
+
+
+def paths() -> Json:
+    """The paths of the nine operations."""
+    presence = {"content": content("PresenceResult", {"result": ATTRIBUTE_EXAMPLES})}
+    publication = body("PublishRequest", {"presence": ATTRIBUTE_EXAMPLES})
+    return {
+        f"{ROOT}/subscription": {
+            "get": lists(),
+            "put": operation(
+                "updateSubscriptionAuthorization",
+                {},
+                requestBody=body("UpdateRequest", UPDATE_EXAMPLE),
+            ),
+            "post": operation(
+                "subscribePresence",
+                {},
+                502,
+                504,
+                requestBody=body("SubscribeRequest", SUBSCRIBE_EXAMPLE),
+            ),
+        },
+        f"{ROOT}/subscription/{{watcher}}": {
+            "delete": operation("blockSubscription", {}, parameters=[WATCHER])
+        },
+        f"{ROOT}/notification": {
+            "put": operation(
+                "startPresenceNotification",
+                started(),
+                409,
+                requestBody=body("StartRequest", START_EXAMPLE),
+            )
+        },
+        f"{ROOT}/notification/{{correlator}}": {
+            "delete": operation("endPresenceNotification", {}, parameters=[CORRELATOR])
+        },
+        f"{ROOT}/presence": {
+            "get": operation("getUserPresence", presence, parameters=[query_parameter()]),
+            "put": operation("publish", {}, 502, 504, requestBody=publication),
+        },
+    }
+
+
+def schemas() -> Json:
+    """Component schemas of every body."""
+    _, definitions = models_json_schema(
+        [(model, "validation") for model in models.MODELS],
+        ref_template=REFERENCE,
+    )
+    found: Json = definitions["$defs"]
+    return found
+
+
+def describe(whole: Json) -> Json:
+    """Add the operations to an OpenAPI document that FastAPI made of its own routes."""
+    whole.setdefault("paths", {}).update(paths())
+    components = whole.setdefault("components", {})
+    components.setdefault("schemas", {}).update(schemas())
+    components.setdefault("securitySchemes", {})["basic"] = {
+        "type": "http",
+        "scheme": "basic",
+        "description": "The user name is the application instance id",
+    }
+    return whole
