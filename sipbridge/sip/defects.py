@@ -30,7 +30,7 @@ from sipbridge.sip.fields import (
 from sipbridge.sip.headers import First, Repeated
 from sipbridge.sip.message import Message, Request, Response
 from sipbridge.sip.via import parse_vias
-from sipbridge.uri import Uri
+from sipbridge.uri import MAX_URI, Uri
 
 SCHEMES = frozenset({"sip", "sips", "pres"})
 """Request-URIs that mean something here (RFC 3856 §5)."""
@@ -156,7 +156,8 @@ def wrong_request_line(request: Request) -> Iterator[Defect]:
     try:
         request.request_uri  # noqa: B018
     except ParseError as error:
-        yield Defect(400, f"Request-URI: {error}", "Request-URI", malformed=True)
+        status = 414 if len(request.uri) > MAX_URI else 400
+        yield Defect(status, f"Request-URI: {error}", "Request-URI", malformed=True)
     try:
         method = request.cseq.method
     except ParseError:

@@ -3,7 +3,7 @@
 The parser reads the header section as text: UTF-8, and bytes that are no UTF-8 come through as lone
 surrogates (`surrogateescape`), so nothing is lost on the way back to the wire. Folded lines have been joined
 before any pattern here sees them; linear white space is therefore a run of spaces and tabs. No pattern has
-nested repetition over the same characters: hostile input costs linear time.
+nested repetition that could be read two ways, so hostile input costs linear time.
 """
 
 import re
@@ -13,7 +13,7 @@ from sipbridge.errors import ParseError
 
 TOKEN_CHARS = r"A-Za-z0-9\-.!%*_+`'~"
 TOKEN = rf"[{TOKEN_CHARS}]+"
-QUOTED = r'"(?:[^"\\]|\\[\s\S])*"'
+QUOTED = r'"(?:[^"\\]++|\\[\s\S])*+"'
 """quoted-string; a backslash protects the next character, whatever it is."""
 LWS = r"[ \t]*"
 
@@ -26,11 +26,12 @@ Peers put "=" and ";" in, and only equality counts.
 DIGITS = re.compile(r"[0-9]+")
 ESCAPED = re.compile(r"\\([\s\S])")
 NEEDS_ESCAPE = re.compile(r'["\\\x00-\x08\x0b\x0c\x0e-\x1f\x7f]')
-LINE_BREAK = re.compile(r"[ \t]*[\r\n]+[ \t]*")
-LIST_ELEMENT = re.compile(rf'(?:{QUOTED}|<[^>]*>|[^,"<])*')
+LINE_BREAK = re.compile(r"[\r\n]+[ \t]*")
+LIST_ELEMENT = re.compile(rf'(?:{QUOTED}|<[^>]*>|[^,"<]++)*+')
 FOLDED = re.compile(r"\r?\n[ \t]+")
 """A line break followed by white space is a space (§7.3.1)."""
-PROTECTED = re.compile(QUOTED)
+PROTECTED = re.compile(r'"(?:[^"\\]++|\\[\s\S])*+("?)')
+"""A quoted-string, or a quote that is never closed and all that follows (then the group is empty)."""
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 CONTROL_AND_BREAKS = bytes(set(range(32)) - {9} | {127})
@@ -100,7 +101,13 @@ def parse_integer(text: str, field: str, maximum: int) -> int:
 
 def has_stray_control(text: str) -> bool:
     """Is there a control character outside quoted strings? (Inside one, `quoted-pair` allows it.)"""
-    return CONTROL.search(PROTECTED.sub("", text)) is not None
+    if '"' in text:
+        text = PROTECTED.sub(_unprotected, text)
+    return CONTROL.search(text) is not None
+
+
+def _unprotected(found: re.Match[str]) -> str:
+    return "" if found[1] else found[0]
 
 
 @lru_cache(maxsize=256)

@@ -229,7 +229,7 @@ class Message:
         raise NotImplementedError
 
     def __bytes__(self) -> bytes:
-        """The message on the wire. Raises LocalProtocolError for a line break in a header."""
+        """The message on the wire. Raises LocalProtocolError for what a header cannot hold."""
         lines = [f"{n}: {v}" for n, v in self.headers if n != "Content-Length"]
         text = "\r\n".join(lines)
         breaks = max(len(lines) - 1, 0)
@@ -243,7 +243,10 @@ class Message:
             raise LocalProtocolError("a line break inside a header")
         end = "\r\n" if lines else ""
         head = f"{start}\r\n{text}{end}Content-Length: {len(self.body)}\r\n\r\n"
-        return head.encode("utf-8", "surrogateescape") + self.body
+        try:
+            return head.encode("utf-8", "surrogateescape") + self.body
+        except UnicodeEncodeError:
+            raise LocalProtocolError("a header holds half of a surrogate pair") from None
 
     def __repr__(self) -> str:
         return f"<{self.start_line()!r}, {len(self.headers)} headers, {len(self.body)} bytes>"

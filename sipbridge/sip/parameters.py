@@ -12,13 +12,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sipbridge.errors import ParseError
-from sipbridge.sip.grammar import LWS, QUOTED, TOKEN, token_or_quoted, unquote
+from sipbridge.sip.grammar import LWS, QUOTED, TOKEN, quote, unquote
 
 Pair = tuple[str, str | None]
 
 ONE = re.compile(
     rf'{LWS};{LWS}({TOKEN})(?:{LWS}={LWS}({QUOTED}|[^\s;,"\x00-\x20\x7f]+))?{LWS}',
 )
+BARE = re.compile(rf"{TOKEN}|[0-9A-Fa-f:.\[\]]+")
+"""What we write without quotes: tokens and IP addresses."""
 MAX_PARAMETERS = 64
 """One header value; the busiest seen (a GRUU contact) has nine."""
 
@@ -79,8 +81,8 @@ class Parameters:
         return unquote(value) if value and value[0] == '"' else value
 
     def with_(self, name: str, value: str | None = None) -> "Parameters":
-        """The same with this parameter set, in its old place or at the end. Quoted where it has to be."""
-        wire = value if value is None or ONE.fullmatch(f";x={value}") else token_or_quoted(value)
+        """The same with this parameter set, in its old place or at the end; `value` is quoted if it has to be."""
+        wire = value if value is None or BARE.fullmatch(value) else quote(value)
         lower = name.lower()
         if self.raw(name) is None:
             return Parameters((*self.pairs, (name, wire)))

@@ -114,7 +114,7 @@ def parse_datagram(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Request | Re
 
 def parse_any_datagram(data: bytes, limits: Limits) -> Request | Response | KeepAlive:
     """The same without shortcuts: this is what decides what a message is."""
-    if data[:2] == CRLF:
+    if data and data[0] in CRLF:
         data = data.lstrip(CRLF)
         if not data:
             return KEEP_ALIVE
@@ -141,13 +141,16 @@ def parse_any_datagram(data: bytes, limits: Limits) -> Request | Response | Keep
     return message
 
 
-def find_head_end(data: bytes | bytearray, start: int = 0) -> tuple[int, int]:
-    """Where the header section ends and the body begins; (-1, -1) if the empty line has not come."""
-    first = data.find(b"\n", start)
-    if first > start and data[first - 1] == 13:
-        end = data.find(b"\r\n\r\n", first - 1)
+def find_head_end(data: bytes | bytearray, known: int = 0) -> tuple[int, int]:
+    """Where the header section ends and the body begins; (-1, -1) if the empty line has not come.
+
+    `known`: it does not begin before this position (a stream has looked there already).
+    """
+    first = data.find(b"\n")
+    if first > 0 and data[first - 1] == 13:
+        end = data.find(b"\r\n\r\n", max(first - 1, known))
         return end, end + 4
-    found = LF_HEAD_END.search(data, start)
+    found = LF_HEAD_END.search(data, max(first, known)) if first >= 0 else None
     return (found.start(), found.end()) if found else (-1, -1)
 
 
@@ -287,7 +290,7 @@ def salvage(head: bytes) -> Request | None:
     text = LINE_END.sub("\r\n", head.decode("utf-8", "surrogateescape").lstrip("\r\n"))
     lines = FOLDED.sub(" ", text).replace("\r", "\n").split("\n")
     start = lines[0].split(" ")
-    if start[0][:4].upper() == "SIP/" or not is_token(start[0]):
+    if start[0][:3].upper() == "SIP":
         return None
     pairs: Pairs = []
     for line in lines[1:]:
@@ -333,8 +336,9 @@ class StreamParser:
             del buffer[: 2 if buffer[:2] == b"\r\n" else 1]
         if len(buffer) < self._need:
             return None
-        end, body_at = find_head_end(buffer)
+        end, body_at = find_head_end(buffer, self._searched)
         if end < 0:
+            self._searched = max(0, len(buffer) - 3)
             return self._overlong() if len(buffer) > self._limits.head + 4 else None
         return self._overlong() if end > self._limits.head else self._complete(end, body_at)
 
@@ -366,10 +370,10 @@ class StreamParser:
         except Malformed as why:
             return self._fail(head, why)
         if len(self._buffer) < body_at + length:
-            self._need = body_at + length
+            self._need, self._searched = body_at + length, end
             return None
         if not isinstance(message, MessageError):
             message.body = bytes(self._buffer[body_at : body_at + length])
-        self._need = 0
+        self._need = self._searched = 0
         del self._buffer[: body_at + length]
         return message
