@@ -294,14 +294,13 @@ class Publication:
     def remove(self, now: float, trace: str) -> None:
         self.trace = trace
         self.removal_asked = True
-        if self.state is State.REMOVING:
-            return
-        if self.state is not State.SENDING and not self.etag:
+        before = self.state
+        if before not in (State.SENDING, State.REMOVING) and not self.etag:
             self.state = step(NEXT, self.state, Input.DISCARD)
             self.over()
             return
-        self.state = step(NEXT, self.state, Input.REMOVE)
-        if self.state is State.REMOVING:
+        self.state = step(NEXT, before, Input.REMOVE)
+        if self.state is not before:
             self.send(now)
 
     def due(self, now: float) -> None:

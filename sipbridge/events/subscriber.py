@@ -464,15 +464,13 @@ class Subscription:
             self.woken(Input.DUE, now)
 
     def end(self, now: float) -> None:
-        if self.state is State.ENDING:
-            return
         self.end_asked = True
         self.state = step(NEXT, self.state, Input.END)
         self.plan.cancel()
         self.expiry.cancel()
         if self.state is State.TERMINATED:
             self.over("", None, None, now)
-        elif self.client is None and self.dialog is not None:
+        elif self.client is None and self.dialog is not None and not self.ending_sent:
             self.subscribe_again(0, now)
         # Otherwise the answer or the NOTIFY that is on its way comes first, and timer N bounds both.
 
