@@ -17,7 +17,7 @@ from typing import Any
 import pydantic
 from pydantic import BaseModel, SecretStr
 
-from sipbridge.app.settings_checks import Users, cross_check, read_secret, read_users
+from sipbridge.app.settings_checks import Users, cross_check, read_secret, read_tables, read_users
 from sipbridge.app.settings_sources import Raw, foreign_keys, gather, read_toml, tables_copied
 from sipbridge.app.settings_tree import (
     AgentSettings,
@@ -32,6 +32,7 @@ from sipbridge.app.settings_tree import (
     Level,
     LimitsSettings,
     LogSettings,
+    MappingSettings,
     Mode,
     OcsgSettings,
     PresenceServerSettings,
@@ -58,6 +59,7 @@ __all__ = [
     "Level",
     "LimitsSettings",
     "LogSettings",
+    "MappingSettings",
     "Mode",
     "OcsgSettings",
     "PresenceServerSettings",
@@ -70,6 +72,7 @@ __all__ = [
     "is_loopback",
     "load",
     "password",
+    "read_tables",
     "read_users",
     "sip_password",
     "to_toml",
@@ -183,6 +186,7 @@ def with_paths(settings: Settings, directory: Path) -> Settings:
         update={
             "http": absolute(settings.http),
             "agent": absolute(settings.agent),
+            "mapping": absolute(settings.mapping),
             "applications": tuple(map(absolute, settings.applications)),
         }
     )

@@ -6,7 +6,9 @@ but the small files that hold passwords and users.
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from sipbridge.app.settings_sources import read_toml
 from sipbridge.app.settings_tree import (
     ApplicationSettings,
     DomainServerSettings,
@@ -17,6 +19,9 @@ from sipbridge.app.settings_tree import (
     is_loopback,
 )
 from sipbridge.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from sipbridge.mapping.table import Tables
 
 Faults = Iterator[ConfigurationError]
 Users = dict[tuple[str, str, str], str]
@@ -46,15 +51,16 @@ def check_listeners(settings: Settings) -> Faults:
     fixed = [point for point in listeners if point.port]
     for point in {point for point in fixed if fixed.count(point) > 1}:
         yield ConfigurationError("sip.listen", f"{point} is listed twice")
-    for point in listeners:
-        if point.wildcard and sip.advertised(point) is None:
+    for point, told in sip.advertised:
+        if point.wildcard and told is None:
             yield ConfigurationError(
                 "sip.advertise", f"what peers are told instead of the wildcard listener {point}"
             )
+    used = [told for _, told in sip.advertised]
     for said in map(Endpoint.parse, sip.advertise):
         if said.wildcard:
             yield ConfigurationError("sip.advertise", f"{said} is a wildcard address")
-        if all(point.protocol != said.protocol for point in listeners):
+        if said not in used:
             yield ConfigurationError("sip.advertise", f"{said} has no {said.protocol} listener")
 
 
@@ -105,6 +111,14 @@ def check_users(path: Path) -> Faults:
         yield fault
 
 
+def check_mapping(settings: Settings) -> Faults:
+    if settings.mapping.file is not None:
+        try:
+            read_tables(settings.mapping.file)
+        except ConfigurationError as fault:
+            yield fault
+
+
 def check_applications(settings: Settings) -> Faults:
     seen: set[str] = set()
     for n, application in enumerate(settings.applications):
@@ -153,6 +167,7 @@ CHECKS: tuple[Callable[[Settings], Faults], ...] = (
     check_listeners,
     check_servers,
     check_agent,
+    check_mapping,
     check_applications,
 )
 
@@ -176,6 +191,19 @@ def read_secret(key: str, path: Path) -> str:
     if not lines or not lines[0]:
         raise ConfigurationError(key, f"{path}: the first line is empty")
     return lines[0]
+
+
+def read_tables(path: Path | None) -> "Tables":
+    """The mapping tables with what `mapping.file` lays over them. Raises ConfigurationError."""
+    from sipbridge.mapping.overrides import load
+    from sipbridge.mapping.table import DEFAULT
+
+    if path is None:
+        return DEFAULT
+    try:
+        return load(read_toml(path))
+    except ConfigurationError as fault:
+        raise ConfigurationError("mapping.file", f"{path}: {fault}") from None
 
 
 def read_users(path: Path) -> Users:

@@ -276,17 +276,21 @@ class SipSettings(Section):
     def endpoints(self) -> tuple[Endpoint, ...]:
         return tuple(map(Endpoint.parse, self.listen))
 
-    def advertised(self, listener: Endpoint) -> Endpoint | None:
-        """What Via and Contact say of this listener; None: its own bound address.
+    @property
+    def advertised(self) -> tuple[tuple[Endpoint, Endpoint | None], ...]:
+        """Each listener and what Via and Contact say of it; None: its own bound address.
 
-        An entry of the same protocol and port wins over one that only shares the protocol. Port 0 in an
-        entry stands for the bound port.
+        The entries of a protocol belong to the listeners of that protocol in order. Port 0 in an entry stands
+        for the bound port.
         """
-        entries = [
-            e for e in map(Endpoint.parse, self.advertise) if e.protocol == listener.protocol
-        ]
-        exact = [e for e in entries if e.port == listener.port]
-        return next(iter(exact or entries), None)
+        left = [Endpoint.parse(text) for text in self.advertise]
+        pairs: list[tuple[Endpoint, Endpoint | None]] = []
+        for listener in self.endpoints:
+            told = next((said for said in left if said.protocol == listener.protocol), None)
+            if told is not None:
+                left.remove(told)
+            pairs.append((listener, told))
+        return tuple(pairs)
 
 
 class PresenceServerSettings(Section):
@@ -322,6 +326,10 @@ class OcsgSettings(Section):
     stringify_scalars: bool = False
     null_for_absent: bool = False
     error_envelope: Envelope = Envelope.PARLAYX
+
+
+class MappingSettings(Section):
+    file: FilePath = None
 
 
 class StoreSettings(Section):
@@ -371,6 +379,7 @@ class Settings(Section):
     agent: AgentSettings = AgentSettings()
     bayeux: BayeuxSettings = BayeuxSettings()
     ocsg: OcsgSettings = OcsgSettings()
+    mapping: MappingSettings = MappingSettings()
     store: StoreSettings = StoreSettings()
     log: LogSettings = LogSettings()
     limits: LimitsSettings = LimitsSettings()

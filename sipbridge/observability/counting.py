@@ -39,6 +39,15 @@ class Stream:
     body: int = 0
 
 
+def head_end(data: bytes) -> int:
+    """Where the body begins, 0 if the head is not complete."""
+    end = data.find(b"\r\n\r\n")
+    if end >= 0:
+        return end + 4
+    found = HEAD_END.search(data)  # bare line feeds
+    return found.end() if found else 0
+
+
 class MessageCounter:
     """`tap_in` and `tap_out` of a driver."""
 
@@ -79,13 +88,13 @@ class MessageCounter:
                 data = data[taken:]
                 continue
             data = data.lstrip(b"\r\n")
-            end = HEAD_END.search(data)
-            if end is None:
+            end = head_end(data)
+            if not end:
                 break
-            self.message(data[: end.end()], "in", "tcp")
-            length = LENGTH.search(data, 0, end.end())
+            self.message(data[:end], "in", "tcp")
+            length = LENGTH.search(data, 0, end)
             stream.body = int(length[1]) if length else 0
-            data = data[end.end() :]
+            data = data[end:]
         stream.head = data
         if (data or stream.body) and len(data) <= MAX_HEAD:
             self.streams[connection] = stream

@@ -12,6 +12,7 @@ from sipbridge.app.settings import (
     Settings,
     load,
     password,
+    read_tables,
     read_users,
     sip_password,
     to_toml,
@@ -339,15 +340,28 @@ def test_an_agent_off_loopback_wants_digest_or_says_anonymous(tmp_path: Path) ->
     assert not read(tmp_path, listen + remote).embedded
 
 
-def test_a_wildcard_listener_is_advertised(tmp_path: Path) -> None:
-    text = "agent.anonymous = true\n[sip]\nlisten = ['udp:0.0.0.0:5060', 'udp:0.0.0.0:5062', 'tcp:[::]:0']\n"
-    text += "advertise = ['udp:203.0.113.5:15060', 'udp:203.0.113.5:5062', 'tcp:[2001:db8::1]:0']\n"
-    sip = read(tmp_path, text).sip
-    assert [str(sip.advertised(point)) for point in sip.endpoints] == [
-        "udp:203.0.113.5:15060",
-        "udp:203.0.113.5:5062",
-        "tcp:[2001:db8::1]:0",
+def test_wildcard_listeners_are_advertised_in_order(tmp_path: Path) -> None:
+    head = "agent.anonymous = true\n[sip]\nlisten = ['udp:0.0.0.0:5060', 'tcp:[::]:0', 'udp:0.0.0.0:62']\n"
+    told = "['udp:203.0.113.5:15060', 'udp:203.0.113.5:0', 'tcp:[2001:db8::1]:0']"
+    sip = read(tmp_path, f"{head}advertise = {told}\n").sip
+    assert [(str(listener), str(said)) for listener, said in sip.advertised] == [
+        ("udp:0.0.0.0:5060", "udp:203.0.113.5:15060"),
+        ("tcp:[::]:0", "tcp:[2001:db8::1]:0"),
+        ("udp:0.0.0.0:62", "udp:203.0.113.5:0"),
     ]
+    found = faults(tmp_path, f"{head}advertise = ['udp:203.0.113.5:0', 'tcp:203.0.113.5:0']\n")
+    assert [fault.split(" ")[-1] for fault in found] == ["udp:0.0.0.0:62"]
+
+
+def test_own_mapping_tables_are_checked(tmp_path: Path) -> None:
+    (tmp_path / "mapping.toml").write_text("multi = true\n")
+    settings = read(tmp_path, "mapping.file = 'mapping.toml'\n")
+    assert read_tables(settings.mapping.file).multi
+    assert not read_tables(None).multi
+    (tmp_path / "mapping.toml").write_text("mutli = true\n")
+    (found,) = faults(tmp_path, "mapping.file = 'mapping.toml'\n")
+    assert found.startswith(f"mapping.file: {tmp_path / 'mapping.toml'}: mutli: unknown")
+    assert faults(tmp_path, "mapping.file = 'absent'\n")[0].endswith("No such file or directory")
 
 
 def test_plain_http_on_an_open_address_must_be_meant(tmp_path: Path) -> None:
