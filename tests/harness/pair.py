@@ -1,8 +1,8 @@
 """Cores joined by a wire and a clock turned by hand.
 
-`Net` holds any number of cores, each with the addresses of its listening points; `Pair` is the usual two. Names
-are resolved from a table, changes are committed when `commit_at_once` says so or when a test does it, and
-everything the cores report is kept in `reported`.
+`Net` holds any number of cores, each with the addresses of its listening points; `Pair` is the usual two.
+Names are resolved from a table, changes are committed when `commit_at_once` says so or when a test does it,
+and everything the cores report is kept in `reported`.
 """
 
 from collections.abc import Sequence

@@ -1,0 +1,133 @@
+"""Datagrams (RFC 3261 §18).
+
+One non-blocking socket for each listener, read by the loop's reader callback: up to `BATCH` datagrams at one
+wake-up, then others get their turn. The receive buffer is made large, because a presence server notifies in
+bursts and what does not fit is lost. Sending does not wait either; when the kernel's buffer is full,
+datagrams queue up to a limit and are lost beyond it, as UDP allows.
+"""
+
+import asyncio
+import contextlib
+import socket
+from collections import deque
+from collections.abc import Callable
+
+from sipbridge.sip.flow import Address, Flow, ListeningPoint
+
+BATCH = 64
+"""Datagrams handled at one wake-up: about 5 ms of work, so timers and HTTP are not starved."""
+
+MAX_DATAGRAM = 65536
+"""Bytes; no UDP datagram is longer."""
+
+RECEIVE_BUFFER = 8 * 1024 * 1024
+"""Bytes asked of the kernel: some 3,000 NOTIFYs, a second of the busiest burst."""
+
+MAX_QUEUED = 8192
+"""Datagrams that wait for a full send buffer."""
+
+MAX_FLOWS = 16384
+"""Peers whose Flow value is kept ready."""
+
+SO_RCVBUFFORCE = 33
+"""Linux: a receive buffer above net.core.rmem_max, for the privileged."""
+
+Receive = Callable[[bytes, Flow], None]
+Failed = Callable[[Flow, str], None]
+
+
+def enlarge_buffers(sock: socket.socket) -> None:
+    """Ask for room; take what the kernel gives."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, RECEIVE_BUFFER)
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER)
+
+
+class UdpEndpoint:
+    """One bound UDP socket."""
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        point: ListeningPoint,
+        *,
+        receive: Receive,
+        batch_done: Callable[[], None],
+        failed: Failed,
+    ) -> None:
+        self.sock = sock
+        self.point = point
+        self.receive = receive
+        self.batch_done = batch_done
+        self.failed = failed
+        self.flows: dict[Address, Flow] = {}
+        self.queue: deque[tuple[bytes, Address]] = deque()
+        self.dropped = 0
+        """Datagrams lost because the queue was full."""
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        loop.add_reader(self.sock.fileno(), self.readable)
+
+    def readable(self) -> None:
+        recvfrom = self.sock.recvfrom
+        for _ in range(BATCH):
+            try:
+                data, source = recvfrom(MAX_DATAGRAM)
+            except (BlockingIOError, InterruptedError):
+                break
+            except OSError:
+                continue  # an ICMP error of an earlier datagram; the transaction will time out
+            self.receive(data, self.flow_from(source[:2]))
+        self.batch_done()
+
+    def flow_from(self, remote: Address) -> Flow:
+        """The Flow of a peer; making one costs more than finding it."""
+        flow = self.flows.get(remote)
+        if flow is None:
+            if len(self.flows) >= MAX_FLOWS:
+                self.flows.clear()
+            flow = self.flows[remote] = Flow("udp", self.point.local, remote)
+        return flow
+
+    def send(self, data: bytes, flow: Flow) -> None:
+        """Send now, or as soon as the kernel has room."""
+        if self.queue:
+            self.enqueue(data, flow.remote)
+            return
+        try:
+            self.sock.sendto(data, flow.remote)
+        except (BlockingIOError, InterruptedError):
+            self.enqueue(data, flow.remote)
+        except OSError as error:
+            self.failed(flow, error.strerror or str(error))
+
+    def enqueue(self, data: bytes, remote: Address) -> None:
+        if len(self.queue) >= MAX_QUEUED:
+            self.dropped += 1
+            return
+        if not self.queue:
+            self.loop.add_writer(self.sock.fileno(), self.writable)
+        self.queue.append((data, remote))
+
+    def writable(self) -> None:
+        while self.queue:
+            data, remote = self.queue[0]
+            try:
+                self.sock.sendto(data, remote)
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as error:
+                self.failed(self.flow_from(remote), error.strerror or str(error))
+            self.queue.popleft()
+        self.loop.remove_writer(self.sock.fileno())
+
+    def close(self) -> None:
+        descriptor = self.sock.fileno()
+        if descriptor < 0:
+            return
+        if hasattr(self, "loop"):
+            self.loop.remove_reader(descriptor)
+            self.loop.remove_writer(descriptor)
+        self.sock.close()
