@@ -7,6 +7,7 @@ news for the gateway. The peer is chosen by the presentity's domain, once, in `p
 """
 
 import asyncio
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -31,6 +32,7 @@ from sipbridge.events.subscriber import (
 from sipbridge.gateway.caller import Caller
 from sipbridge.gateway.ports import Listener, PresenceUpdate, WatchersUpdate
 from sipbridge.identities import Identities, PresentityKey
+from sipbridge.observability.indications import DocumentTolerated, NotifyHandled
 from sipbridge.presence import pidf
 from sipbridge.presence.model import Presence
 from sipbridge.presence.reading import read
@@ -57,9 +59,22 @@ class Peer:
 class Publication:
     """One caller's publication; the lock keeps calls in their order."""
 
+    key: tuple[str, PresentityKey]
     id: str = ""
+    revision: int = 1
+    """Of the body the caller waits for."""
     waiting: asyncio.Future[str] | None = None
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def answer(self, etag: str) -> None:
+        """Tell whoever waits that it is done."""
+        if self.waiting is not None and not self.waiting.done():
+            self.waiting.set_result(etag)
+
+    def fail(self, error: SignallingError) -> None:
+        """Tell whoever waits that it failed; a later try of the machine tells nobody."""
+        if self.waiting is not None and not self.waiting.done():
+            self.waiting.set_exception(error)
 
 
 @dataclass(slots=True)
@@ -91,6 +106,8 @@ class SipNetwork:
         now: Callable[[], float],
         at: Callable[[], datetime],
         refused: Callable[[DocumentError, str], None],
+        remember: Callable[[tuple[str, PresentityKey], str | None], None],
+        observe: Callable[[object], None],
     ) -> None:
         self.publisher = publisher
         self.subscriber = subscriber
@@ -102,6 +119,8 @@ class SipNetwork:
         self.now = now
         self.at = at
         self.refused = refused
+        self.remember = remember
+        self.observe = observe
         self.listener: Listener | None = None
         self.publications: dict[tuple[str, PresentityKey], Publication] = {}
         self.by_id: dict[str, Publication] = {}
@@ -125,15 +144,18 @@ class SipNetwork:
 
     async def publish(self, caller: Caller, document: Presence, expires: int | None = None) -> str:
         key = (caller.application, caller.key)
-        publication = self.publications.setdefault(key, Publication())
+        publication = self.publications.setdefault(key, Publication(key))
         peer = self.peer_of(caller.identity)
         body = pidf.serialise(document, strict=peer.policy.strict_documents)
         async with publication.lock:
             waiting = asyncio.get_running_loop().create_future()
             publication.waiting = waiting
             if publication.id:
-                self.publisher.modify(publication.id, PIDF, body, self.now(), trace=caller.trace)
+                publication.revision = self.publisher.modify(
+                    publication.id, PIDF, body, self.now(), trace=caller.trace
+                )
             else:
+                publication.revision = 1
                 publication.id = self.publisher.publish(
                     caller.identity,
                     caller.identity,
@@ -160,10 +182,6 @@ class SipNetwork:
             self.publisher.remove(publication.id, self.now(), trace=caller.trace)
             self.turn()
             await publication.waiting
-
-    def forget_publication(self, publication: Publication) -> None:
-        self.by_id.pop(publication.id, None)
-        publication.id = ""
 
     # --- subscriptions ---
 
@@ -225,29 +243,56 @@ class SipNetwork:
             case Terminated():
                 self.terminated(said)
             case Published():
-                self.answer_publication(said.publication, said.etag)
+                self.published(said)
             case Unpublished():
-                self.answer_publication(said.publication, "", gone=True)
+                self.unpublished(said)
             case PublishFailed():
                 self.publish_failed(said)
             case _:
                 return
 
-    def answer_publication(self, identifier: str, etag: str, *, gone: bool = False) -> None:
-        publication = self.by_id.get(identifier)
-        if publication is None:
-            return
-        if publication.waiting is not None and not publication.waiting.done():
-            publication.waiting.set_result(etag)
-        if gone:
-            self.forget_publication(publication)
-
-    def publish_failed(self, said: PublishFailed) -> None:
+    def published(self, said: Published) -> None:
         publication = self.by_id.get(said.publication)
         if publication is None:
             return
-        if publication.waiting is not None and not publication.waiting.done():
-            publication.waiting.set_exception(failure(said.status, said.reason, said.retry_after))
+        self.remember_publication(publication)
+        if said.revision >= publication.revision:
+            publication.answer(said.etag)
+
+    def unpublished(self, said: Unpublished) -> None:
+        publication = self.by_id.pop(said.publication, None)
+        if publication is None:
+            return
+        publication.id = ""
+        self.remember(publication.key, None)
+        publication.answer("")
+
+    def publish_failed(self, said: PublishFailed) -> None:
+        publication = self.by_id.get(said.publication)
+        if publication is not None:
+            publication.fail(failure(said.status, said.reason, said.retry_after))
+
+    def remember_publication(self, publication: Publication) -> None:
+        """Keep its entity-tag for the next life, or the server would show the old state beside ours."""
+        stored = {
+            "at": self.at().isoformat(),
+            "publication": self.publisher.snapshot(publication.id, self.now()),
+        }
+        self.remember(publication.key, json.dumps(stored, separators=(",", ":")))
+
+    def restore_publication(self, key: tuple[str, PresentityKey], identity: Uri, text: str) -> None:
+        """Take up a publication of an earlier life. Raises SipBridgeError when it is no snapshot."""
+        stored = json.loads(text)
+        elapsed = (self.at() - datetime.fromisoformat(stored["at"])).total_seconds()
+        publication = Publication(key)
+        publication.id = self.publisher.restore(
+            stored["publication"],
+            self.now(),
+            elapsed=max(0.0, elapsed),
+            policy=self.peer_of(identity).policy,
+            credentials=self.credentials.get(key[0]),
+        )
+        self.publications[key] = self.by_id[publication.id] = publication
 
     def answer_watch(self, identifier: str, error: SignallingError | None) -> None:
         watch = self.watch_of.get(identifier)
@@ -298,8 +343,12 @@ class SipNetwork:
             else:
                 if isinstance(document, Presence):
                     watch.body, watch.document = said.body, document
+                    if document.deviations:
+                        codes = tuple(d.code for d in document.deviations)
+                        self.observe(DocumentTolerated(codes, said.trace))
         document_now = watch.document if said.body else None
         self.tell(watch, said.state, said.reason, said.trace, document_now, said)
+        self.observe(NotifyHandled(self.now() - said.received, said.trace))
 
     def tell(
         self,

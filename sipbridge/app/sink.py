@@ -10,8 +10,8 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from sipbridge.bayeux import channels
-from sipbridge.bayeux.server import BayeuxServer, Subscribed
-from sipbridge.errors import InvalidValue
+from sipbridge.bayeux.server import BayeuxServer
+from sipbridge.bayeux.values import Ended, Subscribed
 from sipbridge.gateway.ports import Bus, LogEntry, Notification, NotificationLog
 
 KEPT_ENTRIES = 1000
@@ -29,18 +29,23 @@ def topic_of(application: str) -> str:
 class LogSink:
     """`gateway.ports.NotificationSink` over a log and a bus."""
 
-    def __init__(self, log: NotificationLog, bus: Bus, at: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        log: NotificationLog,
+        bus: Bus,
+        at: Callable[[], datetime],
+        kept_entries: int = KEPT_ENTRIES,
+        kept_for: timedelta = KEPT_FOR,
+    ) -> None:
         self.log = log
         self.bus = bus
         self.at = at
+        self.kept_entries = kept_entries
+        self.kept_for = kept_for
         self.appended: dict[str, int] = {}
 
     def check(self, application: str, endpoint: str) -> None:
-        if not channels.owns(application, endpoint) or "*" in endpoint:
-            raise InvalidValue(
-                f"a Bayeux channel that begins /bayeux/{application} is expected",
-                part="reference.endpoint",
-            )
+        channels.check_endpoint(application, endpoint)
 
     def send(self, notification: Notification) -> None:
         at = self.at()
@@ -48,38 +53,62 @@ class LogSink:
         count = self.appended.get(notification.application, 0) + 1
         self.appended[notification.application] = count
         if count % TRIM_EVERY == 0:
-            self.log.trim(notification.application, KEPT_ENTRIES, at - KEPT_FOR)
+            self.log.trim(notification.application, self.kept_entries, at - self.kept_for)
         self.bus.publish(topic_of(notification.application), entry)
 
 
 class BayeuxReader:
-    """Reads every application's log for the Bayeux server."""
+    """Reads every application's log for the Bayeux server. An entry's sequence is its tag there."""
 
     def __init__(self, server: BayeuxServer, now: Callable[[], float]) -> None:
         self.server = server
         self.now = now
         self.undelivered: dict[str, OrderedDict[object, LogEntry]] = {}
+        self.recent: OrderedDict[tuple[str, int], LogEntry] = OrderedDict()
+        """Entries handed to a session: they come back if the session ends before they left."""
 
     def receive(self, entry: LogEntry) -> None:
         """A new entry: deliver it, or keep it for later."""
-        notification = entry.notification
-        delivered = self.server.publish(notification.endpoint, notification.data, self.now())
-        if not delivered:
-            waiting = self.undelivered.setdefault(notification.application, OrderedDict())
-            # A statusChanged replaces the one of the same contract that waits; others each count.
-            key = notification.supersedes or entry.sequence
-            waiting.pop(key, None)
-            waiting[key] = entry
-            while len(waiting) > KEPT_ENTRIES:
-                waiting.popitem(last=False)
+        note = entry.notification
+        if self.server.publish(note.endpoint, note.data, self.now(), entry.sequence):
+            self.handed(entry)
+        else:
+            self.keep(entry)
+
+    def handed(self, entry: LogEntry) -> None:
+        self.recent[entry.notification.application, entry.sequence] = entry
+        while len(self.recent) > KEPT_ENTRIES:
+            self.recent.popitem(last=False)
+
+    def keep(self, entry: LogEntry) -> None:
+        """A statusChanged replaces the one of the same contract that waits; others each count."""
+        note = entry.notification
+        waiting = self.undelivered.setdefault(note.application, OrderedDict())
+        key = note.supersedes or entry.sequence
+        older = waiting.get(key)
+        if older is not None and older.sequence > entry.sequence:
+            return
+        waiting.pop(key, None)
+        waiting[key] = entry
+        while len(waiting) > KEPT_ENTRIES:
+            waiting.popitem(last=False)
 
     def subscribed(self, said: Subscribed) -> None:
-        """A session subscribed: what waited for this channel goes to it."""
+        """A session subscribed: what waited for this channel goes to it, in order."""
         waiting = self.undelivered.get(said.application)
         if not waiting:
             return
-        for key, entry in list(waiting.items()):
-            endpoint = entry.notification.endpoint
-            if channels.matches(said.channel, endpoint):
-                self.server.deliver(said.session, endpoint, entry.notification.data, self.now())
+        for key, entry in sorted(waiting.items(), key=lambda item: item[1].sequence):
+            note = entry.notification
+            if channels.matches(said.channel, note.endpoint):
+                self.server.deliver(
+                    said.session, note.endpoint, note.data, self.now(), entry.sequence
+                )
+                self.handed(entry)
                 del waiting[key]
+
+    def ended(self, said: Ended) -> None:
+        """A session is gone: what never left, or was never acknowledged, waits for the next one."""
+        for sequence in said.undelivered:
+            if (entry := self.recent.pop((said.application, sequence), None)) is not None:
+                self.keep(entry)

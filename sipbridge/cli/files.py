@@ -27,6 +27,11 @@ def wrong(text: str) -> int:
     return 2
 
 
+def complain(text: str) -> None:
+    """Something people should know; machine output is on standard output."""
+    print(f"sipbridge: {text}", file=sys.stderr, flush=True)
+
+
 def print_json(value: object, *, line: bool = False) -> None:
     """One JSON value: indented for a terminal, one line for programs or if `line` says so."""
     indent = 2 if sys.stdout.isatty() and not line else None

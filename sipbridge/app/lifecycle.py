@@ -1,0 +1,237 @@
+"""Start, serve, drain, stop.
+
+Start: the store is opened and read, sockets are bound, the agent takes up what it kept, HTTP begins to
+listen, and only then is the bridge ready. Stop: Bayeux clients are told, HTTP serves what it has begun, the
+drivers send what is waiting, the store writes and closes.
+"""
+
+import asyncio
+import contextlib
+import json
+import socket
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from dataclasses import dataclass
+
+import uvicorn
+
+from sipbridge import store as stores
+from sipbridge.app.settings import Settings
+from sipbridge.app.wiring import PUBLICATION, Graph, build
+from sipbridge.errors import ConfigurationError, SignallingError, SipBridgeError
+from sipbridge.identities import PresentityKey
+from sipbridge.observability.logs import configure, logger
+from sipbridge.uri import Uri
+
+DRAIN_SECONDS = 5.0
+"""How long requests that are being served may take when the bridge stops."""
+
+
+class HttpServer(uvicorn.Server):
+    """uvicorn inside our loop: it says when it listens, and leaves signals to us."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.up = asyncio.Event()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.up.set()
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """Where a bridge listens: the ready line. sip: "udp:127.0.0.1:5060" and the like."""
+
+    http: str = ""
+    sip: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, object]:
+        return {"ready": True, "http": self.http, "sip": list(self.sip)}
+
+
+class Bridge:
+    """One running bridge."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.log = logger("sipbridge")
+        self.tasks: set[asyncio.Task[None]] = set()
+        self.graph: Graph | None = None
+        self.http: HttpServer | None = None
+        self.serving: asyncio.Task[None] | None = None
+        self.ready = Listening()
+        self.ended = asyncio.Event()
+
+    def spawn(self, job: Coroutine[object, object, None]) -> None:
+        """Run a job of the gateway beside the caller; a failure is logged."""
+        task = asyncio.get_running_loop().create_task(self.guarded(job))
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    async def guarded(self, job: Coroutine[object, object, None]) -> None:
+        try:
+            await job
+        except SipBridgeError as error:
+            self.log.warning("background.failed", code=error.code, error=str(error))
+
+    async def start(self) -> None:
+        """Everything up, `ready` filled. Raises ConfigurationError or StoreError; nothing is left open."""
+        settings = self.settings
+        http_socket = open_http(settings)
+        try:
+            store = stores.open(
+                settings.store.url,
+                directory=settings.directory,
+                synchronous=settings.store.synchronous.value,
+            )
+        except BaseException:
+            http_socket.close()
+            raise
+        try:
+            graph = self.graph = build(settings, store, self.spawn)
+        except BaseException:
+            http_socket.close()
+            await store.close()
+            raise
+        await self.start_sip(graph)
+        await self.start_http(graph, http_socket)
+        self.ready = self.describe(graph, http_socket)
+        self.log.info("ready", store=store.location, **self.ready.as_json())
+        self.spawn(self.resume(graph))
+
+    async def start_sip(self, graph: Graph) -> None:
+        await graph.gateway.load()
+        if graph.agent is not None and graph.agent_driver is not None:
+            await graph.agent_driver.start()
+            records = await graph.store.load_agent()
+            graph.agent.restore(records, graph.agent_driver.now())
+            graph.agent_driver.turn()
+        await graph.gateway_driver.start()
+        await self.restore_publications(graph)
+        graph.scheduler.start(graph.gateway)
+
+    async def restore_publications(self, graph: Graph) -> None:
+        """Entity-tags of our own publications, so that they are modified and not doubled."""
+        known = graph.gateway.registry.published
+        for key, text in await graph.store.load_snapshots(PUBLICATION):
+            application, _, presentity = key.partition("\n")
+            pair = (application, PresentityKey(presentity))
+            if pair not in known or application not in graph.callers:
+                graph.store.remember(PUBLICATION, key, None)
+                continue
+            identity = Uri.parse(known[pair].presentity_uri)
+            try:
+                graph.network.restore_publication(pair, identity, text)
+            except (SipBridgeError, ValueError, KeyError) as error:
+                self.log.warning(
+                    "publication.not-restored", presentity=presentity, error=str(error)
+                )
+        graph.gateway_driver.turn()
+
+    async def resume(self, graph: Graph) -> None:
+        """Watch and publish again what applications had before; then their watchers."""
+
+        def failed(what: str, error: SignallingError) -> None:
+            self.log.warning("resume.failed", what=what, error=str(error))
+
+        await graph.gateway.resume(failed)
+        for caller in graph.callers.values():
+            try:
+                await graph.network.watch_watchers(caller)
+            except SignallingError as error:
+                failed(f"presence.winfo of {caller.identity}", error)
+
+    async def start_http(self, graph: Graph, http_socket: socket.socket) -> None:
+        http = self.settings.http
+        self.http = HttpServer(
+            uvicorn.Config(
+                graph.front,
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=bool(http.trusted_proxies),
+                forwarded_allow_ips=list(http.trusted_proxies),
+                ssl_certfile=http.tls_cert,
+                ssl_keyfile=http.tls_key,
+                ws_ping_interval=20,
+                ws_ping_timeout=20,
+                ws_max_size=64 * 1024,
+                timeout_graceful_shutdown=int(DRAIN_SECONDS),
+            )
+        )
+        loop = asyncio.get_running_loop()
+        self.serving = loop.create_task(self.http.serve([http_socket]))
+        await self.http.up.wait()
+
+    def describe(self, graph: Graph, http_socket: socket.socket) -> Listening:
+        host, port = http_socket.getsockname()[:2]
+        shown = f"[{host}]" if ":" in host else host
+        driver = graph.agent_driver or graph.gateway_driver
+        points = tuple(str(b) for b in driver.bound if b.sock is not None)
+        scheme = "https" if self.settings.http.tls else "http"
+        return Listening(f"{scheme}://{shown}:{port}", points)
+
+    async def stop(self) -> None:
+        """Drain and close; returns when nothing of the bridge is left."""
+        graph = self.graph
+        if graph is None:
+            return
+        graph.tower.checks.draining = True
+        await graph.bayeux.stop()
+        if self.http is not None and self.serving is not None:
+            self.http.should_exit = True
+            await self.serving
+        for task in list(self.tasks):
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+        graph.scheduler.stop()
+        await graph.gateway_driver.stop()
+        if graph.agent_driver is not None:
+            await graph.agent_driver.stop()
+        await graph.store.close()
+        self.ended.set()
+
+    async def stopped(self) -> None:
+        """Waits until somebody has called `stop`."""
+        await self.ended.wait()
+
+
+def open_http(settings: Settings) -> socket.socket:
+    """The HTTP listener, bound. Raises ConfigurationError that says what to do."""
+    http = settings.http
+    family = socket.AF_INET6 if ":" in http.host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((http.host, http.port))
+        sock.listen(2048)
+        sock.setblocking(False)
+    except OSError as error:
+        sock.close()
+        raise ConfigurationError(
+            "http.port",
+            f"{http.host}:{http.port} cannot be opened ({error.strerror or error}): "
+            "stop the other program or choose another port",
+        ) from error
+    return sock
+
+
+@contextlib.asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[Bridge]:
+    """A bridge that runs as long as the block."""
+    configure(settings.log.level.value, settings.log.format.value)
+    bridge = Bridge(settings)
+    await bridge.start()
+    try:
+        yield bridge
+    finally:
+        await bridge.stop()
+
+
+def ready_line(bridge: Bridge) -> str:
+    """What `serve` prints on standard output when every listener is up."""
+    return json.dumps(bridge.ready.as_json())

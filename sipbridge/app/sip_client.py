@@ -1,0 +1,138 @@
+"""A SIP presence user agent on sockets of its own: what `publish`, `watch` and the demo are made of.
+
+One identity, one server, free ports. The machines are those of the bridge; here they stand alone, and what
+they report is kept in order for whoever waits for it.
+"""
+
+import asyncio
+import socket
+from collections import deque
+from collections.abc import Callable
+
+from sipbridge.events.package import EventPackage
+from sipbridge.events.presence_package import PIDF, PRESENCE
+from sipbridge.events.publisher import Publisher
+from sipbridge.events.subscriber import Subscriber
+from sipbridge.events.winfo_package import PRESENCE_WINFO
+from sipbridge.sip.policy import Credentials, PeerPolicy
+from sipbridge.sip.user_agent import UserAgent
+from sipbridge.transports.driver import Driver, bind
+from sipbridge.uri import Uri, parse_hostport
+
+PACKAGES: dict[str, EventPackage] = {p.name: p for p in (PRESENCE, PRESENCE_WINFO)}
+KEPT = 10_000
+"""Indications kept for somebody who does not look."""
+
+
+class SipClient:
+    """One presence user agent. `server` is "host:port"; `transport` "udp" or "tcp"."""
+
+    def __init__(
+        self,
+        identity: Uri,
+        server: str,
+        *,
+        transport: str = "udp",
+        credentials: Credentials | None = None,
+    ) -> None:
+        host, port = parse_hostport(server, "server")
+        self.identity = identity
+        self.server = (host, port or 5060)
+        self.credentials = credentials
+        self.policy = PeerPolicy(next_hops=(f"sip:{host}:{port or 5060};transport={transport}",))
+        self.said: deque[object] = deque(maxlen=KEPT)
+        self.news = asyncio.Event()
+
+    async def open(self) -> None:
+        """Bind free ports on the address from which the server is reached, and begin."""
+        host = await asyncio.to_thread(local_address, *self.server)
+        bound = bind([f"udp:{host}:0", f"tcp:{host}:0"])
+        core = UserAgent([b.point for b in bound])
+        self.publisher = Publisher(core, PACKAGES)
+        self.subscriber = Subscriber(core, PACKAGES)
+        self.driver = Driver(core, bound, on_indication=self.hear)
+        await self.driver.start()
+
+    async def close(self) -> None:
+        await self.driver.stop()
+
+    def hear(self, said: object) -> None:
+        self.said.append(said)
+        self.news.set()
+
+    async def wait_for(
+        self, wanted: Callable[[object], bool], seconds: float | None = None
+    ) -> object | None:
+        """The first indication not yet taken that is wanted; earlier ones are dropped. None: too late."""
+        try:
+            async with asyncio.timeout(seconds):
+                while True:
+                    while self.said:
+                        if wanted(said := self.said.popleft()):
+                            return said
+                    self.news.clear()
+                    await self.news.wait()
+        except TimeoutError:
+            return None
+
+    def publish(
+        self,
+        body: bytes,
+        *,
+        entity: Uri | None = None,
+        expires: int | None = None,
+        content_type: str = PIDF,
+    ) -> str:
+        """Publish for `entity`, else for our own identity; `Published` or `PublishFailed` follows."""
+        publication = self.publisher.publish(
+            entity or self.identity,
+            self.identity,
+            PRESENCE.name,
+            content_type,
+            body,
+            self.driver.now(),
+            expires=expires,
+            policy=self.policy,
+            credentials=self.credentials,
+        )
+        self.driver.turn()
+        return publication
+
+    def modify(self, publication: str, body: bytes, content_type: str = PIDF) -> None:
+        """Replace what is published."""
+        self.publisher.modify(publication, content_type, body, self.driver.now())
+        self.driver.turn()
+
+    def unpublish(self, publication: str) -> None:
+        """Remove it; `Unpublished` follows."""
+        self.publisher.remove(publication, self.driver.now())
+        self.driver.turn()
+
+    def subscribe(self, target: Uri, package: str = PRESENCE.name) -> str:
+        """Watch somebody; `Accepted`, `Notified`, `Refused`, `Terminated` follow."""
+        subscription = self.subscriber.subscribe(
+            target,
+            self.identity,
+            package,
+            self.driver.now(),
+            policy=self.policy,
+            credentials=self.credentials,
+        )
+        self.driver.turn()
+        return subscription
+
+    def unsubscribe(self, subscription: str) -> None:
+        """Stop watching; `Terminated` follows."""
+        self.subscriber.end(subscription, self.driver.now())
+        self.driver.turn()
+
+
+def local_address(host: str, port: int) -> str:
+    """Our address on the way to a host. Raises OSError when there is no way."""
+    family, kind, proto, _, address = socket.getaddrinfo(
+        host.strip("[]"), port, type=socket.SOCK_DGRAM
+    )[0]
+    with socket.socket(family, kind, proto) as probe:
+        probe.connect(address)
+        found: str = probe.getsockname()[0]
+    return f"[{found}]" if ":" in found else found

@@ -1,0 +1,454 @@
+"""Builds the object graph from the settings. No logic: who gets what, and nothing else.
+
+    gateway core ── memory flow ── agent core ── sockets          embedded
+    gateway core ── sockets                                        remote
+    both, the gateway with sockets on free ports of its own        embedded and remote side by side
+
+Sections become constructor arguments here; below this module nobody sees settings.
+"""
+
+import os
+import secrets
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from sipbridge.agent.ports import Authenticator as DigestAuthenticator
+from sipbridge.agent.presence_agent import AgentLimits, PresenceAgent
+from sipbridge.app.network import Peer, SipNetwork
+from sipbridge.app.scheduler import Scheduler
+from sipbridge.app.settings import Mode, Settings, password, read_users, sip_password
+from sipbridge.app.sink import BayeuxReader, LogSink, topic_of
+from sipbridge.bayeux.asgi import BayeuxApp
+from sipbridge.bayeux.server import BayeuxServer
+from sipbridge.bayeux.values import Ended, Indication, Subscribed
+from sipbridge.bayeux.values import Settings as BayeuxLimits
+from sipbridge.errors import DocumentError
+from sipbridge.events.presence_package import PRESENCE
+from sipbridge.events.publisher import Publisher
+from sipbridge.events.subscriber import Subscriber
+from sipbridge.events.winfo_package import PRESENCE_WINFO
+from sipbridge.gateway import Caller, Gateway, Policy
+from sipbridge.gateway.contract import ContractLimits
+from sipbridge.identities import NormalisingIdentities, PresentityKey
+from sipbridge.observability import gauges
+from sipbridge.observability.counting import MessageCounter
+from sipbridge.observability.health import Checks, Word
+from sipbridge.observability.indications import DocumentRefused
+from sipbridge.observability.logs import IndicationLog, logger
+from sipbridge.observability.metrics import CONTENT_TYPE, Metrics
+from sipbridge.observability.trace import SipTrace
+from sipbridge.presence.rules import SubHandling
+from sipbridge.rest.api import Front, Ready, RestSettings, create_app
+from sipbridge.rest.faults import Envelope
+from sipbridge.rest.ocsg import Style
+from sipbridge.rest.security import Account, BasicAuthenticator
+from sipbridge.sip.digest import DigestServer, ha1
+from sipbridge.sip.flow import Flow
+from sipbridge.sip.policy import Credentials, PeerPolicy
+from sipbridge.sip.user_agent import UserAgent
+from sipbridge.store import Store
+from sipbridge.store.memory_bus import MemoryBus
+from sipbridge.transports.driver import Bound, Driver, Tap, bind
+from sipbridge.transports.memory import PORT, MemoryNetwork
+
+PACKAGES = {p.name: p for p in (PRESENCE, PRESENCE_WINFO)}
+PUBLICATION = "publication"
+"""Kind of the snapshots that keep our publications' entity-tags."""
+Spawn = Callable[[Coroutine[object, object, None]], None]
+AGENT, GATEWAY = ("agent", PORT), ("gateway", PORT)
+TO_AGENT = PeerPolicy(name="embedded", flow=Flow("memory", GATEWAY, AGENT))
+CLIENT_ID_ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+CLIENT_ID_LENGTH = 27
+"""160 random bits."""
+
+
+class SystemClock:
+    """Both clocks of the machine. `wall` gives the date at a monotonic `now`."""
+
+    def now(self) -> float:
+        return time.monotonic()
+
+    def at(self) -> datetime:
+        return datetime.now(UTC)
+
+    def wall(self, now: float) -> datetime:
+        return self.at() + timedelta(seconds=now - self.now())
+
+
+@dataclass(slots=True)
+class Graph:
+    """Everything a running bridge consists of."""
+
+    settings: Settings
+    store: Store
+    gateway: Gateway
+    network: SipNetwork
+    gateway_driver: Driver
+    agent_driver: Driver | None
+    agent: PresenceAgent | None
+    scheduler: Scheduler
+    bayeux: BayeuxApp
+    front: Front
+    tower: "Watchtower"
+    callers: dict[str, Caller]
+
+
+@dataclass(frozen=True, slots=True)
+class Watchtower:
+    """What sees everything: metrics, the log of indications, the taps, what health depends on."""
+
+    metrics: Metrics
+    log: IndicationLog
+    tap_in: Tap
+    tap_out: Tap
+    checks: Checks
+    clock: SystemClock
+
+    def observe(self, said: object) -> None:
+        self.metrics.observe(said)
+        self.log.observe(said, self.clock.now())
+
+
+def build(settings: Settings, store: Store, spawn: Spawn) -> Graph:
+    """The object graph of a bridge; its sockets are bound, nothing runs yet. Raises ConfigurationError."""
+    clock, identities, scheduler = SystemClock(), NormalisingIdentities(), Scheduler()
+    metrics = Metrics()
+    tap_in, tap_out = taps(settings, metrics)
+    tower = Watchtower(
+        metrics, IndicationLog(logger("sipbridge.sip")), tap_in, tap_out, Checks(), clock
+    )
+    memory = MemoryNetwork()
+    agent_bound, gateway_bound = listeners(settings)
+    network, gateway_driver = make_network(
+        settings, gateway_bound, memory, store, identities, tower
+    )
+    callers = callers_of(settings, identities)
+    bayeux_server = BayeuxServer(
+        BayeuxLimits(settings.bayeux.timeout, settings.bayeux.max_interval), client_id, clock.wall
+    )
+    reader = BayeuxReader(bayeux_server, clock.now)
+    served = Served(clock)
+    gateway = Gateway(
+        network,
+        store,
+        make_sink(settings, store, callers, reader, clock),
+        clock,
+        identities,
+        policy=policy_of(settings, callers),
+        rules_changed=served.rules_changed,
+        spawn=spawn,
+        rearm=scheduler.arm,
+    )
+    network.listener = gateway
+    if settings.embedded:
+        served.agent, served.driver = make_agent(
+            settings, agent_bound, memory, store, gateway, identities, tower
+        )
+    gauges.watch_bayeux(metrics, bayeux_server)
+    tower.checks.need("store", store.writable)
+    basic = BasicAuthenticator(accounts_of(settings, callers))
+    bayeux = make_bayeux(settings, bayeux_server, basic, reader)
+    front = make_front(settings, gateway, basic, bayeux, tower)
+    return Graph(
+        settings,
+        store,
+        gateway,
+        network,
+        gateway_driver,
+        served.driver,
+        served.agent,
+        scheduler,
+        bayeux,
+        front,
+        tower,
+        callers,
+    )
+
+
+@dataclass(slots=True)
+class Served:
+    """The embedded agent and its driver, once they are there; the gateway tells it of changed rules."""
+
+    clock: SystemClock
+    agent: PresenceAgent | None = None
+    driver: Driver | None = None
+
+    def rules_changed(self, presentity: PresentityKey) -> None:
+        if self.agent is not None and self.driver is not None:
+            self.agent.rules_changed(presentity, self.clock.now())
+            self.driver.turn()
+
+
+# --- SIP ------------------------------------------------------------------------------------------------
+
+
+def listeners(settings: Settings) -> tuple[list[Bound], list[Bound]]:
+    """Sockets of the agent's core and of the gateway's, bound."""
+    servers = (settings.presence_server, *settings.presence_servers)
+    remote = any(server.mode is Mode.REMOTE for server in servers)
+    if not settings.embedded:
+        return [], bind(settings.sip.listen, settings.sip.advertise)
+    agent = bind(settings.sip.listen, settings.sip.advertise) + bind(["memory:agent"])
+    hosts = {(e.protocol, e.host) for e in settings.sip.endpoints} if remote else set()
+    told = [f"{e.rpartition(':')[0]}:0" for e in settings.sip.advertise] if remote else []
+    free = [f"{protocol}:{bracketed(host)}:0" for protocol, host in sorted(hosts)]
+    return agent, bind(["memory:gateway", *free], told)
+
+
+def bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def taps(settings: Settings, metrics: Metrics) -> tuple[Tap, Tap]:
+    """The one tap in and the one tap out: messages are counted, and traced where that is wanted."""
+    counter = MessageCounter(metrics.count_message)
+    if not settings.log.sip_trace:
+        return counter.tap_in, counter.tap_out
+    trace = SipTrace(logger("sipbridge.trace"))
+
+    def tap_in(data: bytes, flow: Flow, now: float, id: str) -> None:
+        counter.tap_in(data, flow, now, id)
+        trace.tap_in(data, flow, now, id)
+
+    def tap_out(data: bytes, flow: Flow, now: float, id: str) -> None:
+        counter.tap_out(data, flow, now, id)
+        trace.tap_out(data, flow, now, id)
+
+    return tap_in, tap_out
+
+
+def peers_of(settings: Settings) -> tuple[Peer, dict[str, Peer]]:
+    """The default presence server and those of single domains."""
+    ours = Peer(settings.sip.domain.lower(), True, TO_AGENT)
+
+    def peer(mode: Mode, next_hop: tuple[str, ...], domain: str) -> Peer:
+        if mode is Mode.EMBEDDED:
+            return ours
+        return Peer(domain, False, PeerPolicy(name=domain or "remote", next_hops=next_hop))
+
+    default = peer(settings.presence_server.mode, settings.presence_server.next_hop, "")
+    others = {
+        s.domain.lower(): peer(s.mode, s.next_hop, s.domain.lower())
+        for s in settings.presence_servers
+    }
+    return default, others
+
+
+def credentials_of(settings: Settings) -> dict[str, Credentials]:
+    """What answers digest challenges, for each application that has a SIP password."""
+    found: dict[str, Credentials] = {}
+    for application in settings.applications:
+        secret = sip_password(application)
+        if secret is not None:
+            user = application.sip_username or application.identity.username
+            found[application.id] = Credentials(user, secret, application.sip_realm)
+    return found
+
+
+def make_network(
+    settings: Settings,
+    bound: list[Bound],
+    memory: MemoryNetwork,
+    store: Store,
+    identities: NormalisingIdentities,
+    tower: Watchtower,
+) -> tuple[SipNetwork, Driver]:
+    """The gateway's user agent with its machines, and the driver round it."""
+    core = UserAgent([b.point for b in bound], minimum_digest=settings.sip.minimum_digest.value)
+    publisher, subscriber = Publisher(core, PACKAGES), Subscriber(core, PACKAGES)
+    default, peers = peers_of(settings)
+
+    def refused(error: DocumentError, trace: str) -> None:
+        tower.observe(DocumentRefused("application/pidf+xml", str(error), trace))
+
+    def remember(key: tuple[str, PresentityKey], text: str | None) -> None:
+        store.remember(PUBLICATION, "\n".join(key), text)
+
+    def heard(said: object) -> None:
+        tower.observe(said)
+        network.handle(said)
+
+    driver = Driver(
+        core,
+        bound,
+        on_indication=heard,
+        memory=memory,
+        tap_in=tower.tap_in,
+        tap_out=tower.tap_out,
+    )
+    network = SipNetwork(
+        publisher,
+        subscriber,
+        identities,
+        peers,
+        default,
+        credentials_of(settings),
+        turn=driver.turn,
+        now=tower.clock.now,
+        at=tower.clock.at,
+        refused=refused,
+        remember=remember,
+        observe=tower.metrics.observe,
+    )
+    gauges.watch_client(tower.metrics, subscriber, publisher, tower.clock.now)
+    return network, driver
+
+
+def make_agent(
+    settings: Settings,
+    bound: list[Bound],
+    memory: MemoryNetwork,
+    store: Store,
+    gateway: Gateway,
+    identities: NormalisingIdentities,
+    tower: Watchtower,
+) -> tuple[PresenceAgent, Driver]:
+    """The embedded presence agent, and the driver round its core."""
+    core = UserAgent([b.point for b in bound])
+    wanted = settings.agent
+    agent = PresenceAgent(
+        core,
+        domain=settings.sip.domain,
+        identities=identities,
+        rules=gateway.rules,
+        sub_handling=SubHandling(wanted.sub_handling.value),
+        wall=tower.clock.wall,
+        authenticator=authenticator_of(settings) if wanted.authenticate else None,
+        min_expires=wanted.min_expires,
+        max_expires=wanted.max_expires,
+        default_expires=wanted.default_expires,
+        limits=AgentLimits(min_notify_interval=settings.limits.min_notify_interval),
+        storing=True,
+    )
+    driver = Driver(
+        core,
+        bound,
+        on_indication=tower.observe,
+        store_writer=store.write,
+        memory=memory,
+        tap_in=tower.tap_in,
+        tap_out=tower.tap_out,
+    )
+    gauges.watch_agent(tower.metrics, agent)
+    return agent, driver
+
+
+def authenticator_of(settings: Settings) -> DigestAuthenticator:
+    """Digest for SIP clients: the users of the file, and the applications with their SIP passwords."""
+    realm = settings.sip.domain
+    users = dict(read_users(settings.agent.users_file)) if settings.agent.users_file else {}
+    secrets_of = {
+        a.sip_username or a.identity.username: secret
+        for a in settings.applications
+        if (secret := sip_password(a)) is not None
+    }
+
+    def ha1_of(user: str, asked: str, algorithm: str) -> str | None:
+        if (known := users.get((user, asked, algorithm.upper()))) is not None:
+            return known
+        secret = secrets_of.get(user)
+        return None if secret is None else ha1(user, asked, secret, algorithm)
+
+    return DigestAuthenticator(DigestServer(realm, os.urandom(32)), ha1_of)
+
+
+# --- the product ----------------------------------------------------------------------------------------
+
+
+def callers_of(settings: Settings, identities: NormalisingIdentities) -> dict[str, Caller]:
+    """Each application acting as its own identity."""
+    return {
+        a.id: Caller(a.id, a.identity, identities.canonical(a.identity))
+        for a in settings.applications
+    }
+
+
+def accounts_of(settings: Settings, callers: dict[str, Caller]) -> dict[str, Account]:
+    return {
+        a.id: Account(
+            callers[a.id],
+            password(a),
+            a.password_hash.get_secret_value() if a.password_hash else None,
+        )
+        for a in settings.applications
+    }
+
+
+def policy_of(settings: Settings, callers: dict[str, Caller]) -> Policy:
+    limits = settings.limits
+    return Policy(
+        frozenset(c.key for c in callers.values()),
+        SubHandling(settings.agent.sub_handling.value),
+        ContractLimits(
+            limits.min_frequency,
+            limits.max_count,
+            limits.allow_unlimited,
+            limits.default_duration,
+        ),
+    )
+
+
+def client_id() -> str:
+    """A Bayeux client id: unguessable, alphanumeric."""
+    return "".join(secrets.choice(CLIENT_ID_ALPHABET) for _ in range(CLIENT_ID_LENGTH))
+
+
+def make_sink(
+    settings: Settings,
+    store: Store,
+    callers: dict[str, Caller],
+    reader: BayeuxReader,
+    clock: SystemClock,
+) -> LogSink:
+    """The notification log with its first reader."""
+    bus = MemoryBus()
+    for application in callers:
+        bus.subscribe(topic_of(application), reader.receive)
+    limits = settings.limits
+    age = timedelta(seconds=limits.log_age)
+    return LogSink(store, bus, clock.at, limits.log_entries, age)
+
+
+def make_bayeux(
+    settings: Settings, server: BayeuxServer, basic: BasicAuthenticator, reader: BayeuxReader
+) -> BayeuxApp:
+    async def authenticate(headers: Mapping[str, str]) -> str | None:
+        caller = await basic(headers)
+        return caller.application if caller else None
+
+    def told(said: Indication) -> None:
+        match said:
+            case Subscribed():
+                reader.subscribed(said)
+            case Ended():
+                reader.ended(said)
+
+    return BayeuxApp(server, authenticate, allowed_origins=settings.http.allowed_origins, told=told)
+
+
+def make_front(
+    settings: Settings,
+    gateway: Gateway,
+    basic: BasicAuthenticator,
+    bayeux: BayeuxApp,
+    tower: Watchtower,
+) -> Front:
+    def ready() -> Ready:
+        health = tower.checks.ready()
+        return Ready(health.word in (Word.OK, Word.DEGRADED), health.as_json())
+
+    return create_app(
+        gateway,
+        [basic],
+        settings=RestSettings(
+            settings.http.public_url.rstrip("/"),
+            settings.http.allowed_origins,
+            Envelope(settings.ocsg.error_envelope.value),
+            Style(settings.ocsg.stringify_scalars, settings.ocsg.null_for_absent),
+        ),
+        mounts={"/rest/presence/notifications": bayeux, "/bayeux": bayeux},
+        ready=ready,
+        metrics=lambda: (tower.metrics.render(), CONTENT_TYPE),
+    )

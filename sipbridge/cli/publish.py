@@ -1,0 +1,130 @@
+"""`sipbridge publish`: a SIP presence user agent on the command line.
+
+Publishes, keeps the publication refreshed until it is interrupted, then removes it. With `--once` it ends after
+the 200 and leaves the publication to run out. One JSON line for each answer: `{"status", "etag", "expires"}`.
+"""
+
+import asyncio
+import re
+import signal
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TypeVar
+
+from sipbridge.app.sip_client import SipClient
+from sipbridge.cli.connection import Connection
+from sipbridge.cli.files import complain, print_json
+from sipbridge.errors import ConfigurationError
+from sipbridge.events.publisher import Published, PublishFailed, Unpublished
+from sipbridge.mapping.attributes import Activity, Attribute, AttributeKind, Place, Privacy, Sphere
+from sipbridge.mapping.ocsg import to_document
+from sipbridge.presence import pidf
+from sipbridge.sip.policy import Credentials
+from sipbridge.uri import Uri
+
+GOODBYE_SECONDS = 3.0
+"""How long the removal may take at the end."""
+
+Word = TypeVar("Word", bound=StrEnum)
+KINDS: dict[str, tuple[AttributeKind, type[StrEnum]]] = {
+    "activity": (AttributeKind.ACTIVITY, Activity),
+    "place": (AttributeKind.PLACE, Place),
+    "sphere": (AttributeKind.SPHERE, Sphere),
+    "privacy": (AttributeKind.PRIVACY, Privacy),
+}
+
+
+def plain(word: str) -> str:
+    """Letters only, lower case: `on-the-phone`, `OnThePhone` and `on the phone` are one word."""
+    return re.sub(r"[^a-z]", "", word.lower())
+
+
+def value_of(option: str, kind: type[Word], word: str) -> Word:
+    """The value a word means; the kind's own name in front may be left out."""
+    wanted = plain(word)
+    for value in kind:
+        if wanted in (plain(value), plain(value.removeprefix(kind.__name__))):
+            return value
+    raise ConfigurationError(f"--{option}", f"one of {', '.join(kind)}")
+
+
+def body_of(uri: Uri, words: Mapping[str, str]) -> bytes:
+    """The document that says what the options say. Raises ConfigurationError naming the option."""
+    attributes: list[Attribute] = []
+    for option, (kind, values) in KINDS.items():
+        if option in words:
+            value = value_of(option, values, words[option])
+            attributes.append(Attribute(kind, value))  # type: ignore[arg-type]
+    note = words.get("note")
+    if note and not any(a.kind is AttributeKind.ACTIVITY for a in attributes):
+        attributes.insert(0, Attribute(AttributeKind.ACTIVITY, Activity.AVAILABLE))
+    attributes = [
+        Attribute(a.kind, a.value, note) if a.kind is AttributeKind.ACTIVITY else a
+        for a in attributes
+    ]
+    return pidf.serialise(to_document(attributes, presentity=uri, at=datetime.now(UTC)))
+
+
+def client_of(uri: Uri, peer: Connection) -> SipClient:
+    """A client for one identity at the command's server."""
+    credentials = None
+    if peer.password is not None:
+        credentials = Credentials(peer.user or uri.username, peer.password)
+    server = f"{peer.host}:{peer.port}"
+    return SipClient(uri, server, transport=peer.transport, credentials=credentials)
+
+
+async def run(
+    uri: Uri,
+    peer: Connection,
+    words: Mapping[str, str],
+    document: bytes | None,
+    expires: int | None,
+    once: bool,
+) -> int:
+    """Returns the exit status: 1 when the server refused."""
+    body = document if document is not None else body_of(uri, words)
+    client = client_of(peer.from_ or uri, peer)
+    await client.open()
+    try:
+        return await keep_published(client, uri, body, expires, once)
+    finally:
+        await client.close()
+
+
+async def keep_published(
+    client: SipClient, uri: Uri, body: bytes, expires: int | None, once: bool
+) -> int:
+    interrupted = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, interrupted.set)
+    publication = client.publish(body, entity=uri, expires=expires)
+    stop = loop.create_task(interrupted.wait())
+    try:
+        while True:
+            answer = loop.create_task(client.wait_for(answered))
+            await asyncio.wait({answer, stop}, return_when=asyncio.FIRST_COMPLETED)
+            if not answer.done():
+                answer.cancel()
+                break
+            said = answer.result()
+            if isinstance(said, Published):
+                print_json({"status": 200, "etag": said.etag, "expires": said.expires}, line=True)
+                if once:
+                    return 0
+            elif isinstance(said, PublishFailed):
+                print_json({"status": said.status, "etag": None, "expires": None}, line=True)
+                complain(f"PUBLISH failed: {said.status or ''} {said.reason}".replace("  ", " "))
+                if not said.will_retry or once:
+                    return 1
+    finally:
+        stop.cancel()
+    client.unpublish(publication)
+    await client.wait_for(lambda said: isinstance(said, Unpublished), GOODBYE_SECONDS)
+    return 0
+
+
+def answered(said: object) -> bool:
+    return isinstance(said, Published | PublishFailed)

@@ -1,0 +1,128 @@
+"""`sipbridge watch`: a SIP watcher on the command line, one JSON line for each notification.
+
+Each line is `{"at", "presentity", "state", "reason", "expires", "content_type", "attributes", "watchers",
+"deviations", "call_id"}`; with `--raw` the body too. The subscriptions are refreshed until the command is
+interrupted, then ended. Exit status 1 when a subscription is refused.
+"""
+
+import asyncio
+import signal
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+
+from sipbridge.app.sip_client import SipClient
+from sipbridge.cli.connection import Connection
+from sipbridge.cli.files import complain, print_json
+from sipbridge.cli.publish import client_of
+from sipbridge.errors import DocumentError
+from sipbridge.events.presence_package import PRESENCE
+from sipbridge.events.subscriber import Notified, Refused, Terminated
+from sipbridge.events.winfo_package import PRESENCE_WINFO
+from sipbridge.mapping.attributes import list_to_json
+from sipbridge.mapping.ocsg import to_attributes
+from sipbridge.presence.model import Presence
+from sipbridge.presence.reading import read
+from sipbridge.presence.watcherinfo import WatcherInfo
+from sipbridge.uri import Uri
+
+GOODBYE_SECONDS = 3.0
+"""How long ending the subscriptions may take."""
+WATCHER = "sip:watcher@localhost"
+"""Who watches when `--from` does not say."""
+
+
+async def run(uris: Sequence[Uri], peer: Connection, winfo: bool, raw: bool) -> int:
+    """Returns the exit status: 1 when a subscription was refused."""
+    client = client_of(peer.from_ or (uris[0] if winfo else Uri.parse(WATCHER)), peer)
+    await client.open()
+    try:
+        return await keep_watching(client, uris, winfo, raw)
+    finally:
+        await client.close()
+
+
+async def keep_watching(client: SipClient, uris: Sequence[Uri], winfo: bool, raw: bool) -> int:
+    loop = asyncio.get_running_loop()
+    interrupted = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, interrupted.set)
+    package = PRESENCE_WINFO.name if winfo else PRESENCE.name
+    watched = {client.subscribe(uri, package): uri for uri in uris}
+    stop = loop.create_task(interrupted.wait())
+    refused = 0
+    while watched and not interrupted.is_set():
+        heard = loop.create_task(client.wait_for(lambda said: True))
+        await asyncio.wait({heard, stop}, return_when=asyncio.FIRST_COMPLETED)
+        if not heard.done():
+            heard.cancel()
+            break
+        refused += hear(heard.result(), watched, raw)
+    stop.cancel()
+    for subscription in watched:
+        client.unsubscribe(subscription)
+    for _ in watched:
+        await client.wait_for(lambda said: isinstance(said, Terminated), GOODBYE_SECONDS)
+    return 1 if refused else 0
+
+
+def hear(said: object, watched: dict[str, Uri], raw: bool) -> int:
+    """Print a notification, forget what ended; 1 for a refusal."""
+    match said:
+        case Notified() if said.subscription in watched:
+            print_json(line_of(said, watched[said.subscription], raw), line=True)
+        case Refused() if said.subscription in watched:
+            uri = watched.pop(said.subscription)
+            complain(f"{uri}: refused: {said.status} {said.reason}")
+            return 1
+        case Terminated() if said.subscription in watched and not said.will_retry:
+            uri = watched.pop(said.subscription)
+            complain(f"{uri}: ended: {said.reason or said.status or 'without a reason'}")
+            return 1
+    return 0
+
+
+def line_of(said: Notified, uri: Uri, raw: bool) -> dict[str, object]:
+    """One notification as JSON."""
+    line: dict[str, object] = {
+        "at": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "presentity": str(uri),
+        "state": said.state,
+        "reason": said.reason or None,
+        "expires": said.expires,
+        "content_type": said.content_type or None,
+        "attributes": None,
+        "watchers": None,
+        "deviations": [],
+        "call_id": said.call_id,
+    }
+    if said.body:
+        try:
+            line |= content_of(said, uri)
+        except DocumentError as error:
+            line["error"] = str(error)
+            complain(f"{uri}: document refused: {error}")
+    if raw:
+        line["body"] = said.body.decode("utf-8", "replace")
+    return line
+
+
+def content_of(said: Notified, uri: Uri) -> dict[str, object]:
+    """What the body states."""
+    document = read(said.body, said.content_type)
+    if isinstance(document, Presence):
+        mapped = to_attributes(document, at=datetime.now(UTC), presentity=uri)
+        return {
+            "attributes": list_to_json(mapped.attributes),
+            "deviations": [asdict(d) for d in document.deviations],
+        }
+    if isinstance(document, WatcherInfo):
+        return {
+            "watchers": [
+                {"uri": w.uri, "status": w.status, "event": w.event, "id": w.id}
+                for listed in document.lists
+                for w in listed.watchers
+            ],
+            "deviations": [asdict(d) for d in document.deviations],
+        }
+    return {}

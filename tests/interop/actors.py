@@ -1,0 +1,435 @@
+"""The cast of an interop case: processes that are started and clients that talk to them.
+
+Each actor is started with values from the case's file and stopped by whoever started it. Ports are free ones,
+everything stays on loopback, and readiness is waited for, never slept for.
+"""
+
+import asyncio
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from tests.interop.wire import Message, Talker
+
+ROOT = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().parent
+START_SECONDS = 15.0
+STOP_SECONDS = 10.0
+TABLES = ("version", "presentity", "active_watchers", "watchers", "xcap")
+
+
+class ActorFailed(Exception):
+    """An actor could not do its part; the text says what was seen."""
+
+
+def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
+    """A port nobody uses for UDP or TCP at the moment."""
+    with socket.socket(socket.AF_INET, kind) as one:
+        one.bind(("127.0.0.1", 0))
+        port: int = one.getsockname()[1]
+        return port
+
+
+async def end(process: Process) -> int:
+    """Terminate a process group, kill it if it does not listen."""
+    if process.returncode is None:
+        os.killpg(process.pid, signal.SIGTERM)
+        try:
+            await asyncio.wait_for(process.wait(), STOP_SECONDS)
+        except TimeoutError:
+            os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
+    return process.returncode or 0
+
+
+class Kamailio:
+    """Debian's Kamailio with `configs/kamailio/presence.cfg`."""
+
+    def __init__(self, wanted: Mapping[str, Any]) -> None:
+        self.wanted = wanted
+        self.folder = Path(tempfile.mkdtemp(prefix="sipbridge-kamailio-"))
+        self.port, self.http_port = free_port(), free_port()
+        self.process: Process | None = None
+
+    @property
+    def address(self) -> tuple[str, int]:
+        return ("127.0.0.1", self.port)
+
+    def definitions(self) -> list[str]:
+        values = [
+            "LISTEN_HOST=127.0.0.1",
+            f"LISTEN_PORT={self.port}",
+            f"HTTP_PORT={self.http_port}",
+            f"MIN_EXPIRES={self.wanted.get('min_expires', 0)}",
+            f'DBPATH="{self.database()}"',
+            f"MAX_EXPIRES={self.wanted.get('max_expires', 3600)}",
+            f"WORKERS={self.wanted.get('workers', 2)}",
+        ]
+        return values + [f"WITH_{word.upper()}" for word in self.wanted.get("with", [])]
+
+    def database(self) -> str:
+        if "sqlite" in self.wanted.get("with", []):
+            return f"sqlite:///{self.folder}/kamailio.sqlite"
+        return f"text://{self.folder}/dbtext"
+
+    def make_tables(self) -> None:
+        share = Path("/usr/share/kamailio")
+        (self.folder / "dbtext").mkdir(exist_ok=True)
+        for table in TABLES:
+            shutil.copy(share / "dbtext/kamailio" / table, self.folder / "dbtext" / table)
+        if "sqlite" in self.wanted.get("with", []):
+            import sqlite3
+
+            with sqlite3.connect(self.folder / "kamailio.sqlite") as base:
+                for name in ("standard", "presence"):
+                    base.executescript((share / f"db_sqlite/{name}-create.sql").read_text())
+                base.execute("PRAGMA journal_mode=WAL")
+            base.close()
+
+    async def start(self) -> None:
+        self.make_tables()
+        options = [word for d in self.definitions() for word in ("-A", d)]
+        command = ["kamailio", "-f", str(ROOT / "configs/kamailio/presence.cfg"), "-DD", "-E"]
+        command += ["-w", str(self.folder), "-Y", str(self.folder), "-m", "128", "-M", "16"]
+        with (self.folder / "log").open("wb") as log:
+            self.process = await asyncio.create_subprocess_exec(
+                *command, *options, stdin=DEVNULL, stdout=log, stderr=STDOUT, start_new_session=True
+            )
+        talker = Talker("sip:probe@127.0.0.1", self.address, "udp", "")
+        await talker.open()
+        try:
+            for _ in range(int(START_SECONDS / 0.5)):
+                if self.process.returncode is not None:
+                    break
+                target = f"sip:127.0.0.1:{self.port}"
+                if await talker.ask("OPTIONS", target, seconds=0.5) is not None:
+                    return
+        finally:
+            await talker.close()
+        raise ActorFailed("Kamailio does not answer:\n" + (self.folder / "log").read_text()[-2000:])
+
+    async def restart(self) -> None:
+        """Everything is forgotten, the address stays."""
+        if self.process is not None:
+            await end(self.process)
+        await self.start()
+
+    async def stop(self) -> None:
+        if self.process is not None:
+            await end(self.process)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    @staticmethod
+    def version() -> str:
+        import subprocess
+
+        text = subprocess.run(["kamailio", "-v"], capture_output=True, text=True, check=True).stdout
+        found = re.search(r"kamailio (\S+)", text)
+        return found[1] if found else "unknown"
+
+
+class Bridge:
+    """`sipbridge serve` as a process, configured by the case."""
+
+    def __init__(self, wanted: Mapping[str, Any], next_hop: str) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="sipbridge-serve-"))
+        self.wanted = dict(wanted)
+        self.next_hop = next_hop
+        self.process: Process | None = None
+        self.ready: dict[str, Any] = {}
+        self.log: list[str] = []
+        self.reader: asyncio.Task[None] | None = None
+
+    def configuration(self) -> str:
+        import tomli_w
+
+        tree: dict[str, Any] = {
+            "http": {"port": 0},
+            "sip": {"listen": ["udp:127.0.0.1:0", "tcp:127.0.0.1:0"], "domain": "example.com"},
+            "store": {"url": "sqlite:///state.db"},
+            "agent": self.wanted.get("agent", {}),
+            "applications": self.applications(),
+        }
+        if self.wanted.get("mode") == "remote":
+            tree["presence_server"] = {"mode": "remote", "next_hop": self.next_hop}
+        return tomli_w.dumps(tree)
+
+    def applications(self) -> list[dict[str, str]]:
+        return [
+            {
+                "id": f"app_{name}",
+                "password": f"secret-{name}",
+                "uri": f"sip:{name}@example.com",
+                "sip_password": f"pw-{name}",
+            }
+            for name in self.wanted.get("applications", ["alice", "bob"])
+        ]
+
+    async def start(self) -> None:
+        path = self.folder / "sipbridge.toml"
+        path.write_text(self.configuration())
+        self.process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "sipbridge",
+            "serve",
+            "-c",
+            str(path),
+            stdin=DEVNULL,
+            stdout=PIPE,
+            stderr=PIPE,
+            start_new_session=True,
+        )
+        assert self.process.stdout is not None
+        self.reader = asyncio.get_running_loop().create_task(self.read_log())
+        line = await asyncio.wait_for(self.process.stdout.readline(), START_SECONDS)
+        if not line:
+            await self.process.wait()
+            await self.reader
+            raise ActorFailed("the bridge did not start:\n" + "\n".join(self.log[-20:]))
+        self.ready = json.loads(line)
+
+    async def read_log(self) -> None:
+        assert self.process is not None and self.process.stderr is not None
+        async for line in self.process.stderr:
+            self.log.append(line.decode("utf-8", "replace").rstrip())
+
+    def sip(self, protocol: str) -> tuple[str, int]:
+        for point in self.ready["sip"]:
+            kind, host, port = point.split(":")
+            if kind == protocol:
+                return (host, int(port))
+        raise ActorFailed(f"the bridge has no {protocol} listener: {self.ready}")
+
+    async def stop(self) -> None:
+        if self.process is not None:
+            status = await end(self.process)
+            if self.reader is not None:
+                await self.reader
+            if status != 0:
+                raise ActorFailed(
+                    f"the bridge ended with status {status}:\n" + "\n".join(self.log[-20:])
+                )
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Application:
+    """An application: REST with Basic credentials, Bayeux by long-polling or WebSocket."""
+
+    def __init__(self, base: str, name: str) -> None:
+        self.base = base
+        self.auth = aiohttp.BasicAuth(f"app_{name}", f"secret-{name}")
+        self.session: aiohttp.ClientSession | None = None
+        self.socket: aiohttp.ClientWebSocketResponse | None = None
+        self.client_id = ""
+        self.sent = 0
+        self.inbox: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self.replies: dict[str, asyncio.Future[dict[str, Any]]] = {}
+        self.jobs: list[asyncio.Task[None]] = []
+
+    async def open(self) -> None:
+        self.session = aiohttp.ClientSession(auth=self.auth)
+
+    async def call(
+        self, method: str, path: str, body: object
+    ) -> tuple[int, Any, Mapping[str, str]]:
+        assert self.session is not None
+        url = self.base + path
+        async with self.session.request(method, url, json=body) as response:
+            text = await response.text()
+            return response.status, json.loads(text) if text else None, response.headers
+
+    async def message(self, channel: str, **fields: object) -> dict[str, Any]:
+        """One Bayeux message and its answer; events on the way go to the inbox."""
+        self.sent += 1
+        message = {"channel": channel, "id": str(self.sent), **fields}
+        if self.client_id:
+            message["clientId"] = self.client_id
+        if self.socket is not None:
+            answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+            self.replies[str(self.sent)] = answer
+            await self.socket.send_str(json.dumps([message]))
+            return await answer
+        status, replies, _ = await self.call("POST", "/rest/presence/notifications", [message])
+        if status != 200:
+            raise ActorFailed(f"Bayeux {channel}: HTTP {status} {replies}")
+        return next(m for m in replies if not self.event(m))
+
+    def event(self, message: dict[str, Any]) -> bool:
+        if "successful" in message:
+            return False
+        self.inbox.put_nowait(message["data"])
+        return True
+
+    async def listen(self, channel: str, transport: str) -> None:
+        """Handshake, subscribe, and keep a connect waiting from now on."""
+        assert self.session is not None
+        if transport == "websocket":
+            self.socket = await self.session.ws_connect(self.base + "/bayeux")
+            self.jobs.append(asyncio.create_task(self.read_socket()))
+        hello = await self.message(
+            "/meta/handshake", version="1.0", supportedConnectionTypes=[transport]
+        )
+        self.client_id = hello["clientId"]
+        subscribed = await self.message("/meta/subscribe", subscription=channel)
+        if not subscribed["successful"]:
+            raise ActorFailed(f"subscribe refused: {subscribed}")
+        self.jobs.append(asyncio.create_task(self.stay_connected(transport)))
+
+    async def read_socket(self) -> None:
+        assert self.socket is not None
+        async for frame in self.socket:
+            for message in json.loads(frame.data):
+                if not self.event(message):
+                    self.replies.pop(message["id"]).set_result(message)
+
+    async def stay_connected(self, transport: str) -> None:
+        while (await self.message("/meta/connect", connectionType=transport))["successful"]:
+            pass
+
+    async def close(self) -> None:
+        for job in self.jobs:
+            job.cancel()
+        await asyncio.gather(*self.jobs, return_exceptions=True)
+        if self.socket is not None:
+            await self.socket.close()
+        if self.session is not None:
+            await self.session.close()
+
+
+class Baresip:
+    """baresip 1.0, headless: one account, told what to do over its control socket."""
+
+    def __init__(self, name: str, server: tuple[str, int], transport: str) -> None:
+        self.name, self.server, self.transport = name, server, transport
+        self.folder = Path(tempfile.mkdtemp(prefix="sipbridge-baresip-"))
+        self.control = free_port()
+        self.process: Process | None = None
+        self.output = ""
+        self.news = asyncio.Event()
+        self.reader: asyncio.Task[None] | None = None
+        self.writer: asyncio.StreamWriter | None = None
+
+    def configure(self, contacts: Sequence[str], publishes: bool) -> None:
+        host, port = self.server
+        hop = f"sip:{host}:{port}" + (";transport=tcp" if self.transport == "tcp" else "")
+        account = f'<sip:{self.name}@example.com>;outbound="{hop}";auth_user={self.name}'
+        account += f";auth_pass=pw-{self.name};regint=0" + (";pubint=60" if publishes else "")
+        modules = next(Path("/usr/lib").glob("**/baresip/modules"))
+        (self.folder / "accounts").write_text(account + "\n")
+        listed = "".join(f'"{c}" <sip:{c}@example.com>;presence=p2p\n' for c in contacts)
+        (self.folder / "contacts").write_text(listed or '"nobody" <sip:nobody@example.com>\n')
+        (self.folder / "config").write_text(
+            f"sip_listen 127.0.0.1:{free_port(socket.SOCK_DGRAM)}\nnet_interface 127.0.0.1\n"
+            f"module_path {modules}\nmodule_tmp uuid.so\nmodule_tmp account.so\n"
+            "module_app contact.so\nmodule_app menu.so\nmodule_app presence.so\n"
+            f"module_app ctrl_tcp.so\nctrl_tcp_listen 127.0.0.1:{self.control}\n"
+        )
+
+    async def start(self, contacts: Sequence[str] = (), publishes: bool = False) -> None:
+        self.configure(contacts, publishes)
+        self.process = await asyncio.create_subprocess_exec(
+            "baresip",
+            "-f",
+            str(self.folder),
+            "-s",
+            "-t",
+            "60",
+            stdin=DEVNULL,
+            stdout=PIPE,
+            stderr=STDOUT,
+            start_new_session=True,
+        )
+        self.reader = asyncio.create_task(self.read_output())
+        await self.wait_for("baresip is ready", START_SECONDS)
+        _, self.writer = await asyncio.open_connection("127.0.0.1", self.control)
+
+    async def read_output(self) -> None:
+        assert self.process is not None and self.process.stdout is not None
+        while chunk := await self.process.stdout.read(4096):
+            self.output += chunk.decode("utf-8", "replace")
+            self.news.set()
+
+    async def wait_for(self, pattern: str, seconds: float) -> str:
+        """Until the output has the pattern; the text that fits."""
+        async with asyncio.timeout(seconds):
+            while (found := re.search(pattern, self.output)) is None:
+                self.news.clear()
+                await self.news.wait()
+        return found[0]
+
+    def command(self, word: str) -> None:
+        assert self.writer is not None
+        body = json.dumps({"command": word, "params": "", "token": word}).encode()
+        self.writer.write(b"%d:%s," % (len(body), body))
+
+    async def stop(self) -> None:
+        if self.writer is not None:
+            self.writer.close()
+        if self.process is not None:
+            await end(self.process)
+        if self.reader is not None:
+            await self.reader
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    @staticmethod
+    def version() -> str:
+        import subprocess
+
+        text = subprocess.run(["baresip", "-h"], capture_output=True, text=True, check=False).stdout
+        found = re.search(r"baresip v(\S+)", text)
+        return found[1] if found else "unknown"
+
+
+async def run_sipp(
+    scenario: str, server: tuple[str, int], transport: str, calls: int, rate: int
+) -> None:
+    """One SIPp scenario to its end; ActorFailed with SIPp's own words if a call failed."""
+    with tempfile.TemporaryDirectory(prefix="sipbridge-sipp-") as folder:
+        command = [
+            "sipp",
+            f"{server[0]}:{server[1]}",
+            "-sf",
+            str(HERE / "sipp" / f"{scenario}.xml"),
+        ]
+        command += ["-key", "domain", "example.com", "-i", "127.0.0.1"]
+        command += ["-t", "t1" if transport == "tcp" else "u1", "-m", str(calls), "-r", str(rate)]
+        command += ["-nostdin", "-timeout", "20s", "-timeout_error", "-trace_err"]
+        command += ["-error_file", f"{folder}/errors"]
+        process = await asyncio.create_subprocess_exec(
+            *command, cwd=folder, stdin=DEVNULL, stdout=PIPE, stderr=STDOUT, start_new_session=True
+        )
+        try:
+            output, _ = await asyncio.wait_for(process.communicate(), 30)
+        finally:
+            await end(process)
+        if process.returncode != 0:
+            seen = sipp_words(Path(folder, "errors"), output)
+            raise ActorFailed(f"SIPp {scenario} ended with {process.returncode}: {seen}")
+
+
+def sipp_words(errors: Path, output: bytes) -> str:
+    """What SIPp said went wrong: its error file, or the end of its screen."""
+    return errors.read_text()[-1500:] if errors.exists() else output.decode()[-1500:]
+
+
+def sipp_version() -> str:
+    import subprocess
+
+    text = subprocess.run(["sipp", "-v"], capture_output=True, text=True, check=False).stdout
+    found = re.search(r"SIPp v(\S+?)[,-]", text)
+    return found[1] if found else "unknown"
+
+
+__all__ = ["ActorFailed", "Application", "Baresip", "Bridge", "Kamailio", "Message", "Talker"]

@@ -1,0 +1,483 @@
+"""Plays interop cases: files that say what is started, what is done and what must be seen.
+
+A case is a TOML file. Its head says what it is about (`title`, `sections` of the RFCs), `[kamailio]` and
+`[bridge]` what is started, `variants` which transports and features it is played with. `[[steps]]` follow:
+each has `do`, the word for what happens (the functions of this module named `do_…`), its arguments, and what
+is expected. `{name}` in a text is replaced by what an earlier step saved under that name.
+
+The runner knows neither a test framework nor how the product is made; it only talks to it.
+"""
+
+import asyncio
+import json
+import time
+import tomllib
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.interop.actors import (
+    ActorFailed,
+    Application,
+    Baresip,
+    Bridge,
+    Kamailio,
+    run_sipp,
+    sipp_version,
+)
+from tests.interop.wire import Message, Talker
+
+CASES = Path(__file__).resolve().parent / "cases"
+STEP_SECONDS = 12.0
+"""How long an expected event may take; Kamailio notices expiry up to ten seconds late."""
+PIDF = "application/pidf+xml"
+
+
+class NotSeen(Exception):
+    """Something expected did not happen, or something else did."""
+
+
+@dataclass
+class Verdict:
+    """What came of one case in one variant."""
+
+    case: str
+    title: str
+    variant: str
+    peers: dict[str, str]
+    sections: list[str]
+    verdict: str
+    seconds: float
+    seen: str = ""
+
+
+@dataclass
+class Case:
+    """One file, read."""
+
+    name: str
+    title: str
+    sections: list[str]
+    variants: list[dict[str, Any]]
+    kamailio: dict[str, Any] | None
+    bridge: dict[str, Any] | None
+    steps: list[dict[str, Any]]
+
+    @classmethod
+    def read(cls, path: Path) -> "Case":
+        tree = tomllib.loads(path.read_text())
+        return cls(
+            path.parent.name,
+            tree["title"],
+            tree["sections"],
+            tree.get("variants", [{"transport": "udp"}]),
+            tree.get("kamailio"),
+            tree.get("bridge"),
+            tree["steps"],
+        )
+
+
+def all_cases() -> list[Case]:
+    """Every case, in the order of their numbers."""
+    return [Case.read(path) for path in sorted(CASES.glob("*/case.toml"))]
+
+
+@dataclass
+class Stage:
+    """A case while it is played."""
+
+    transport: str
+    kamailio: Kamailio | None = None
+    bridge: Bridge | None = None
+    talkers: dict[str, Talker] = field(default_factory=dict)
+    applications: dict[str, Application] = field(default_factory=dict)
+    phones: dict[str, Baresip] = field(default_factory=dict)
+    saved: dict[str, str] = field(default_factory=dict)
+    subscriptions: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    def server(self, step: Mapping[str, Any]) -> tuple[str, int]:
+        """Whom a SIP step talks to: `at`, else Kamailio if there is one, else the bridge."""
+        at = step.get("at", "kamailio" if self.kamailio else "bridge")
+        if at == "kamailio":
+            assert self.kamailio is not None
+            return self.kamailio.address
+        assert self.bridge is not None
+        return self.bridge.sip(self.transport)
+
+    async def talker(self, step: Mapping[str, Any]) -> Talker:
+        name = step["who"]
+        if name not in self.talkers:
+            uri = f"sip:{name}@example.com"
+            talker = Talker(uri, self.server(step), self.transport, f"pw-{name}")
+            await talker.open()
+            self.talkers[name] = talker
+        return self.talkers[name]
+
+    async def application(self, step: Mapping[str, Any]) -> Application:
+        name = step["who"]
+        if name not in self.applications:
+            assert self.bridge is not None
+            application = Application(self.bridge.ready["http"], name)
+            await application.open()
+            self.applications[name] = application
+        return self.applications[name]
+
+    def fill(self, value: Any) -> Any:
+        """`{name}` replaced by what was saved, everywhere in a value."""
+        if isinstance(value, str):
+            for name, text in self.saved.items():
+                value = value.replace("{" + name + "}", text)
+            return value
+        if isinstance(value, dict):
+            return {k: self.fill(v) for k, v in value.items()}
+        return [self.fill(v) for v in value] if isinstance(value, list) else value
+
+    async def close(self) -> None:
+        for talker in self.talkers.values():
+            await talker.close()
+        for application in self.applications.values():
+            await application.close()
+        for phone in self.phones.values():
+            await phone.stop()
+        if self.bridge is not None:
+            await self.bridge.stop()
+        if self.kamailio is not None:
+            await self.kamailio.stop()
+
+
+# --- what can be done -----------------------------------------------------------------------------------
+
+
+async def do_rest(stage: Stage, step: dict[str, Any]) -> None:
+    """An application calls: `method`, `path`, `json`; expects `status`, and `result` inside the answer.
+
+    With `until = true` the call is repeated until the answer is as expected.
+    """
+    application = await stage.application(step)
+    deadline = time.monotonic() + STEP_SECONDS
+    while True:
+        status, answer, _ = await application.call(
+            step["method"], stage.fill(step["path"]), stage.fill(step.get("json"))
+        )
+        good = status == step.get("status", 204)
+        if good and (
+            "result" not in step or contains(answer["result"], stage.fill(step["result"]))
+        ):
+            return
+        if not step.get("until") or time.monotonic() > deadline:
+            raise NotSeen(f"{step['method']} {step['path']}: {status} {json.dumps(answer)}")
+
+
+async def do_listen(stage: Stage, step: dict[str, Any]) -> None:
+    """An application subscribes to its channel; `by` is long-polling or websocket."""
+    application = await stage.application(step)
+    channel = f"/bayeux/app_{step['who']}/presence"
+    await application.listen(channel, step.get("by", "long-polling"))
+
+
+async def do_notification(stage: Stage, step: dict[str, Any]) -> None:
+    """A Bayeux notification of `kind` arrives whose body has what `has` says; others before are skipped."""
+    application = await stage.application(step)
+    skipped = []
+    try:
+        async with asyncio.timeout(STEP_SECONDS):
+            while True:
+                message = await application.inbox.get()
+                body = message.get(step["kind"])
+                if body is not None and contains(body, stage.fill(step.get("has", {}))):
+                    return
+                skipped.append(message)
+    except TimeoutError:
+        raise NotSeen(f"no {step['kind']} with {step.get('has')}; seen: {skipped}") from None
+
+
+async def do_quiet(stage: Stage, step: dict[str, Any]) -> None:
+    """Nothing of `kind` waits for the application; follows a step that would have brought it earlier."""
+    application = await stage.application(step)
+    while not application.inbox.empty():
+        message = application.inbox.get_nowait()
+        if step["kind"] in message:
+            raise NotSeen(f"unexpected {message}")
+
+
+def document(stage: Stage, step: Mapping[str, Any], uri: str) -> bytes:
+    """A phone's PIDF: `activity`, `place`, `note`, `basic`, or `body` as text."""
+    if "body" in step:
+        return str(stage.fill(step["body"])).encode()
+    parts = []
+    if "activity" in step:
+        note = f"<r:note>{step['note']}</r:note>" if "note" in step else ""
+        parts.append(f"<r:activities>{note}<r:{step['activity']}/></r:activities>")
+    if "place" in step:
+        parts.append(f"<r:place-type><l:{step['place']}/></r:place-type>")
+    name = step.get("tuple", "t-" + step["who"])
+    return (
+        '<?xml version="1.0" encoding="UTF-8"?>\r\n'
+        '<presence xmlns="urn:ietf:params:xml:ns:pidf" xmlns:r="urn:ietf:params:xml:ns:pidf:rpid"'
+        ' xmlns:d="urn:ietf:params:xml:ns:pidf:data-model"'
+        f' xmlns:l="urn:ietf:params:xml:ns:location-type" entity="{uri}"><tuple id="{name}"><status>'
+        f"<basic>{step.get('basic', 'open')}</basic></status></tuple>"
+        f'<d:person id="p-{name}">{"".join(parts)}</d:person></presence>'
+    ).encode()
+
+
+async def do_publish(stage: Stage, step: dict[str, Any]) -> None:
+    """PUBLISH: `activity` … for a body, `none = true` for none, `if_match`, `expires`; expects `status`."""
+    talker = await stage.talker(step)
+    body = b"" if step.get("none") else document(stage, step, talker.uri)
+    headers = [f"Event: {step.get('event', 'presence')}", f"Expires: {step.get('expires', 600)}"]
+    if "if_match" in step:
+        headers.append(f"SIP-If-Match: {stage.fill(step['if_match'])}")
+    if body:
+        headers.append(f"Content-Type: {step.get('content_type', PIDF)}")
+    answer = await talker.ask("PUBLISH", talker.uri, headers, body)
+    expect_answer(stage, step, answer)
+
+
+async def do_subscribe(stage: Stage, step: dict[str, Any]) -> None:
+    """SUBSCRIBE to `to`; later `refresh`, `leave` and `notify` name it by its watcher and target."""
+    talker = await stage.talker(step)
+    target = f"sip:{step['to']}@example.com"
+    event = step.get("event", "presence")
+    key = f"{step['who']}>{step['to']}>{event}"
+    known = stage.subscriptions.get(key, {})
+    number = int(known.get("cseq", "0")) + 1
+    headers = [f"Event: {event}", f"Expires: {step.get('expires', 600)}"]
+    headers += step.get("headers", [])
+    tag = known.get("tag", f"w{len(stage.subscriptions)}{number}")
+    answer = await talker.ask(
+        "SUBSCRIBE",
+        known.get("contact", target),
+        headers,
+        call_id=known.get("call_id", ""),
+        cseq=number,
+        from_tag=tag,
+        to=target,
+        to_tag=known.get("to_tag", ""),
+    )
+    expect_answer(stage, step, answer)
+    if answer is not None and answer.status in (200, 202):
+        contact = answer.get("contact").split(">")[0].lstrip("<") or target
+        stage.subscriptions[key] = {
+            "call_id": answer.get("call-id"),
+            "tag": tag,
+            "to_tag": answer.tag("to"),
+            "cseq": answer.get("cseq").split(" ")[0],
+            "contact": contact,
+        }
+
+
+async def do_notify(stage: Stage, step: dict[str, Any]) -> None:
+    """A NOTIFY arrives: `state` begins Subscription-State, `has` is in the body, `lacks` is not."""
+    talker = await stage.talker(step)
+
+    def fits(m: Message) -> bool:
+        if not m.start.startswith("NOTIFY ") or not m.get("subscription-state").startswith(
+            step.get("state", "")
+        ):
+            return False
+        if m.get("event").split(";")[0] != step.get("event", "presence"):
+            return False
+        return all(word.encode() in m.body for word in step.get("has", [])) and (
+            not step.get("empty") or not m.body
+        )
+
+    found = await talker.wait_for(fits, STEP_SECONDS)
+    if found is None:
+        others = [m.start + " | " + m.get("subscription-state") for m in talker.inbox]
+        raise NotSeen(f"no NOTIFY with {step.get('state', '')} {step.get('has', '')}: {others}")
+    for word in step.get("lacks", []):
+        if word.encode() in found.body:
+            raise NotSeen(f"{word!r} is in the NOTIFY: {found.body.decode('utf-8', 'replace')}")
+
+
+async def do_request(stage: Stage, step: dict[str, Any]) -> None:
+    """Any request outside dialogs: `method`, `target`, `headers`, `body`; expects `status` and `answers`."""
+    talker = await stage.talker(step)
+    answer = await talker.ask(
+        step["method"],
+        stage.fill(step.get("target", talker.uri)),
+        stage.fill(step.get("headers", [])),
+        stage.fill(step.get("body", "")).encode(),
+        authorize=step.get("authorize", True),
+    )
+    expect_answer(stage, step, answer)
+
+
+async def do_raw(stage: Stage, step: dict[str, Any]) -> None:
+    """A message just as written (`text`, line ends made CRLF); expects a response with `status`."""
+    talker = await stage.talker(step)
+    saved = {**stage.saved, "address": talker.address}
+    text = step["text"].strip("\n")
+    for name, value in saved.items():
+        text = text.replace("{" + name + "}", value)
+    talker.write((text.replace("\n", "\r\n") + "\r\n\r\n").encode())
+    answer = await talker.wait_for(lambda m: m.status is not None and m.status >= 200, STEP_SECONDS)
+    expect_answer(stage, step, answer)
+
+
+async def do_rules(stage: Stage, step: dict[str, Any]) -> None:
+    """Put presence rules of user `of` on Kamailio's XCAP server: `allow` or `block` the users named."""
+    import aiohttp
+
+    assert stage.kamailio is not None
+    rules = "".join(
+        f'<cp:rule id="{word}"><cp:conditions><cp:identity>'
+        + "".join(f'<cp:one id="sip:{name}@example.com"/>' for name in step[word])
+        + f"</cp:identity></cp:conditions><cp:actions><pr:sub-handling>{word}</pr:sub-handling>"
+        "</cp:actions><cp:transformations/></cp:rule>"
+        for word in ("allow", "block")
+        if step.get(word)
+    )
+    body = (
+        '<?xml version="1.0"?><cp:ruleset xmlns:cp="urn:ietf:params:xml:ns:common-policy"'
+        f' xmlns:pr="urn:ietf:params:xml:ns:pres-rules">{rules}</cp:ruleset>'
+    )
+    user = f"sip:{step['of']}@example.com"
+    url = f"http://127.0.0.1:{stage.kamailio.http_port}/xcap-root/pres-rules/users/{user}/index"
+    async with aiohttp.ClientSession() as session:
+        kind = {"Content-Type": "application/auth-policy+xml"}
+        async with session.put(url, data=body, headers=kind) as response:
+            if response.status not in (200, 201):
+                raise NotSeen(f"XCAP PUT: {response.status} {await response.text()}")
+
+
+async def do_sipp(stage: Stage, step: dict[str, Any]) -> None:
+    """A SIPp scenario, `calls` times."""
+    await run_sipp(
+        step["scenario"],
+        stage.server(step),
+        stage.transport,
+        step.get("calls", 10),
+        step.get("rate", 20),
+    )
+
+
+async def do_baresip(stage: Stage, step: dict[str, Any]) -> None:
+    """Start baresip as `who`: `watches` contacts, or `publishes`."""
+    phone = Baresip(step["who"], stage.server(step), stage.transport)
+    stage.phones[step["who"]] = phone
+    await phone.start(step.get("watches", []), step.get("publishes", False))
+
+
+async def do_baresip_says(stage: Stage, step: dict[str, Any]) -> None:
+    """baresip prints what fits `pattern`; `command` is typed first."""
+    phone = stage.phones[step["who"]]
+    if "command" in step:
+        phone.command(step["command"])
+    try:
+        await phone.wait_for(step["pattern"], STEP_SECONDS)
+    except TimeoutError:
+        raise NotSeen(
+            f"baresip never printed {step['pattern']!r}: {phone.output[-1500:]}"
+        ) from None
+
+
+async def do_baresip_command(stage: Stage, step: dict[str, Any]) -> None:
+    """Type `command` into baresip."""
+    stage.phones[step["who"]].command(step["command"])
+
+
+async def do_restart_kamailio(stage: Stage, step: dict[str, Any]) -> None:
+    """Stop Kamailio and start it on the same port with empty tables."""
+    assert stage.kamailio is not None
+    await stage.kamailio.restart()
+
+
+VERBS: dict[str, Callable[[Stage, dict[str, Any]], Awaitable[None]]] = {
+    name.removeprefix("do_"): verb
+    for name, verb in list(globals().items())
+    if name.startswith("do_")
+}
+
+
+def expect_answer(stage: Stage, step: Mapping[str, Any], answer: Message | None) -> None:
+    """`status` of a final response, `answers` as {header: text it contains}; `save` as {name: header}."""
+    if answer is None:
+        raise NotSeen(f"{step['do']}: no answer")
+    if answer.status != step.get("status", 200):
+        raise NotSeen(f"{step['do']}: {answer.start}")
+    for name, text in step.get("answers", {}).items():
+        if text.lower() not in answer.get(name).lower():
+            raise NotSeen(f"{step['do']}: {name} is {answer.get(name)!r}")
+    for name, header in step.get("save", {}).items():
+        stage.saved[name] = answer.get(header)
+
+
+def contains(seen: Any, wanted: Any) -> bool:
+    """Is `wanted` found in `seen`? Objects: every member; lists: every element somewhere; else equal."""
+    if isinstance(wanted, dict):
+        return isinstance(seen, dict) and all(
+            k in seen and contains(seen[k], v) for k, v in wanted.items()
+        )
+    if isinstance(wanted, list):
+        if not wanted:
+            return seen == []
+        return isinstance(seen, list) and all(any(contains(s, w) for s in seen) for w in wanted)
+    return bool(seen == wanted)
+
+
+# --- playing ------------------------------------------------------------------------------------------
+
+
+def peers_of(case: Case) -> dict[str, str]:
+    """The foreign programs a case meets, with their versions."""
+    words = {step["do"] for step in case.steps}
+    found = {"kamailio": Kamailio.version()} if case.kamailio is not None else {}
+    if "sipp" in words:
+        found["sipp"] = sipp_version()
+    if "baresip" in words:
+        found["baresip"] = Baresip.version()
+    return found
+
+
+def variant_name(variant: Mapping[str, Any]) -> str:
+    return " ".join([variant.get("transport", "udp"), *variant.get("with", [])])
+
+
+async def prepare(case: Case, variant: Mapping[str, Any], stage: Stage) -> None:
+    if case.kamailio is not None:
+        extra = variant.get("with", [])
+        wanted = {**case.kamailio, "with": [*case.kamailio.get("with", []), *extra]}
+        stage.kamailio = Kamailio(wanted)
+        await stage.kamailio.start()
+    if case.bridge is not None:
+        hop = ""
+        if stage.kamailio is not None:
+            host, port = stage.kamailio.address
+            hop = f"sip:{host}:{port};transport={stage.transport}"
+        stage.bridge = Bridge(case.bridge, hop)
+        await stage.bridge.start()
+
+
+async def play(case: Case, variant: Mapping[str, Any]) -> Verdict:
+    """One case in one variant, from starting the peers to stopping them."""
+    begun = time.monotonic()
+    stage = Stage(variant.get("transport", "udp"))
+    verdict, seen, number = "pass", "", 0
+    try:
+        try:
+            await prepare(case, variant, stage)
+            for step in case.steps:
+                number += 1
+                async with asyncio.timeout(step.get("seconds", 3 * STEP_SECONDS)):
+                    await VERBS[step["do"]](stage, step)
+        finally:
+            await stage.close()
+    except (NotSeen, ActorFailed, TimeoutError, OSError) as failed:
+        verdict = "fail"
+        what = case.steps[number - 1]["do"] if number else "start"
+        seen = f"step {number} ({what}): {failed or type(failed).__name__}"
+        if stage.bridge is not None:
+            seen += "\nbridge log: " + "\n".join(stage.bridge.log[-15:])
+    return Verdict(
+        case.name,
+        case.title,
+        variant_name(variant),
+        peers_of(case),
+        case.sections,
+        verdict,
+        round(time.monotonic() - begun, 2),
+        seen,
+    )
