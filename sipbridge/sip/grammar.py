@@ -62,11 +62,6 @@ def _escape(found: re.Match[str]) -> str:
     return "\\" + found[0]
 
 
-def token_or_quoted(text: str) -> str:
-    """The value itself where the grammar allows a token, else quoted."""
-    return text if IS_TOKEN.fullmatch(text) else quote(text)
-
-
 def split_list(text: str, field: str = "") -> list[str]:
     """Split at commas outside quotes and angle brackets. Empty elements are kept: some headers forbid them.
 

@@ -81,7 +81,7 @@ class Parameters:
         return unquote(value) if value and value[0] == '"' else value
 
     def with_(self, name: str, value: str | None = None) -> "Parameters":
-        """The same with this parameter set, in its old place or at the end; `value` is quoted if it has to be."""
+        """The same with this parameter set, in its old place or at the end. Quotes are added if needed."""
         wire = value if value is None or BARE.fullmatch(value) else quote(value)
         lower = name.lower()
         if self.raw(name) is None:

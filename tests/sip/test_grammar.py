@@ -33,8 +33,6 @@ def test_a_line_break_cannot_leave_a_quoted_string() -> None:
 def test_what_is_not_quoted_stays() -> None:
     assert grammar.unquote('a"b') == 'a"b'
     assert grammar.unquote('"') == '"'
-    assert grammar.token_or_quoted("abc") == "abc"
-    assert grammar.token_or_quoted("a b") == '"a b"'
 
 
 def test_lists_split_outside_quotes_and_brackets() -> None:

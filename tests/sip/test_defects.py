@@ -1,0 +1,181 @@
+import pytest
+
+from sipbridge.sip.defects import Defect, defects, first_defect, is_fatal_for
+from sipbridge.sip.headers import Headers
+from sipbridge.sip.message import Request, Response
+
+FIELDS = {
+    "Via": "SIP/2.0/UDP 192.0.2.4:5062;branch=z9hG4bKa;rport",
+    "From": '"W" <sip:w@example.com>;tag=aa',
+    "To": "<sip:r@example.com>",
+    "Call-ID": "c1@192.0.2.4",
+    "CSeq": "7 SUBSCRIBE",
+    "Max-Forwards": "70",
+    "Contact": "<sip:w@192.0.2.4:5062>",
+    "Event": "presence",
+    "Expires": "600",
+}
+
+
+def subscribe(
+    uri: str = "sip:r@example.com", method: str = "SUBSCRIBE", **changes: str | None
+) -> Request:
+    fields = dict(FIELDS)
+    for name, value in changes.items():
+        if value is None:
+            del fields[name.replace("_", "-")]
+        else:
+            fields[name.replace("_", "-")] = value
+    return Request(method, uri, Headers(fields.items()))
+
+
+def without(name: str) -> Request:
+    request = subscribe()
+    request.headers.remove(name)
+    return request
+
+
+def the_defect(request: Request | Response) -> Defect:
+    defect = first_defect(request)
+    assert defect is not None
+    return defect
+
+
+def test_a_sound_request_has_none() -> None:
+    assert first_defect(subscribe()) is None
+    assert defects(subscribe()) == []
+    assert first_defect(subscribe().response(200, to_tag="x")) is None
+
+
+def test_what_rfc_2543_left_out_is_no_defect() -> None:
+    old = subscribe(Via="SIP/2.0/UDP a", From="<sip:w@example.com>", Max_Forwards=None)
+    assert first_defect(old) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("Via", "SIP/2.0/UDP 192.0.2.15;;,;,,"),
+        ("From", "Bell, Alexander <sip:a@b>;tag=1"),
+        ("From", "ralph@example.com"),
+        ("To", '"Mr. J. User <sip:j@b>'),
+        ("To", "< sip:a@b >"),
+        ("Call-ID", ""),
+        ("CSeq", "2147483648 SUBSCRIBE"),
+        ("CSeq", "7 INVITE"),
+        ("Max-Forwards", "300"),
+        ("Expires", "soon"),
+        ("Contact", '"Joe" <sip:joe@example.org>;;;;'),
+        ("Contact", "sip:user@example.com?Route=%3Csip:sip.example.com%3E"),
+        ("Contact", "<nothing>"),
+        ("Event", "pre sence"),
+        ("Route", "sip:a b"),
+        ("Record-Route", "<sip:2001:db8::1>"),
+        ("Content-Type", "nonsense"),
+        ("Subscription-State", ";expires=1"),
+        ("Accept", "a/b;;"),
+    ],
+)
+def test_broken_grammar_is_malformed(name: str, text: str) -> None:
+    defect = the_defect(subscribe(**{name.replace("-", "_"): text}))
+    assert (defect.status, defect.malformed) == (400, True)
+    assert defect.field
+
+
+@pytest.mark.parametrize(
+    "uri", ["<sip:r@example.com>", "sip:2001:db8::10", "sip:", "nothing", "sip:%zz@a"]
+)
+def test_a_broken_request_uri_is_malformed(uri: str) -> None:
+    assert (the_defect(subscribe(uri)).status, the_defect(subscribe(uri)).malformed) == (400, True)
+
+
+def test_an_endless_request_uri_gets_its_own_status() -> None:
+    assert the_defect(subscribe("sip:" + "a" * 5000)).status == 414
+
+
+def test_the_second_line_is_looked_at_too() -> None:
+    request = subscribe()
+    request.headers.add("Via", "broken")
+    assert the_defect(request).field == "Via"
+
+
+@pytest.mark.parametrize("name", ["From", "To", "Call-ID", "CSeq"])
+def test_missing_headers_are_sound_text_but_not_enough(name: str) -> None:
+    defect = the_defect(without(name))
+    assert (defect.status, defect.malformed, defect.field) == (400, False, name)
+
+
+def test_without_via_nobody_can_be_answered() -> None:
+    defect = the_defect(subscribe(Via=None))
+    assert (defect.status, defect.malformed) == (None, True)
+    assert is_fatal_for(subscribe(Via=None), defect)
+
+
+@pytest.mark.parametrize(
+    "name", ["From", "To", "Call-ID", "CSeq", "Event", "Expires", "Max-Forwards"]
+)
+def test_single_headers_stand_once(name: str) -> None:
+    request = subscribe()
+    request.headers.add(name, FIELDS[name])
+    defect = the_defect(request)
+    assert (defect.status, defect.malformed, defect.field) == (400, False, name)
+    assert not is_fatal_for(request, defect)
+
+
+@pytest.mark.parametrize(
+    ("uri", "status"),
+    [
+        ("sips:r@example.com", None),
+        ("pres:r@example.com", None),
+        ("tel:+49-30-12345", 416),
+        ("soap.beep://192.0.2.103:3002", 416),
+        ("nobodyKnowsThisScheme:totallyopaquecontent", 416),
+        ("sip:r@example.com?Route=%3Csip:x%3E", 400),
+    ],
+)
+def test_request_uris(uri: str, status: int | None) -> None:
+    defect = first_defect(subscribe(uri))
+    assert (defect.status if defect else None) == status
+
+
+def test_required_extensions() -> None:
+    defect = the_defect(subscribe(Require="eventlist, nothingSupportsThis"))
+    assert (defect.status, defect.headers) == (420, (("Unsupported", "nothingSupportsThis"),))
+    assert first_defect(subscribe(Require="eventlist")) is None
+    assert first_defect(subscribe(Require="eventlist"), frozenset()) is not None
+    assert first_defect(subscribe(Proxy_Require="anything")) is None
+    cancel = subscribe(method="CANCEL", CSeq="7 CANCEL", Require="anything")
+    assert first_defect(cancel) is None
+
+
+def test_events_need_their_headers() -> None:
+    assert the_defect(subscribe(Event=None)).status == 489
+    assert the_defect(subscribe(Contact=None)).status == 400
+    notify = subscribe(method="NOTIFY", CSeq="7 NOTIFY")
+    assert (the_defect(notify).status, the_defect(notify).field) == (400, "Subscription-State")
+    publish = subscribe(method="PUBLISH", CSeq="7 PUBLISH", Contact=None)
+    assert first_defect(publish) is None
+
+
+def test_headers_we_do_not_use_are_not_judged() -> None:
+    odd = subscribe(
+        Date="Fri, 01 Jan 2010 16:00:00 EST",
+        Warning="1812 overture",
+        Unknown=";;,,;;,;",
+        Retry_After="never",
+    )
+    assert first_defect(odd) is None
+
+
+def test_a_defective_response_is_dropped() -> None:
+    answer = subscribe(CSeq="9292394834772304023312 SUBSCRIBE").response(503)
+    assert is_fatal_for(answer, the_defect(answer))
+    contact = subscribe().response(200, headers=[("Contact", "<nowhere>")])
+    assert the_defect(contact).field
+    assert first_defect(subscribe().response(200, headers=[("Expires", "soon")])) is None
+
+
+def test_all_defects_are_listed_the_malformed_first() -> None:
+    request = subscribe("tel:1", From=None, To="", Event=None, Require="x")
+    assert [d.status for d in defects(request)] == [400, 400, 416, 420, 489]
+    assert [d.malformed for d in defects(request)] == [True, False, False, False, False]
