@@ -98,12 +98,18 @@ Words = frozenset[str]
 NO_WORDS: Words = frozenset()
 
 
+def united(ours: tuple[Extension, ...], theirs: tuple[Extension, ...]) -> tuple[Extension, ...]:
+    """Ours, and what of theirs is not among them."""
+    return ours + tuple(e for e in theirs if e not in ours)
+
+
 @dataclass(frozen=True, slots=True)
 class Selection:
     """Which devices, persons or services are shown: all, or those that fit any of the lists.
 
     classes: rpid class. occurrences: element ids. uris: `deviceID` of a device, contact of a service.
-    schemes: of a service's contact, lower case (RFC 5025 §3.3.1).
+    schemes: of a service's contact, lower case (RFC 5025 §3.3.1). `extensions` are choices of other
+    specifications, kept for the way back; they choose nothing.
     """
 
     all: bool = False
@@ -111,6 +117,7 @@ class Selection:
     occurrences: Words = NO_WORDS
     uris: Words = NO_WORDS
     schemes: Words = NO_WORDS
+    extensions: tuple[Extension, ...] = ()
 
     def __bool__(self) -> bool:
         return (
@@ -128,6 +135,7 @@ class Selection:
             self.occurrences | other.occurrences,
             self.uris | other.uris,
             self.schemes | other.schemes,
+            united(self.extensions, other.extensions),
         )
 
 
@@ -172,7 +180,7 @@ class Transformations:
             self.provide | other.provide,
             max(self.user_input, other.user_input, key=USER_INPUT_ORDER.index),
             self.unknown | other.unknown,
-            self.extensions + tuple(e for e in other.extensions if e not in self.extensions),
+            united(self.extensions, other.extensions),
         )
 
 
@@ -473,6 +481,7 @@ def encode_selection(selection: Selection) -> Json:
         "occurrences": sorted(selection.occurrences),
         "uris": sorted(selection.uris),
         "schemes": sorted(selection.schemes),
+        "extensions": encode_extensions(selection.extensions),
     }
     return {k: v for k, v in whole.items() if v}
 
@@ -565,4 +574,5 @@ def decode_selection(read: Reader) -> Selection:
         frozenset(read.texts("occurrences")),
         frozenset(read.texts("uris")),
         frozenset(read.texts("schemes")),
+        read.extensions("extensions"),
     )

@@ -223,7 +223,7 @@ words = st.sampled_from(["sip:bob@example.com", "home", "ä ö", "{urn:x}y", ANY
 sets = st.frozensets(words, max_size=2)
 extensions = st.lists(st.builds(Extension, words, words), max_size=2).map(tuple)
 instants = st.datetimes(timezones=st.just(UTC))
-selections = st.builds(Selection, st.booleans(), sets, sets, sets, sets)
+selections = st.builds(Selection, st.booleans(), sets, sets, sets, sets, extensions)
 transformations = st.builds(
     Transformations,
     selections,
