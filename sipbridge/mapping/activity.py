@@ -330,7 +330,7 @@ def decide_willingness(writing: Writing, word: Activity | None) -> None:
             writing.keep("oma.overriding-willingness", value)
         elif value == "closed" and word is not None and outranked(table, word, dnd):
             writing.dropped("oma.overriding-willingness", value, f"would hide {word.value}")
-        else:
+        elif writing.willingness is not Basic.CLOSED:
             writing.willingness = Basic(value)
     if writing.tables.oma and word is Activity.DO_NOT_DISTURB and writing.willingness is None:
         writing.willingness = Basic.CLOSED

@@ -19,7 +19,7 @@ second priority of the same contact, travel as `x:means` elements.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
@@ -28,6 +28,7 @@ from urllib.parse import quote, unquote
 
 from sipbridge.errors import ParseError
 from sipbridge.mapping.attributes import AttributeKind, Means, MeansType
+from sipbridge.mapping.privacy import set_of
 from sipbridge.mapping.privacy import tokens_of as privacy_tokens
 from sipbridge.mapping.reading import Reading
 from sipbridge.mapping.schedule import parse_token, scheduled_pair
@@ -52,6 +53,9 @@ from sipbridge.uri import Uri, normal_tel, normal_user
 
 KIND = AttributeKind.COMMUNICATION
 MEANS = f"{{{SIPBRIDGE}}}means"
+
+STATUS = "status"
+"""What the id of the status tuple is made of."""
 
 SELF = frozenset({f"{{{RPID}}}self"})
 ELECTRONIC = frozenset({f"{{{RPID}}}electronic"})
@@ -85,45 +89,38 @@ Read = list[tuple[tuple[Means, ...], str | None, datetime]]
 def read(reading: Reading) -> Read:
     """The means with the time of the newest tuple; nothing if there are none. Knows `basic` afterwards."""
     reading.bound = None
-    document = reading.document
     found: list[Means] = []
     newest: datetime | None = None
-    contacts = 0
-    status_open = status_closed = False
-    hinted: list[tuple[Tuple, datetime]] = []
-    for service in document.tuples:
-        basic = service.basic
-        if basic is Basic.OPEN:
-            reading.any_open = True
-        elif basic is Basic.CLOSED:
-            reading.any_closed = True
+    for service in reading.document.tuples:
         types = types_of(service, reading.tables)
-        if service.contact is None and not types:
-            status_open |= basic is Basic.OPEN
-            status_closed |= basic is Basic.CLOSED
-        else:
-            contacts += 1
+        state_basic(reading, service.basic, service.contact is None and not types)
+        if types:
             changed = reading.changed(service.timestamp)
             if newest is None or changed > newest:
                 newest = changed
             means_of(reading, service, types, changed, found)
-        if plain(service):
-            continue
-        before = len(reading.pairs)
-        id_pairs(reading, service, types)
-        if len(reading.pairs) > before:
-            hinted.append((service, reading.changed(service.timestamp)))
-    if status_open or status_closed:
-        reading.status_basic = status_open
-    elif reading.any_open or reading.any_closed:
+        if not plain(service):
+            id_pairs(reading, service, types)
+    if reading.status_basic is None and (reading.any_open or reading.any_closed):
         reading.status_basic = reading.any_open
-    if hinted and len(document.tuples) > 1:
-        hints(reading, hinted)
     if not found or newest is None:
         return []
     if len(found) > 1:
         found = sorted(dict.fromkeys(found), key=lambda m: (-m.priority, m.contact, m.type.value))
     return [(tuple(found), None, newest)]
+
+
+def state_basic(reading: Reading, basic: Basic | None, status: bool) -> None:
+    """Keep what a tuple's basic says, for all and for status tuples: open if any is."""
+    if basic is None:
+        return
+    opened = basic is Basic.OPEN
+    if opened:
+        reading.any_open = True
+    else:
+        reading.any_closed = True
+    if status:
+        reading.status_basic = opened or bool(reading.status_basic)
 
 
 def plain(service: Tuple) -> bool:
@@ -202,7 +199,7 @@ def means_of(
         if uri:
             reading.pair("pidf.closed-contact", uri, changed)
         return
-    if not reaches(service.relationship, SELF) or not reaches(service.service_class, ELECTRONIC):
+    if not reaches_person(service):
         return
     weight = contact.weight if contact is not None else 0.0
     for kind, priority in types:
@@ -211,6 +208,11 @@ def means_of(
         )
         if reading.explain is not None:
             reading.say(KIND, kind, container=service.id, contact=uri, priority=weight)
+
+
+def reaches_person(service: Tuple) -> bool:
+    """Is it the person's own, and electronic?"""
+    return reaches(service.relationship, SELF) and reaches(service.service_class, ELECTRONIC)
 
 
 def reaches(choice: Choice | None, only: frozenset[str]) -> bool:
@@ -223,38 +225,53 @@ def id_pairs(
 ) -> None:
     """What the means do not say, by the tuple's id."""
     changed = reading.changed(service.timestamp)
-    name = service.id or ""
     for note in service.notes:
         reading.pair("ServiceNote", note.text, changed)
-    caps = caps_text(service, reading.tables)
-    if caps and caps != caps_text(expected(service, types, reading.tables), reading.tables):
-        reading.pair(f"caps[{name}]", caps, changed)
+    said = list(refinements(reading, service, types))
+    for name, value in said:
+        reading.pair(f"{name}[{service.id or ''}]", value, changed)
+    if said:
+        for name, value in whose(reading, service, types):
+            reading.pair(f"{name}[{service.id or ''}]", value, changed)
+
+
+def refinements(
+    reading: Reading, service: Tuple, types: tuple[tuple[MeansType, float | None], ...]
+) -> Iterator[tuple[str, str]]:
+    """Names without id, and values."""
+    caps = caps_text(service)
+    if caps and caps != caps_text(expected(service, types, reading.tables)):
+        yield "caps", caps
     for urn in service.device_ids:
-        reading.pair(f"pidf.device[{name}]", urn, changed)
+        yield "pidf.device", urn
     for word in choice_texts(service.relationship):
-        reading.pair(f"rpid.relationship[{name}]", word, changed)
+        yield "rpid.relationship", word
     for word in choice_texts(service.service_class):
-        reading.pair(f"rpid.service-class[{name}]", word, changed)
+        yield "rpid.service-class", word
     for word in service.classes:
-        reading.pair(f"rpid.class[{name}]", word, changed)
+        yield "rpid.class", word
     for element in service.privacy:
         if reading.current(element):
-            words = ",".join(t.name.removeprefix(f"{{{RPID}}}") for t in element.tokens)
-            reading.pair(f"rpid.privacy[{name}]", words, changed)
+            yield "rpid.privacy", set_of(element)
         else:
             scheduled_pair(reading, "privacy", element, service.timestamp)
 
 
-def hints(reading: Reading, hinted: list[tuple[Tuple, datetime]]) -> None:
-    """Whose pairs these are, where the id alone will not tell."""
-    named = {name for name, _, _ in reading.pairs if name.endswith("]")}
-    for service, changed in hinted:
-        uri = service.contact.uri.strip() if service.contact is not None else ""
-        own = stable_id("t", reading.presentity, contact_key(uri)) if uri else None
-        if service.id == own or service.id == stable_id("t", reading.presentity, "status"):
-            continue
-        if any(name.endswith(f"[{service.id}]") for name in named):
-            reading.pair(f"pidf.contact[{service.id}]", uri, changed)
+def whose(
+    reading: Reading, service: Tuple, types: tuple[tuple[MeansType, float | None], ...]
+) -> Iterator[tuple[str, str]]:
+    """Which tuple these pairs are about, where its id and the means will not tell."""
+    uri = service.contact.uri.strip() if service.contact is not None else ""
+    told = not types or service.basic is Basic.CLOSED or reaches_person(service)
+    if not told:
+        yield "pidf.contact", uri
+        if service.basic is Basic.OPEN:
+            yield "pidf.basic", service.basic.value
+    elif len(reading.document.tuples) > 1:
+        where = uri or (reading.presentity if types else "")
+        purpose = contact_key(where) if where else STATUS
+        if service.id != stable_id("t", reading.presentity, purpose):
+            yield "pidf.contact", where
 
 
 def choice_texts(choice: Choice | None) -> list[str]:
@@ -272,7 +289,7 @@ def choice_texts(choice: Choice | None) -> list[str]:
     return words
 
 
-def caps_text(service: Tuple, tables: Tables) -> str:
+def caps_text(service: Tuple) -> str:
     """Capabilities and services as a compact list: `audio,video=false,duplex=full|half,service=id/1.0`."""
     parts = []
     if service.capabilities is not None:
@@ -321,13 +338,21 @@ class Service:
     notes: list[str] = field(default_factory=list)
 
 
+@dataclass(slots=True)
+class Hints:
+    """What pairs say of tuples that no means names: contact and basic by id."""
+
+    contacts: dict[str, str] = field(default_factory=dict)
+    basics: dict[str, Basic] = field(default_factory=dict)
+
+
 class Services:
     """All tuples in the making. The first is the status tuple."""
 
     def __init__(self, writing: Writing) -> None:
         self.writing = writing
         self.by_id: dict[str, Service] = {}
-        self.status = self.add(writing.id("t", "status"))
+        self.status = self.add(writing.id("t", STATUS))
 
     def add(self, name: str, uri: str | None = None, basic: Basic | None = None) -> Service:
         service = self.by_id.get(name)
@@ -338,21 +363,23 @@ class Services:
     def contact(self, uri: str, basic: Basic | None) -> Service:
         return self.add(self.writing.id("t", contact_key(uri)), uri, basic)
 
-    def find(self, name: str, hints: dict[str, str], basic: Basic | None = None) -> Service:
+    def find(self, name: str, hints: Hints) -> Service:
         """The tuple that pairs with this id mean."""
         known = self.by_id.get(name)
         if known is not None:
             return known
-        if name in hints:
-            uri = hints[name]
-            return self.contact(uri, basic) if uri else self.status
+        if name in hints.contacts:
+            uri = hints.contacts[name]
+            return self.contact(uri, hints.basics.get(name)) if uri else self.status
         contacts = [s for s in self.by_id.values() if s.uri is not None]
         return contacts[0] if len(contacts) == 1 else self.status
 
 
 def open_means(writing: Writing) -> bool:
     """Will any tuple but the status tuple be open?"""
-    return any(a.value for a in writing.of(KIND) if isinstance(a.value, tuple))
+    if any(a.value for a in writing.of(KIND) if isinstance(a.value, tuple)):
+        return True
+    return any(n.startswith("pidf.basic[") and "open" in v for n, v in writing.pairs.items())
 
 
 def write(writing: Writing) -> tuple[Tuple, ...]:
@@ -380,29 +407,39 @@ def write(writing: Writing) -> tuple[Tuple, ...]:
 
 
 ID_PAIR = re.compile(
-    r"(caps|pidf\.device|rpid\.relationship|rpid\.service-class|rpid\.class|rpid\.privacy|pidf\.contact)"
-    r"\[(.*)\]"
+    r"(caps|pidf\.device|rpid\.relationship|rpid\.service-class|rpid\.class|rpid\.privacy)\[(.*)\]",
+    re.DOTALL,
 )
 
 
 def take_id_pairs(writing: Writing, services: Services) -> None:
     """Give the pairs with an id to their tuples."""
+    person = writing.id("p", "person")
     named = [(name, match) for name in writing.pairs if (match := ID_PAIR.fullmatch(name))]
-    hints: dict[str, str] = {}
+    named = [(name, match) for name, match in named if match[2] != person]
+    hints = take_hints(writing, {match[2] for _, match in named})
     for name, match in named:
-        if match[1] == "pidf.contact":
-            for uri in writing.take(name):
-                if not uri or is_uri(uri):
-                    hints[match[2]] = uri
-                else:
-                    writing.keep(name, uri)
-    for name, match in named:
-        if match[1] == "pidf.contact" or match[2] == writing.id("p", "person"):
-            continue
+        service = services.find(match[2], hints)
         for value in writing.take(name):
-            service = services.find(match[2], hints, Basic.OPEN)
             if not give(service, match[1], value, service is services.status):
                 writing.keep(name, value)
+
+
+def take_hints(writing: Writing, ids: Iterable[str]) -> Hints:
+    """The pairs that say which tuple an id means."""
+    hints = Hints()
+    for name in ids:
+        for uri in writing.take(f"pidf.contact[{name}]"):
+            if not uri or is_uri(uri):
+                hints.contacts[name] = uri
+            else:
+                writing.keep(f"pidf.contact[{name}]", uri)
+        for basic in writing.take(f"pidf.basic[{name}]"):
+            if basic in ("open", "closed"):
+                hints.basics[name] = Basic(basic)
+            else:
+                writing.keep(f"pidf.basic[{name}]", basic)
+    return hints
 
 
 def give(service: Service, name: str, value: str, is_status: bool) -> bool:
@@ -413,23 +450,24 @@ def give(service: Service, name: str, value: str, is_status: bool) -> bool:
             if is_status or service.caps is not None or caps_of(value) is None:
                 return False
             service.caps = value
-        case "pidf.device":
-            if not value.strip() or len(value.split()) != 1:
-                return False
-            service.devices.append(value)
-        case "rpid.class":
-            if service.classes or not value.strip():
-                return False
-            service.classes.append(value)
+            return True
         case "rpid.relationship":
             return add_choice(service.relationship, value, RELATIONSHIPS, True)
         case "rpid.service-class":
             return add_choice(service.service_class, value, SERVICE_CLASSES, False)
-        case "rpid.privacy":
-            tokens = privacy_tokens(value)
-            if tokens is None:
-                return False
+    return give_text(service, name, value)
+
+
+def give_text(service: Service, name: str, value: str) -> bool:
+    """A device, class or privacy."""
+    if name == "rpid.privacy":
+        tokens = privacy_tokens(value)
+        if tokens is not None:
             service.privacy.append(TokenList(tokens=tokens))
+        return tokens is not None
+    if not value.strip() or (name == "pidf.device" and len(value.split()) != 1):
+        return False
+    (service.devices if name == "pidf.device" else service.classes).append(value)
     return True
 
 

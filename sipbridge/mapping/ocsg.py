@@ -92,7 +92,10 @@ def to_attributes(
     made += [Attribute(SPHERE, *said) for said in sphere.read(reading)]
     made += [Attribute(COMMUNICATION, *said) for said in means]
     other.read(reading)
-    made += [Attribute(OTHER, Other(n, v), None, changed) for n, v, changed in reading.pairs]
+    if reading.pairs:
+        # Publications glued together say the same twice.
+        pairs = {(n, v): changed for n, v, changed in reversed(reading.pairs)}
+        made += [Attribute(OTHER, Other(n, v), None, pairs[n, v]) for n, v in reversed(pairs)]
     if memory is not None:
         made = remembered(made, memory)
     return Mapped(tuple(made), reading.soon)

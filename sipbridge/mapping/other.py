@@ -70,6 +70,7 @@ OWNERS: Mapping[str, AttributeKind] = {
     "rpid.sphere.until": SPHERE,
     "pidf.closed-contact": COMMUNICATION,
     "pidf.contact[]": COMMUNICATION,
+    "pidf.basic[]": COMMUNICATION,
     "pidf.device[]": COMMUNICATION,
     "caps[]": COMMUNICATION,
     "rpid.relationship[]": COMMUNICATION,
@@ -158,20 +159,18 @@ def read(reading: Reading) -> None:
         changed = reading.changed(person.timestamp)
         if person.overriding_willingness is not None:
             reading.pair("oma.overriding-willingness", person.overriding_willingness.value, changed)
-        if person.moods:
-            read_moods(reading, person)
-        if person.time_offsets:
-            read_time_offsets(reading, person)
         if person.user_input is not None:
             read_user_input(reading, person.user_input, changed)
-        if person.status_icons:
-            read_icons(reading, person)
         if person.cipid is not None:
             read_cipid(reading, person.cipid, changed)
         for word in person.classes:
             reading.pair(f"rpid.class[{person.id or ''}]", word, changed)
         for info in person.other_info:
             reading.pair(info.name, info.value, changed)
+        if person.moods or person.time_offsets or person.status_icons:
+            read_moods(reading, person)
+            read_time_offsets(reading, person)
+            read_icons(reading, person)
     for device in reading.document.devices:
         for note in device.notes:
             reading.pair("DeviceNote", note.text, reading.changed(device.timestamp))

@@ -79,7 +79,7 @@ def read(reading: Reading) -> Read:
     """The Place with note and time, nothing if nothing is said; two or more in multi mode."""
     reading.bound = None
     found = gather(reading)
-    surroundings = [e for e in read_surroundings(reading)] if has_place_is(reading) else []
+    surroundings = read_surroundings(reading) if has_place_is(reading) else []
     if not found and not surroundings:
         return []
     said: Read = []

@@ -5,8 +5,8 @@
 reserved `Other` pairs and the explanations. It lives for one call of `to_attributes` or `derive`.
 
 Times: a value changed when its container's `timestamp` says, or, where our own writer left one, when the
-attribute `x:changed` of its element says; if a `from` or `until` made it current later than that, then at that
-instant. Without any of them, and for a time that lies in the future, it changed when it arrived.
+attribute `x:changed` of its element says; if a `from` or `until` made it current later than that, then at
+that instant. Without any of them, and for a time that lies in the future, it changed when it arrived.
 """
 
 from collections.abc import Sequence

@@ -1,9 +1,10 @@
 """The pair `rpid.scheduled`: an element that does not hold yet.
 
 Its value is `element/token,token;from=…;until=…;note=…`, for instance
-`activities/vacation;from=2030-07-01T00:00:00Z;until=2030-07-15T00:00:00Z`. A token is an RPID (place-type: location type)
-word, a Clark name, or `other:` and text; place-is writes `audio.quiet`, scalars their value. Characters that
-separate are percent-encoded inside tokens and notes. Elements whose time is over are not mentioned.
+`activities/vacation;from=2030-07-01T00:00:00Z;until=2030-07-15T00:00:00Z`. A token is an RPID word (in
+place-type: of the location type registry), a Clark name, or `other:` and text; place-is writes `audio.quiet`,
+scalars their value. Characters that separate are percent-encoded inside tokens and notes. Elements whose time
+is over are not mentioned.
 """
 
 import re

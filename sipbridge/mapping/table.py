@@ -1,7 +1,7 @@
 """Everything that is assumed when mapping, as one value: the tables and the switches.
 
-`DEFAULT` is what this project assumes; `overrides.load` makes another value of an integrator's file, and every
-function of this package takes the value it shall use, so that two peers may be mapped differently.
+`DEFAULT` is what this project assumes; `overrides.load` makes another value of an integrator's file, and
+every function of this package takes the value it shall use, so that two peers may be mapped differently.
 """
 
 from collections.abc import Mapping

@@ -1,7 +1,7 @@
 """The vocabularies as tables: RPID activities, places, privacy, sphere, and what says a means' type.
 
-Sources: RFC 4480 (RPID), RFC 4589 (location types), the Parlay X Presence enumerations. Nothing published maps
-one to the other; where no listed value has the same meaning a token maps to a broader one (`lunch` is a
+Sources: RFC 4480 (RPID), RFC 4589 (location types), the Parlay X Presence enumerations. Nothing published
+maps one to the other; where no listed value has the same meaning a token maps to a broader one (`lunch` is a
 Meal), where none is broader to `…Other`, never to a neighbour. The few exceptions are commented "nearest".
 """
 
@@ -152,10 +152,8 @@ UMBRELLAS = frozenset({"outdoors", "public", "public-transport", "underway", "wa
 def rank(token: str, word: Place, written: bool) -> float:
     if token == "unknown":
         return NOT_KNOWN
-    if token in UMBRELLAS:
-        base = UMBRELLA
-    else:
-        base = SPECIFIC_OTHER if word is Place.OTHER else SPECIFIC
+    specific = SPECIFIC_OTHER if word is Place.OTHER else SPECIFIC
+    base = UMBRELLA if token in UMBRELLAS else specific
     return base if written else base + FOLD_FIRST
 
 

@@ -76,8 +76,8 @@ def derive(
 ) -> tuple[WebexPresence, datetime | None]:
     """The status as of `at`, and when it changes by itself (None: never).
 
-    subscription: "active", "pending", "terminated" or "" (none yet). A document that outlived its subscription
-    may be handed in as long as the caller trusts it.
+    subscription: "active", "pending", "terminated" or "" (none yet). A document that outlived its
+    subscription may be handed in as long as the caller trusts it.
     """
     if subscription == "pending":
         return WebexPresence(Status.PENDING), None
