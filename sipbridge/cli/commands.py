@@ -2,12 +2,15 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sipbridge import __version__
 from sipbridge.cli.files import print_json, read_input, wrong
+
+if TYPE_CHECKING:
+    from sipbridge.mapping.table import Tables
 
 app = typer.Typer(
     name="sipbridge",
@@ -125,19 +128,6 @@ def decode(file: InputFile = None) -> None:
 
 
 @app.command()
-def tables(
-    json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
-) -> None:
-    """Show the mapping tables and the codes of deviations."""
-    from sipbridge.cli import tables as command
-
-    if json:
-        print_json(command.as_json())
-    else:
-        print(command.as_text(), end="")
-
-
-@app.command()
 def inspect(file: InputFile = None) -> None:
     """Read one presence document, print what it states and what had to be tolerated."""
     from sipbridge.cli.inspect import inspect_bytes
@@ -149,7 +139,7 @@ def inspect(file: InputFile = None) -> None:
 
 @app.command()
 def validate(
-    files: Annotated[list[str], typer.Argument(metavar="FILE…")],
+    files: Annotated[list[str] | None, typer.Argument(metavar="FILE…")] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Rules that no schema can state count too.")
     ] = False,
@@ -157,10 +147,58 @@ def validate(
     """Check documents against the schemas, one JSON line each."""
     from sipbridge.cli.validate import validate_bytes
 
-    told = [validate_bytes(read_input(name), name, strict) for name in files]
+    told = [validate_bytes(read_input(name), name, strict) for name in files or ["-"]]
     for each in told:
         print_json(each, line=True)
     raise typer.Exit(0 if all(each["valid"] for each in told) else 1)
+
+
+@app.command("map")
+def map_(
+    file: InputFile = None,
+    to: Annotated[str, typer.Option(metavar="attributes|webex|bems|document")] = "attributes",
+    at: Annotated[str, typer.Option(metavar="TIME", help="ISO 8601; default: now.")] = "",
+    entity: Annotated[str | None, typer.Option(metavar="URI", help="The presentity.")] = None,
+    config: ConfigFile = None,
+) -> None:
+    """Map a presence document to JSON, or with --to document JSON to a presence document."""
+    from datetime import UTC, datetime
+
+    from sipbridge.cli.map import map_document, read_time
+
+    tables = configured_tables(config)
+    when = read_time(at) if at else datetime.now(UTC)
+    result = map_document(read_input(file), to, when, entity, tables)
+    if to == "document":
+        print(result)
+    else:
+        print_json(result)
+
+
+@app.command()
+def tables(
+    json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    config: ConfigFile = None,
+) -> None:
+    """Show the mapping tables and the codes of deviations."""
+    from sipbridge.cli.tables import as_json, as_text
+
+    found = configured_tables(config)
+    if json:
+        print_json(as_json(found))
+    else:
+        print(as_text(found), end="")
+
+
+def configured_tables(config: Path | None) -> "Tables":
+    """With what `mapping.file` of the configuration lays over them."""
+    if config is None:
+        from sipbridge.mapping.table import DEFAULT
+
+        return DEFAULT
+    from sipbridge.app.settings import load, read_tables
+
+    return read_tables(load(config).mapping.file)
 
 
 # --- SIP clients --------------------------------------------------------------------------------------
