@@ -115,7 +115,6 @@ NEXT: Mapping[tuple[State, Input], State] = {
     (State.ACTIVE, Input.UNSUBSCRIBED): State.TERMINATED,
     (State.ACTIVE, Input.EXPIRED): State.TERMINATED,
     (State.ACTIVE, Input.FAILED): State.TERMINATED,
-    (State.TERMINATED, Input.FAILED): State.TERMINATED,
 }
 
 

@@ -37,7 +37,7 @@ def pidf(basic: str = "open", entity: str = "sip:alice@example.com", id: str = "
 
 @dataclass(frozen=True)
 class Answer:
-    """How a SUBSCRIBE is answered. status 0: not at all. notify: the Subscription-State of a NOTIFY sent too."""
+    """How a SUBSCRIBE is answered. status 0: not at all. notify: Subscription-State of a NOTIFY."""
 
     status: int = 200
     expires: int | None = None
