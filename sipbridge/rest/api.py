@@ -209,7 +209,7 @@ def create_app(
     made = fastapi.openapi
 
     def described() -> dict[str, Any]:
-        return openapi.describe(made())
+        return openapi.describe(made(), events=ocsg.EVENTS in (mounts or {}))
 
     fastapi.openapi = described  # type: ignore[method-assign]
     return Front(

@@ -34,6 +34,8 @@ from sipbridge.uri import Uri
 ROOT = "/rest/presence"
 NOTIFICATIONS = f"{ROOT}/notifications"
 """Where the publish/subscribe server is; `Location` of Start Presence Notification says so."""
+EVENTS = f"{ROOT}/events"
+"""Where the same notifications are to be had as server-sent events."""
 
 
 class Operations(Protocol):

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic.json_schema import models_json_schema
 
 from sipbridge.rest import ocsg_models as models
-from sipbridge.rest.ocsg import NOTIFICATIONS, OPERATIONS, ROOT
+from sipbridge.rest.ocsg import EVENTS, NOTIFICATIONS, OPERATIONS, ROOT
 
 Json = dict[str, Any]
 
@@ -271,9 +271,37 @@ def schemas() -> Json:
     return found
 
 
-def describe(whole: Json) -> Json:
-    """Add the operations to an OpenAPI document that FastAPI made of its own routes."""
+def stream() -> Json:
+    """The notifications as server-sent events."""
+    text = (
+        "The notifications of the caller's application as server-sent events, named after their kind; "
+        "the data is the JSON object. `Last-Event-ID` brings exactly what was missed; an event `reset` "
+        "says that the log does not reach back so far, the state as far as it is held follows."
+    )
+    example = 'id: 7\nevent: statusEnd\ndata: {"statusEnd":{"correlator":"watch-1"}}\n\n'
+    last = {"in": "header", "name": "Last-Event-ID", "schema": {"type": "string"}}
+    content = {"text/event-stream": {"schema": {"type": "string"}, "example": example}}
+    faults = fault_answers()
+    del faults["400"], faults["403"]
+    return {
+        "operationId": "streamNotifications",
+        "summary": "Stream of notifications",
+        "description": text,
+        "tags": [TAG],
+        "security": [{"basic": []}],
+        "parameters": [last, {**last, "in": "query", "name": "lastEventId"}],
+        "responses": {"200": {"description": "An endless stream", "content": content}, **faults},
+    }
+
+
+def describe(whole: Json, *, events: bool = False) -> Json:
+    """Add the operations to an OpenAPI document that FastAPI made of its own routes.
+
+    events: is the stream of notifications mounted?
+    """
     whole.setdefault("paths", {}).update(paths())
+    if events:
+        whole["paths"][EVENTS] = {"get": stream()}
     components = whole.setdefault("components", {})
     components.setdefault("schemas", {}).update(schemas())
     components.setdefault("securitySchemes", {})["basic"] = {

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from sipbridge.rest import create_app, ocsg_models, openapi
-from sipbridge.rest.ocsg import OPERATIONS
+from sipbridge.rest.ocsg import EVENTS, OPERATIONS
 from tests.rest.conftest import ALICE, BOB, UPDATE, PresenceHouse, Site
 
 MODELS = {model.__name__: model for model in ocsg_models.MODELS}
@@ -41,6 +41,12 @@ async def test_every_operation_is_described() -> None:
         assert operation["security"] == [{"basic": []}]
         assert {"400", "401", "403"} <= operation["responses"].keys()
     assert "/health/ready" in whole["paths"]
+
+
+async def test_the_stream_is_described_where_it_is_mounted() -> None:
+    assert EVENTS not in (await described())["paths"]
+    whole = openapi.describe({}, events=True)
+    assert whole["paths"][EVENTS]["get"]["operationId"] == "streamNotifications"
 
 
 async def test_every_reference_leads_somewhere() -> None:

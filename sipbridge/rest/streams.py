@@ -1,0 +1,244 @@
+"""Notifications as server-sent events (HTML standard §9.2), one stream for each request.
+
+A stream is a cursor on the application's notification log. It owns no queue: when the bus says that there is
+something new it reads on from where it was, so a slow reader costs nothing and misses nothing as long as the
+log still holds it. Event ids are the log's sequence numbers; a client that comes back with `Last-Event-ID`
+(or `?lastEventId=`, which a first request can carry) gets exactly what it missed. Without an id the stream
+begins with what comes next.
+
+Where the log no longer reaches back, or the id was never given out, the stream says
+
+    event: reset
+
+and goes on with the state as far as the log holds it: of every contract the newest `statusChanged`, and all
+other notifications. Every event is named after its kind (`statusChanged`, …) and its data is the JSON
+object that Bayeux delivers too.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from urllib.parse import parse_qs
+
+from starlette.types import Receive, Scope, Send
+
+from sipbridge.gateway.ports import Bus, LogEntry, NotificationLog
+from sipbridge.rest.faults import Envelope, Fault, Refused, no_method, render, unauthenticated
+from sipbridge.rest.origins import PREFLIGHT, Origins, Pairs
+from sipbridge.rest.security import Authenticator, BasicAuthenticator
+
+PING = 15.0
+"""Seconds between comments on a silent stream: below the idle limits of usual proxies."""
+
+MAX_STREAMS = 200
+"""Open streams of one application, as many as it may have Bayeux sessions."""
+
+RETRY = b"retry: 2000\n\n"
+"""Milliseconds a browser waits before it comes back."""
+
+STREAM_HEADERS: Pairs = [
+    (b"content-type", b"text/event-stream"),
+    (b"cache-control", b"no-store"),
+    (b"x-accel-buffering", b"no"),
+]
+CHALLENGES = ((b"www-authenticate", BasicAuthenticator.challenge.encode()),)
+
+
+class EventStreams:
+    """The ASGI application, to be mounted at `/rest/presence/events`.
+
+    topic: the bus topic of an application's notifications.
+    """
+
+    def __init__(
+        self,
+        log: NotificationLog,
+        bus: Bus,
+        authenticate: Authenticator,
+        topic: Callable[[str], str],
+        *,
+        allowed_origins: Iterable[str] = (),
+        envelope: Envelope = Envelope.PARLAYX,
+        ping: float = PING,
+    ) -> None:
+        self.log = log
+        self.bus = bus
+        self.authenticate = authenticate
+        self.topic = topic
+        self.origins = Origins(allowed_origins)
+        self.envelope = envelope
+        self.ping = ping
+        self.streams: dict[str, set[Stream]] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = {n.decode("latin-1"): v.decode("latin-1") for n, v in scope["headers"]}
+        cors: Pairs = []
+        try:
+            cors = self.origins.check(headers)
+            if scope["method"] == "OPTIONS" and cors:
+                await respond(send, 204, [*PREFLIGHT, *cors], b"")
+                return
+            if scope["method"] != "GET":
+                raise no_method(scope["method"], "GET")
+            stream = await self.open(headers, scope["query_string"])
+        except Refused as refused:
+            fault = refused.fault
+            body = render(fault, headers.get("x-request-id", ""), self.envelope)
+            kind = (b"content-type", b"application/json")
+            await respond(send, fault.status, [kind, *fault.headers, *cors], body)
+            return
+        try:
+            await stream.run(receive, send, cors)
+        finally:
+            self.close(stream)
+
+    async def open(self, headers: Mapping[str, str], query: bytes) -> "Stream":
+        """A stream for whoever asks. Raises Refused (401, 503)."""
+        caller = await self.authenticate(headers)
+        if caller is None:
+            raise unauthenticated(CHALLENGES)
+        mine = self.streams.setdefault(caller.application, set())
+        if len(mine) >= MAX_STREAMS:
+            detail = f"{MAX_STREAMS} streams are open already"
+            raise Refused(Fault(503, "SVC0001", ("too-many-streams",), detail))
+        stream = Stream(self.log, caller.application, self.ping)
+        stream.start(last_event_id(headers, query))
+        stream.forget = self.bus.subscribe(
+            self.topic(caller.application), lambda entry: stream.woken.set()
+        )
+        mine.add(stream)
+        return stream
+
+    def close(self, stream: "Stream") -> None:
+        stream.forget()
+        mine = self.streams[stream.application]
+        mine.discard(stream)
+        if not mine:
+            del self.streams[stream.application]
+
+    def revoke(self, application: str) -> None:
+        """End an application's streams."""
+        for stream in self.streams.get(application, ()):
+            stream.end()
+
+    def stop(self) -> None:
+        """End every stream; clients come back to whoever answers then."""
+        for application in self.streams:
+            self.revoke(application)
+
+
+class Stream:
+    """One open stream. `cursor`: sequence of the last entry written."""
+
+    def __init__(self, log: NotificationLog, application: str, ping: float) -> None:
+        self.log = log
+        self.application = application
+        self.ping = ping
+        self.cursor = 0
+        self.reset = False
+        self.ended = False
+        self.woken = asyncio.Event()
+        self.forget: Callable[[], None] = lambda: None
+
+    def start(self, last: int | None) -> None:
+        """Place the cursor after what the client has seen."""
+        held = self.log.read_after(self.application, 0)
+        newest = held[-1].sequence if held else 0
+        if last is None:
+            self.cursor = newest
+        elif not (held[0].sequence - 1 if held else 0) <= last <= newest:
+            self.reset = True
+        else:
+            self.cursor = last
+
+    def end(self) -> None:
+        self.ended = True
+        self.woken.set()
+
+    async def run(self, receive: Receive, send: Send, cors: Pairs) -> None:
+        """Write until the peer goes away or `end` is called."""
+        watching = asyncio.get_running_loop().create_task(self.watch(receive))
+        try:
+            await send(
+                {
+                    "type": "http.response.start",
+                    "status": 200,
+                    "headers": [*STREAM_HEADERS, *cors],
+                }
+            )
+            await write(send, RETRY)
+            while not self.ended:
+                self.woken.clear()
+                if chunk := self.read():
+                    await write(send, chunk)
+                    continue
+                try:
+                    async with asyncio.timeout(self.ping):
+                        await self.woken.wait()
+                except TimeoutError:
+                    await write(send, b":\n\n")
+            await send({"type": "http.response.body", "body": b""})
+        except OSError:
+            return  # the peer is gone
+        finally:
+            watching.cancel()
+            with suppress(asyncio.CancelledError):
+                await watching
+
+    async def watch(self, receive: Receive) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        self.end()
+
+    def read(self) -> bytes:
+        """Everything new as bytes of the stream; b"" if there is nothing."""
+        oldest = self.log.oldest(self.application)
+        if self.cursor and oldest > self.cursor + 1:
+            self.reset = True  # the log was cut off before we came to write it
+        entries: Sequence[LogEntry]
+        if self.reset:
+            self.reset, self.cursor = False, 0
+            entries = self.log.read_after(self.application, 0)
+            first = b"event: reset\ndata: {}\n\n"
+            chunks = [first, *(event(entry) for entry in newest_of_each(entries))]
+        else:
+            entries = self.log.read_after(self.application, self.cursor)
+            chunks = [event(entry) for entry in entries]
+        if entries:
+            self.cursor = entries[-1].sequence
+        return b"".join(chunks)
+
+
+def newest_of_each(entries: Sequence[LogEntry]) -> Iterator[LogEntry]:
+    """The entries without those that a later one supersedes."""
+    newest = {e.notification.supersedes: e.sequence for e in entries if e.notification.supersedes}
+    for entry in entries:
+        if newest.get(entry.notification.supersedes, entry.sequence) == entry.sequence:
+            yield entry
+
+
+def event(entry: LogEntry) -> bytes:
+    """One event; the data is compact JSON and has no line end."""
+    kind = entry.notification.kind.encode()
+    return b"id: %d\nevent: %b\ndata: %b\n\n" % (entry.sequence, kind, entry.notification.data)
+
+
+def last_event_id(headers: Mapping[str, str], query: bytes) -> int | None:
+    """What the client has seen; None if it says nothing, -1 if it says something we never gave out."""
+    given = headers.get("last-event-id")
+    if given is None:
+        values = parse_qs(query.decode("latin-1")).get("lastEventId")
+        given = values[0] if values else None
+    if given is None or not given.strip():
+        return None
+    return int(given) if given.isascii() and given.isdecimal() and len(given) < 19 else -1
+
+
+async def write(send: Send, chunk: bytes) -> None:
+    await send({"type": "http.response.body", "body": chunk, "more_body": True})
+
+
+async def respond(send: Send, status: int, headers: Pairs, body: bytes) -> None:
+    length = [] if status == 204 else [(b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": [*headers, *length]})
+    await send({"type": "http.response.body", "body": body})
