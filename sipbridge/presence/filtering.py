@@ -25,7 +25,7 @@ Everything else is shown by exactly one permission, and what has no word in RFC 
     notes of tuples and devices                            + note                             Communication
     relationship; deviceID of a tuple                      + relationship; deviceID           Communication
     service-class, servcaps, devcaps, willingness,         + unknown: SERVICE_ELEMENTS        Communication
-    service-description
+    service-description, x:means
     mood, time-offset, status-icon, class                  mood, time-offset, …               Other
     user-input                                             user-input: full                   Other
     CIPID, timed-status, x:other-info, all other           unknown: ANY                       Other
@@ -79,8 +79,11 @@ OVERRIDING_WILLINGNESS = f"{{{OMA}}}overriding-willingness"
 SERVICE_DESCRIPTION = f"{{{OMA}}}service-description"
 TIMED_STATUS_ELEMENT = f"{{{TIMED_STATUS}}}timed-status"
 OTHER_INFO = f"{{{SIPBRIDGE}}}other-info"
+MEANS = f"{{{SIPBRIDGE}}}means"
 
-SERVICE_ELEMENTS = frozenset({SERVICE_CLASS, SERVCAPS, DEVCAPS, WILLINGNESS, SERVICE_DESCRIPTION})
+SERVICE_ELEMENTS = frozenset(
+    {SERVICE_CLASS, SERVCAPS, DEVCAPS, WILLINGNESS, SERVICE_DESCRIPTION, MEANS}
+)
 """What says how a service or device can be used and has no permission of its own in RFC 5025."""
 
 CIPID_ELEMENTS = {

@@ -24,6 +24,8 @@ from sipbridge.presence.model import (
     Tuple,
     UserInput,
 )
+from sipbridge.presence.pidf import parse, serialise
+from sipbridge.presence.schema import is_valid
 
 ALICE = "sip:alice@example.com"
 AT = datetime(2024, 5, 1, tzinfo=UTC)
@@ -138,6 +140,14 @@ def test_what_belongs_to_the_document_is_united() -> None:
     assert made.extensions == (extension,)
     assert dict(made.attributes) == {"a": "new", "b": "1"}
     assert made.deviations == (deviation,)
+
+
+def test_what_is_composed_can_be_written_and_is_valid() -> None:
+    made = compose([published(DESK, 1), published(SOFT, 2), published(DESK, 3)], ALICE)
+    rpid = "urn:ietf:params:xml:ns:pidf:rpid"
+    body = serialise(made).replace(b"urn:r", rpid.encode())
+    assert is_valid(body)
+    assert len(parse(body).tuples) == len(made.tuples) == 2
 
 
 # --- properties ---

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from lxml import etree
 
-from sipbridge.errors import DocumentError
+from sipbridge.errors import ConfigurationError, DocumentError
 from sipbridge.presence import schema
 from sipbridge.presence.markup import Element, parse
 from sipbridge.presence.namespaces import PIDF, RPID
@@ -426,6 +426,19 @@ def test_deep_foreign_elements_do_not_break_the_second_validator() -> None:
     deep = "<o:a>" * 240 + "</o:a>" * 240
     assert validate(document(deep)).valid
     assert not validate(document(f"<tuple/>{deep}")).valid
+
+
+def test_schemas_in_the_package_come_before_those_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = tmp_path / "sipbridge" / "presence" / "schema.py"
+    monkeypatch.setattr(schema, "__file__", str(module))
+    with pytest.raises(ConfigurationError):
+        schema.folder()
+    for place in (tmp_path / "schemas", tmp_path / "sipbridge" / "schemas"):
+        place.mkdir(parents=True)
+        (place / schema.DRIVER).touch()
+        assert schema.folder() == place
 
 
 # --- against the specifications' own schemas, where those are at hand ---
