@@ -203,8 +203,8 @@ class Dialog:
         contact = message.contact
         if contact is not None and not contact.is_star:
             self.remote_target = contact.uri_text
-        if flow is not None:
-            self.flow = hint(flow)
+        if flow is not None and flow.reliable:
+            self.flow = flow
 
     def snapshot(self) -> dict[str, Json]:
         """Everything as plain JSON, for `restore`."""

@@ -12,6 +12,7 @@ A 200 may promise that something is durable. `respond(after=number)` keeps the r
 `FINAL_RESPONSES` is the one table from our error classes to the status of a final response.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -23,7 +24,7 @@ from sipbridge.sip.flow import Flow, Transmit
 from sipbridge.sip.identifiers import Identifiers
 from sipbridge.sip.indications import LimitReached, RequestAnsweredByCore
 from sipbridge.sip.locate import bare
-from sipbridge.sip.message import Request
+from sipbridge.sip.message import Request, with_tag
 from sipbridge.sip.status import reason_for
 from sipbridge.sip.timers import Deadlines, Timers
 from sipbridge.sip.transactions import (
@@ -32,6 +33,7 @@ from sipbridge.sip.transactions import (
     ServerTransactions,
     server_key,
 )
+from sipbridge.sip.via import Via, parse_vias
 from sipbridge.uri import DEFAULT_PORTS
 
 BUSY_RETRY_AFTER = 5
@@ -86,6 +88,7 @@ class IncomingRequest:
         "flow",
         "half",
         "held",
+        "hop",
         "in_dialog",
         "request",
         "to_tag",
@@ -100,7 +103,10 @@ class IncomingRequest:
         trace: str,
         transaction: ServerTransaction,
         half: "AnsweringHalf",
+        hop: str,
     ) -> None:
+        """`hop` is the first Via line as responses carry it."""
+        self.hop = hop
         self.request = request
         self.flow = flow
         self.trace = trace
@@ -139,7 +145,9 @@ class IncomingRequest:
         half, request = self.half, self.request
         if 200 <= status < 300:
             headers = self.accepted(headers)
-        data = response_bytes(request, status, reason, self.to_tag, headers, body, server=half.name)
+        data = response_bytes(
+            request, self.hop, status, reason, self.to_tag, headers, body, server=half.name
+        )
         if after is not None and after in half.uncommitted:
             self.held = True
             half.held.setdefault(after, []).append((self, status, data))
@@ -205,7 +213,8 @@ class AnsweringHalf:
         self, request: Request, flow: Flow, now: float, trace: str
     ) -> IncomingRequest | None:
         """Match it. None: a copy, an ACK, or beyond a limit. Raises ParseError when it is too broken."""
-        key = server_key(request)
+        via = request.top_via
+        key = server_key(request, via)
         transaction = self.transactions.by_key.get(key)
         if transaction is not None:
             if request.method != "ACK":
@@ -215,9 +224,9 @@ class AnsweringHalf:
             return None
         if request.method == "ACK":
             return None  # §17.2.1: nobody waits for it, and an ACK is never answered
-        back = response_flow(request, flow)
+        back, hop = response_path(request, via, flow)
         if len(self.transactions) >= self.limits.server_transactions:
-            self.busy(request, back, "server_transactions", trace)
+            self.busy(request, back, hop, trace)
             return None
         kind = InviteServerTransaction if request.method == "INVITE" else ServerTransaction
         transaction = kind(
@@ -229,8 +238,8 @@ class AnsweringHalf:
             registry=self.transactions,
             trace=trace,
         )
-        transaction.via_port = request.top_via.port
-        return IncomingRequest(request, flow, trace, transaction, self)
+        transaction.via_port = via.port
+        return IncomingRequest(request, flow, trace, transaction, self, hop)
 
     def is_merged(self, incoming: IncomingRequest) -> bool:
         """The same request by another path (§8.2.2.2)? Remembers it if not. Only without To tag."""
@@ -262,13 +271,13 @@ class AnsweringHalf:
         self.transactions.wait(transaction, peer)
         transaction.expect_answer(now)
 
-    def busy(self, request: Request, back: Flow, limit: str, trace: str) -> None:
+    def busy(self, request: Request, back: Flow, hop: str, trace: str) -> None:
         """503 without any state: remembering it would be what the limit is against."""
         fields = (("Retry-After", str(BUSY_RETRY_AFTER)),)
         tag = self.identifiers.tag()
-        data = response_bytes(request, 503, "", tag, fields, b"", server=self.name)
+        data = response_bytes(request, hop, 503, "", tag, fields, b"", server=self.name)
         self.outbox.append(Transmit(data, back, trace))
-        self.report(LimitReached(limit, back.remote[0], trace))
+        self.report(LimitReached("server_transactions", back.remote[0], trace))
 
     def send(self, incoming: IncomingRequest, status: int, data: bytes) -> None:
         incoming.transaction.send(status, data, self.now)
@@ -298,12 +307,14 @@ class AnsweringHalf:
         if status is None or partial is None or partial.method == "ACK":
             return False
         try:
-            back = response_flow(partial, flow)
+            back, hop = response_path(partial, partial.top_via, flow)
         except ParseError:
             return False
         tag = self.identifiers.tag()
         reason = f"{reason_for(status)} ({error.field})" if error.field else ""
-        data = response_bytes(partial, status, one_line(reason), tag, (), b"", server=self.name)
+        data = response_bytes(
+            partial, hop, status, one_line(reason), tag, (), b"", server=self.name
+        )
         self.outbox.append(Transmit(data, back, trace))
         return True
 
@@ -335,24 +346,39 @@ class AnsweringHalf:
             transaction.flow = Flow(old.protocol, old.local, (old.remote[0], port))
 
 
-def response_flow(request: Request, flow: Flow) -> Flow:
-    """Where responses go, noting `received` and `rport` in the request's top Via (§18.2.1, RFC 3581)."""
+BARE_RPORT = re.compile(r";[ \t]*rport[ \t]*(?=;|$)", re.IGNORECASE)
+
+
+def response_path(request: Request, via: Via, flow: Flow) -> tuple[Flow, str]:
+    """Where responses go, and their first Via line with `received` and `rport` (§18.2.1, RFC 3581 §4)."""
+    line = request.headers.get("Via") or ""
     if flow.protocol == "memory":
-        return flow
-    via = request.top_via
+        return flow, line
     host, port = flow.remote
     wants_port = via.wants_rport
-    if wants_port or bare(via.host) != host:
-        noted = via.with_parameter("received", host)
-        request.replace_top_via(noted.with_parameter("rport", str(port)) if wants_port else noted)
+    if wants_port or (via.host != host and bare(via.host) != host):
+        line = noted(line, via, host, port if wants_port else None)
     if flow.reliable:
-        return flow
+        return flow, line
     back = port if wants_port else via.port or DEFAULT_PORTS["sip"]
-    return Flow(flow.protocol, flow.local, (host, back))
+    return Flow(flow.protocol, flow.local, (host, back)), line
+
+
+def noted(line: str, via: Via, host: str, port: int | None) -> str:
+    """The Via line with the source of the request noted in its first hop."""
+    if "," not in line and "received" not in line.lower():
+        text, found = (line, 1) if port is None else BARE_RPORT.subn(f";rport={port}", line, 1)
+        if found:
+            return f"{text};received={host}"
+    via = via.with_parameter("received", host)
+    if port is not None:
+        via = via.with_parameter("rport", str(port))
+    return ", ".join(map(str, [via, *parse_vias(line)[1:]]))
 
 
 def response_bytes(
     request: Request,
+    hop: str,
     status: int,
     reason: str,
     to_tag: str,
@@ -361,9 +387,34 @@ def response_bytes(
     *,
     server: str,
 ) -> bytes:
-    """A response on the wire (§8.2.6). Raises LocalProtocolError for a line break in a header."""
-    fields = [*headers, ("Server", server)]
-    return bytes(request.response(status, reason, to_tag=to_tag, headers=fields, body=body))
+    """A response on the wire (§8.2.6.2): what is copied goes back as it came, `hop` is the first Via line.
+
+    Built here and not as a `Response`, because it is the most frequent thing a core does. Raises
+    LocalProtocolError for a line break in a header.
+    """
+    first = request.headers.first()
+    lines = [f"SIP/2.0 {status} {reason or reason_for(status)}", f"Via: {hop}"]
+    lines += [f"Via: {value}" for value in request.headers.lines("via")[1:]]
+    for key, name in COPIED:
+        if key in first:
+            lines.append(f"{name}: {first[key]}")
+    if "to" in first:
+        lines.append(f"To: {with_tag(first['to'], to_tag)}")
+    for name, value in headers:
+        if "\n" in value or "\r" in value or "\n" in name:
+            raise LocalProtocolError(f"a line break inside {name[:40]!r}")
+        lines.append(f"{name}: {value}")
+    lines.append(f"Server: {server}\r\nContent-Length: {len(body)}\r\n\r\n")
+    return "\r\n".join(lines).encode("utf-8", "surrogateescape") + body
+
+
+COPIED = (
+    ("from", "From"),
+    ("call-id", "Call-ID"),
+    ("cseq", "CSeq"),
+    ("timestamp", "Timestamp"),
+)
+"""What a response repeats besides Via and To."""
 
 
 def one_line(text: str) -> str:

@@ -28,6 +28,7 @@ from sipbridge.errors import LocalProtocolError
 from sipbridge.sip.flow import Flow, Transmit
 from sipbridge.sip.message import Request, Response
 from sipbridge.sip.timers import Deadline, Deadlines, Resend, Timers
+from sipbridge.sip.via import Via
 
 ClientKey = tuple[str, str]
 """Branch, method."""
@@ -126,13 +127,12 @@ def client_key(response: Response) -> ClientKey:
     return response.top_via.branch or "", response.cseq.method
 
 
-def server_key(request: Request) -> ServerKey:
-    """Which transaction does a request belong to (§17.2.3)? ACK gives the key of its INVITE."""
-    via = request.top_via
+def server_key(request: Request, via: Via) -> ServerKey:
+    """Which transaction does a request with this top Via belong to (§17.2.3)? ACK: that of its INVITE."""
     cseq = request.cseq
     method = "INVITE" if request.method == "ACK" else request.method
     branch = via.branch
-    if branch is not None and via.has_transaction_id:
+    if branch is not None and len(branch) > 7 and via.has_transaction_id:
         return branch, via.host.lower(), str(via.port), str(cseq.number), method
     return (
         str(via),
@@ -282,6 +282,7 @@ class ServerTransaction:
     """One request of a peer. `flow` is where its responses go (§18.2.2)."""
 
     __slots__ = (
+        "answered",
         "deadline",
         "deadlines",
         "flow",
@@ -319,17 +320,14 @@ class ServerTransaction:
         self.registry = registry
         self.trace = trace
         self.state = self.first
+        self.answered = False
+        """Has a final response been given, or is it too late for one?"""
         self.last = b""
         self.deadline: Deadline | None = None
         self.merge_key: tuple[str, ...] | None = None
         self.peer = ""
         self.via_port: int | None = None
         registry.add(self)
-
-    @property
-    def answered(self) -> bool:
-        """Has a final response been given, or is it too late for one?"""
-        return self.state in (State.COMPLETED, State.CONFIRMED, State.TERMINATED)
 
     def expect_answer(self, now: float) -> None:
         """Nobody has answered yet; when the client gives up, so do we."""
@@ -348,6 +346,7 @@ class ServerTransaction:
         self.last = data
         self.outbox.append(Transmit(data, self.flow, self.trace))
         if final:
+            self.answered = True
             if self.deadline is not None:
                 self.deadline.cancel()
             if self.peer:
@@ -372,6 +371,7 @@ class ServerTransaction:
 
     def end(self, happened: Input) -> None:
         self.state = step(self.table, self.state, happened)
+        self.answered = True
         if self.deadline is not None:
             self.deadline.cancel()
         self.registry.remove(self)

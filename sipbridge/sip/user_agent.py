@@ -40,6 +40,8 @@ from sipbridge.uri import Uri
 
 __all__ = ["ClientRequest", "CoreLimits", "IncomingRequest", "UserAgent"]
 
+NO_OPTIONS: frozenset[str] = frozenset()
+
 
 class UserAgent:
     """One SIP endpoint. The driver calls the first group of methods, usages the second."""
@@ -414,7 +416,8 @@ class UserAgent:
     def dispatch(self, incoming: IncomingRequest, now: float) -> None:
         """Give a new request to whom it concerns (§8.2, in the order of its subsections)."""
         request = incoming.request
-        defect = first_defect(request, frozenset(self.supported))
+        known = frozenset(self.supported) if "Require" in request.headers else NO_OPTIONS
+        defect = first_defect(request, known)
         if defect is not None and defect.malformed:
             self.answer_defect(incoming, defect)
         elif request.method == "CANCEL":
