@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sipbridge.sip.flow import Flow
+from sipbridge.sip.flow import Address, Flow
 
 METHODS = (
     b"ACK BYE CANCEL INFO INVITE MESSAGE NOTIFY OPTIONS PRACK PUBLISH REFER REGISTER SUBSCRIBE UPDATE"
@@ -27,6 +27,8 @@ MAX_HEAD = 65_536
 MAX_STREAMS = 10_000
 """Connections in the middle of a message; beyond it the oldest is forgotten and counted no further."""
 
+Connection = tuple[Address, int]
+"""Two drivers number their connections alike; the listener tells them apart."""
 Count = Callable[[str, str, str, str], None]
 """direction, transport, method, status ("" for a request)."""
 
@@ -53,11 +55,11 @@ class MessageCounter:
 
     def __init__(self, count: Count) -> None:
         self.count = count
-        self.streams: dict[int, Stream] = {}
+        self.streams: dict[Connection, Stream] = {}
 
     def tap_in(self, data: bytes, flow: Flow, now: float, trace: str) -> None:
         if flow.protocol == "tcp":
-            self.receive(data, flow.connection)
+            self.receive(data, (flow.local, flow.connection))
         else:
             self.message(data, "in", flow.protocol)
 
@@ -77,7 +79,7 @@ class MessageCounter:
         name = METHOD_NAMES.get(found[1], OTHER) if found else OTHER
         self.count(direction, transport, name, status.decode())
 
-    def receive(self, data: bytes, connection: int) -> None:
+    def receive(self, data: bytes, connection: Connection) -> None:
         """Bytes of a stream."""
         stream = self.streams.pop(connection, None) or Stream()
         data = stream.head + data

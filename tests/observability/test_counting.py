@@ -7,7 +7,8 @@ import pytest
 from sipbridge.observability.counting import MAX_HEAD, MAX_STREAMS, MessageCounter
 from sipbridge.sip.flow import Flow
 
-UDP = Flow("udp", ("127.0.0.1", 5060), ("127.0.0.1", 5070))
+FLOW_LOCAL = ("127.0.0.1", 5060)
+UDP = Flow("udp", FLOW_LOCAL, ("127.0.0.1", 5070))
 NOTIFY = (
     b"NOTIFY sip:a@b SIP/2.0\r\nVia: SIP/2.0/TCP b\r\nCSeq: 1 NOTIFY\r\nContent-Length: %d\r\n\r\n"
     b"body without a line end"
@@ -91,4 +92,4 @@ def test_unfinished_messages_do_not_grow(seen: Seen) -> None:
         counter.tap_in(b"x", tcp(connection), 0.0, "t")
     assert len(counter.streams) == MAX_STREAMS
     counter.tap_in(b"x" * (MAX_HEAD + 1), tcp(MAX_STREAMS), 0.0, "t")
-    assert MAX_STREAMS not in counter.streams
+    assert (FLOW_LOCAL, MAX_STREAMS) not in counter.streams
