@@ -29,7 +29,8 @@ from sipbridge.observability.indications import DocumentRefused, DocumentTolerat
 from sipbridge.sip import indications
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
-disable_created_metrics()  # a second series for every counter, that nobody reads
+# A second series for every counter, that nobody reads.
+disable_created_metrics()  # type: ignore[no-untyped-call]
 NOTIFY_BUCKETS = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 """Seconds. An idle bridge needs less than half a millisecond; 100 ms is where people begin to notice."""
 REASONS = frozenset(
