@@ -145,8 +145,14 @@ def device(value: Device, ids: Ids) -> Device:
 
 
 def time(value: Timestamp | None) -> Timestamp | None:
-    """A time that can be read."""
-    return value if value is not None and value.at is not None else None
+    """A time that can be read, with its zone (RFC 3339 §4.4)."""
+    if value is None or value.at is None:
+        return None
+    return (
+        rpid.write_time(value.at)
+        if value.text[-6:-5] not in "+-" and value.text[-1:] != "Z"
+        else value
+    )
 
 
 def contact(value: Contact | None) -> Contact | None:
