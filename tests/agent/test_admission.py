@@ -1,0 +1,145 @@
+"""Who may ask for what: digest, the gateway's own flow, one's own presence."""
+
+import hashlib
+
+import pytest
+
+from sipbridge.agent.ports import Authenticator
+from sipbridge.events.publisher import PublishFailed
+from sipbridge.sip.address import NameAddr
+from sipbridge.sip.digest import DigestServer
+from sipbridge.sip.flow import Flow
+from sipbridge.sip.parameters import Parameters
+from sipbridge.sip.policy import Credentials
+from sipbridge.uri import Uri
+from tests.agent.world import CAROL, DAVE, AgentWorld, document, with_flow
+from tests.events.peers import TO_BOB
+from tests.harness.pair import ALICE, BOB, Outcome
+
+PASSWORDS = {"carol": "c-secret", "dave": "d-secret", "x y": "odd"}
+HASHES = {"MD5": hashlib.md5, "SHA-256": hashlib.sha256}
+
+
+def ha1_of(user: str, realm: str, algorithm: str) -> str | None:
+    if user not in PASSWORDS:
+        return None
+    text = f"{user}:{realm}:{PASSWORDS[user]}"
+    return HASHES[algorithm](text.encode()).hexdigest()
+
+
+def guarded(algorithms: tuple[str, ...] = ("SHA-256", "MD5"), life: float = 300) -> AgentWorld:
+    server = DigestServer("example.com", b"secret", algorithms, nonce_life=life)
+    return AgentWorld(authenticator=Authenticator(server, ha1_of))
+
+
+def known(user: str) -> Credentials:
+    return Credentials(user, PASSWORDS[user])
+
+
+@pytest.mark.parametrize("algorithms", [("SHA-256", "MD5"), ("MD5",)])
+def test_who_proves_to_be_somebody_may_publish_and_watch(algorithms: tuple[str, ...]) -> None:
+    world = guarded(algorithms)
+    watching = world.watch(DAVE, credentials=known("dave"))
+    world.publish(document("open"), credentials=known("carol"))
+    assert world.basics(watching) == ["open"]
+    challenge = world.pair.wire.named("401")[0]
+    assert challenge.data.count(b"WWW-Authenticate") == len(algorithms)
+
+
+def test_who_proves_nothing_gets_401() -> None:
+    world = guarded()
+    world.watch(DAVE)
+    world.publish(document())
+    assert world.refused == [401]
+    assert world.publish_failed == [401]
+    assert world.agent.presentities == {}
+
+
+def test_a_wrong_password_gets_401_again() -> None:
+    world = guarded()
+    world.watch(DAVE, credentials=Credentials("dave", "guess"))
+    world.watch(DAVE, credentials=Credentials("stranger", "guess"))
+    assert world.refused == [401, 401]
+
+
+def test_another_from_than_the_proven_user_gets_403() -> None:
+    world = guarded()
+    world.watch(CAROL, credentials=known("dave"))
+    assert world.refused == [403]
+
+
+def test_nobody_publishes_for_somebody_else() -> None:
+    world = guarded()
+    world.publish(document(), identity=DAVE, entity=CAROL, credentials=known("dave"))
+    assert world.publish_failed == [403]
+
+
+def test_without_an_authenticator_anybody_may() -> None:
+    world = AgentWorld()
+    world.publish(document(), identity=DAVE, entity=CAROL)
+    assert world.publish_failed == []
+
+
+def test_a_user_name_with_odd_characters_is_escaped_in_its_address() -> None:
+    world = guarded()
+    world.watch(Uri.parse("sip:x%20y@example.com"), credentials=known("x y"))
+    assert world.refused == []
+
+
+def test_refreshes_in_the_dialog_are_proven_too() -> None:
+    world = guarded(life=10)
+    watching = world.watch(DAVE, credentials=known("dave"))
+    world.pair.pass_seconds(86_400)
+    assert world.states(watching)[-1] == "active"
+    assert world.terminated == []
+
+
+def test_an_old_nonce_is_called_stale() -> None:
+    world = guarded(life=10)
+    publication = world.publish(document("open"), credentials=known("carol"))
+    world.pair.pass_seconds(60)
+    world.modify(publication, document("closed"))
+    assert world.publish_failed == []
+    assert len(world.published) == 2
+
+
+@pytest.mark.parametrize("value", ["Digest", "Digest username=", "Digest a=b"])
+def test_an_authorization_that_cannot_be_read_gets_400(value: str) -> None:
+    world = guarded()
+    policy = with_flow(TO_BOB, extra_headers=(("Authorization", value),))
+    world.watch(DAVE, policy=policy)
+    assert world.refused == [400]
+
+
+def test_another_scheme_is_challenged() -> None:
+    world = guarded()
+    world.watch(DAVE, policy=with_flow(TO_BOB, extra_headers=(("Authorization", "Basic eA=="),)))
+    assert world.refused == [401]
+
+
+def test_the_flow_in_memory_is_believed_but_only_for_itself() -> None:
+    world = guarded()
+    policy = with_flow(TO_BOB, flow=Flow("memory", ALICE, BOB))
+    watching = world.watch(DAVE, policy=policy)
+    world.publish(document("open"), policy=policy)
+    world.publish(document("open"), identity=DAVE, entity=CAROL, policy=policy)
+    assert world.basics(watching) == ["open"]
+    assert [f.status for f in failures(world)] == [403]
+    assert world.refused == []
+
+
+def failures(world: AgentWorld) -> list[PublishFailed]:
+    return [s for s in world.pair.reported[ALICE] if isinstance(s, PublishFailed)]
+
+
+def test_a_from_without_a_usable_address_gets_400() -> None:
+    world = AgentWorld()
+    request = world.pair.alice.new_request(
+        "PUBLISH",
+        CAROL,
+        from_=NameAddr("sip:", parameters=Parameters.parse(";tag=1", "From")),
+        to=NameAddr(str(CAROL)),
+    )
+    world.pair.alice.request(request, Outcome(), world.pair.now, policy=TO_BOB)
+    world.pair.turn()
+    assert len(world.pair.wire.named("400")) == 1
