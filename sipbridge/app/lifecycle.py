@@ -182,6 +182,7 @@ class Bridge:
             return
         graph.tower.checks.draining = True
         await graph.bayeux.stop()
+        await graph.streams.stop()
         if self.http is not None and self.serving is not None:
             self.http.should_exit = True
             await self.serving

@@ -18,7 +18,14 @@ from sipbridge.agent.ports import Authenticator as DigestAuthenticator
 from sipbridge.agent.presence_agent import AgentLimits, PresenceAgent
 from sipbridge.app.network import Peer, SipNetwork
 from sipbridge.app.scheduler import Scheduler
-from sipbridge.app.settings import Mode, Settings, password, read_users, sip_password
+from sipbridge.app.settings import (
+    Mode,
+    Settings,
+    password,
+    read_tables,
+    read_users,
+    sip_password,
+)
 from sipbridge.app.sink import BayeuxReader, LogSink, topic_of
 from sipbridge.bayeux.asgi import BayeuxApp
 from sipbridge.bayeux.server import BayeuxServer
@@ -32,6 +39,7 @@ from sipbridge.events.winfo_package import PRESENCE_WINFO
 from sipbridge.gateway import Caller, Gateway, Policy
 from sipbridge.gateway.contract import ContractLimits
 from sipbridge.identities import NormalisingIdentities, PresentityKey
+from sipbridge.mapping.table import DEFAULT
 from sipbridge.observability import gauges
 from sipbridge.observability.counting import MessageCounter
 from sipbridge.observability.health import Checks, Word
@@ -44,6 +52,7 @@ from sipbridge.rest.api import Front, Ready, RestSettings, create_app
 from sipbridge.rest.faults import Envelope
 from sipbridge.rest.ocsg import Style
 from sipbridge.rest.security import Account, BasicAuthenticator
+from sipbridge.rest.streams import EventStreams
 from sipbridge.sip.digest import DigestServer, ha1
 from sipbridge.sip.flow import Flow
 from sipbridge.sip.policy import Credentials, PeerPolicy
@@ -90,6 +99,7 @@ class Graph:
     agent: PresenceAgent | None
     scheduler: Scheduler
     bayeux: BayeuxApp
+    streams: EventStreams
     front: Front
     tower: "Watchtower"
     callers: dict[str, Caller]
@@ -129,14 +139,15 @@ def build(settings: Settings, store: Store, spawn: Spawn) -> Graph:
         BayeuxLimits(settings.bayeux.timeout, settings.bayeux.max_interval), client_id, clock.wall
     )
     reader = BayeuxReader(bayeux_server, clock.now)
-    served = Served(clock)
+    served, bus = Served(clock), MemoryBus()
     gateway = Gateway(
         network,
         store,
-        make_sink(settings, store, callers, reader, clock),
+        make_sink(settings, store, bus, callers, reader, clock),
         clock,
         identities,
         policy=policy_of(settings, callers),
+        tables=read_tables(settings.mapping.file) if settings.mapping.file else DEFAULT,
         rules_changed=served.rules_changed,
         spawn=spawn,
         rearm=scheduler.arm,
@@ -150,7 +161,15 @@ def build(settings: Settings, store: Store, spawn: Spawn) -> Graph:
     tower.checks.need("store", store.writable)
     basic = BasicAuthenticator(accounts_of(settings, callers))
     bayeux = make_bayeux(settings, bayeux_server, basic, reader)
-    front = make_front(settings, gateway, basic, bayeux, tower)
+    streams = EventStreams(
+        store,
+        bus,
+        basic,
+        topic_of,
+        allowed_origins=settings.http.allowed_origins,
+        envelope=Envelope(settings.ocsg.error_envelope.value),
+    )
+    front = make_front(settings, gateway, basic, bayeux, streams, tower)
     return Graph(
         settings,
         store,
@@ -161,6 +180,7 @@ def build(settings: Settings, store: Store, spawn: Spawn) -> Graph:
         served.agent,
         scheduler,
         bayeux,
+        streams,
         front,
         tower,
         callers,
@@ -349,7 +369,7 @@ def authenticator_of(settings: Settings) -> DigestAuthenticator:
         if (known := users.get((user, asked, algorithm.upper()))) is not None:
             return known
         secret = secrets_of.get(user)
-        return None if secret is None else ha1(user, asked, secret, algorithm)
+        return None if secret is None else ha1(algorithm, user, asked, secret)
 
     return DigestAuthenticator(DigestServer(realm, os.urandom(32)), ha1_of)
 
@@ -398,12 +418,12 @@ def client_id() -> str:
 def make_sink(
     settings: Settings,
     store: Store,
+    bus: MemoryBus,
     callers: dict[str, Caller],
     reader: BayeuxReader,
     clock: SystemClock,
 ) -> LogSink:
     """The notification log with its first reader."""
-    bus = MemoryBus()
     for application in callers:
         bus.subscribe(topic_of(application), reader.receive)
     limits = settings.limits
@@ -433,6 +453,7 @@ def make_front(
     gateway: Gateway,
     basic: BasicAuthenticator,
     bayeux: BayeuxApp,
+    streams: EventStreams,
     tower: Watchtower,
 ) -> Front:
     def ready() -> Ready:
@@ -448,7 +469,11 @@ def make_front(
             Envelope(settings.ocsg.error_envelope.value),
             Style(settings.ocsg.stringify_scalars, settings.ocsg.null_for_absent),
         ),
-        mounts={"/rest/presence/notifications": bayeux, "/bayeux": bayeux},
+        mounts={
+            "/rest/presence/notifications": bayeux,
+            "/bayeux": bayeux,
+            "/rest/presence/events": streams,
+        },
         ready=ready,
         metrics=lambda: (tower.metrics.render(), CONTENT_TYPE),
     )

@@ -319,6 +319,7 @@ class Baresip:
         self.output = ""
         self.news = asyncio.Event()
         self.reader: asyncio.Task[None] | None = None
+        self.listener: asyncio.Task[None] | None = None
         self.writer: asyncio.StreamWriter | None = None
 
     def configure(self, contacts: Sequence[str], publishes: bool) -> None:
@@ -353,7 +354,14 @@ class Baresip:
         )
         self.reader = asyncio.create_task(self.read_output())
         await self.wait_for("baresip is ready", START_SECONDS)
-        _, self.writer = await asyncio.open_connection("127.0.0.1", self.control)
+        answers, self.writer = await asyncio.open_connection("127.0.0.1", self.control)
+        self.listener = asyncio.create_task(self.read_answers(answers))
+
+    async def read_answers(self, answers: asyncio.StreamReader) -> None:
+        """What the control socket says counts as output too."""
+        while chunk := await answers.read(4096):
+            self.output += chunk.decode("utf-8", "replace")
+            self.news.set()
 
     async def read_output(self) -> None:
         assert self.process is not None and self.process.stdout is not None
@@ -379,8 +387,9 @@ class Baresip:
             self.writer.close()
         if self.process is not None:
             await end(self.process)
-        if self.reader is not None:
-            await self.reader
+        for task in (self.reader, self.listener):
+            if task is not None:
+                await asyncio.gather(task, return_exceptions=True)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     @staticmethod

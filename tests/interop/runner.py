@@ -362,16 +362,17 @@ async def do_baresip(stage: Stage, step: dict[str, Any]) -> None:
 
 
 async def do_baresip_says(stage: Stage, step: dict[str, Any]) -> None:
-    """baresip prints what fits `pattern`; `command` is typed first."""
+    """baresip prints what fits `pattern`; `command` is typed first, and again each second."""
     phone = stage.phones[step["who"]]
-    if "command" in step:
-        phone.command(step["command"])
-    try:
-        await phone.wait_for(step["pattern"], STEP_SECONDS)
-    except TimeoutError:
-        raise NotSeen(
-            f"baresip never printed {step['pattern']!r}: {phone.output[-1500:]}"
-        ) from None
+    for _ in range(int(STEP_SECONDS)):
+        if "command" in step:
+            phone.command(step["command"])
+        try:
+            await phone.wait_for(step["pattern"], 1.0)
+        except TimeoutError:
+            continue
+        return
+    raise NotSeen(f"baresip never printed {step['pattern']!r}: {phone.output[-1500:]}")
 
 
 async def do_baresip_command(stage: Stage, step: dict[str, Any]) -> None:
@@ -405,7 +406,7 @@ def expect_answer(stage: Stage, step: Mapping[str, Any], answer: Message | None)
         stage.saved[name] = answer.get(header)
 
 
-def contains(seen: Any, wanted: Any) -> bool:
+def contains(seen: object, wanted: object) -> bool:
     """Is `wanted` found in `seen`? Objects: every member; lists: every element somewhere; else equal."""
     if isinstance(wanted, dict):
         return isinstance(seen, dict) and all(
@@ -415,7 +416,7 @@ def contains(seen: Any, wanted: Any) -> bool:
         if not wanted:
             return seen == []
         return isinstance(seen, list) and all(any(contains(s, w) for s in seen) for w in wanted)
-    return bool(seen == wanted)
+    return seen == wanted
 
 
 # --- playing ------------------------------------------------------------------------------------------

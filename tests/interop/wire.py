@@ -94,26 +94,28 @@ class Talker:
         self.arrived = asyncio.Condition()
         self.inbox: list[Message] = []
         self.retransmitted: set[bytes] = set()
-        self.channel: asyncio.BaseTransport | None = None
+        self.datagrams: asyncio.DatagramTransport | None = None
+        self.stream: asyncio.Transport | None = None
         self.jobs: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
         loop = asyncio.get_running_loop()
+        channel: asyncio.BaseTransport
         if self.transport == "udp":
             channel, _ = await loop.create_datagram_endpoint(
                 lambda: Datagrams(self.receive), local_addr=("127.0.0.1", 0)
             )
-            self.channel = channel
+            self.datagrams = channel
         else:
-            self.channel, _ = await loop.create_connection(
-                lambda: Stream(self.receive), *self.server
-            )
-        host, port = self.channel.get_extra_info("sockname")[:2]
+            channel, _ = await loop.create_connection(lambda: Stream(self.receive), *self.server)
+            self.stream = channel
+        host, port = channel.get_extra_info("sockname")[:2]
         self.address = f"{host}:{port}"
 
     async def close(self) -> None:
-        if self.channel is not None:
-            self.channel.close()
+        for channel in (self.datagrams, self.stream):
+            if channel is not None:
+                channel.close()
 
     def receive(self, data: bytes, sender: tuple[str, int] | None) -> None:
         if len(data) < 8:
@@ -134,10 +136,10 @@ class Talker:
             self.arrived.notify_all()
 
     def write(self, data: bytes, to: tuple[str, int] | None = None) -> None:
-        if isinstance(self.channel, asyncio.DatagramTransport):
-            self.channel.sendto(data, to or self.server)
-        elif isinstance(self.channel, asyncio.WriteTransport):
-            self.channel.write(data)
+        if self.datagrams is not None:
+            self.datagrams.sendto(data, to or self.server)
+        elif self.stream is not None:
+            self.stream.write(data)
 
     def answer(self, request: Message, sender: tuple[str, int] | None) -> None:
         to = request.get("to")
