@@ -39,25 +39,35 @@ MAX_REMEMBERED_NAMES = 2048
 """Spellings of header names kept ready; a peer that invents names costs time, not memory."""
 
 
-class Keys(dict[str, str]):
-    """Spelling on the wire → key for look-up (lower-case long name). ParseError for what is no token."""
+KEYS: dict[str, str] = {}
+"""Spellings seen on the wire → key for look-up (lower-case long name). Filled by `key_of`."""
 
-    def __missing__(self, spelling: str) -> str:
-        name = spelling.rstrip(" \t")
-        if not is_token(name):
-            raise ParseError(f"header name {spelling[:40]!r} is no token", field="header")
-        lower = name.lower()
-        key = COMPACT[lower].lower() if lower in COMPACT else lower
-        if len(self) < MAX_REMEMBERED_NAMES and len(spelling) < 64:
-            self[spelling] = key
-        return key
+
+def key_of(spelling: str) -> str:
+    """The key of a name in any spelling, compact or long. Raises ParseError for what is no token."""
+    try:
+        return KEYS[spelling]
+    except KeyError:
+        return learn(spelling)
+
+
+def learn(spelling: str) -> str:
+    """The work behind `key_of`, remembered while there is room."""
+    name = spelling.rstrip(" \t")
+    if not is_token(name):
+        raise ParseError(f"header name {spelling[:40]!r} is no token", field="header")
+    lower = name.lower()
+    key = COMPACT[lower].lower() if lower in COMPACT else lower
+    if len(KEYS) < MAX_REMEMBERED_NAMES and len(spelling) < 64:
+        KEYS[spelling] = key
+    return key
 
 
 class Shown(dict[str, str]):
     """Spelling on the wire → name to print: compact names written out, Content-Length in one spelling."""
 
     def __missing__(self, spelling: str) -> str:
-        key = KEYS[spelling]
+        key = key_of(spelling)
         name = spelling.rstrip(" \t")
         shown = "Content-Length" if key == "content-length" else COMPACT.get(name.lower(), name)
         if len(self) < MAX_REMEMBERED_NAMES and len(spelling) < 64:
@@ -65,7 +75,6 @@ class Shown(dict[str, str]):
         return shown
 
 
-KEYS = Keys()
 SHOWN = Shown()
 
 Pairs = list[tuple[str, str]]
@@ -122,7 +131,7 @@ class Headers:
         first: First = {}
         repeated: Repeated = {}
         for name, value in self._pairs:
-            key = KEYS[name]
+            key = key_of(name)
             if key not in first:
                 first[key] = value
             elif key in repeated:
@@ -148,18 +157,18 @@ class Headers:
 
     def get(self, name: str) -> str | None:
         """The first line's value, None if there is no such field."""
-        return self.first().get(KEYS[name])
+        return self.first().get(key_of(name))
 
     def get_all(self, name: str) -> list[str]:
         """One entry for each line of that name."""
-        return list(self.lines(KEYS[name]))
+        return list(self.lines(key_of(name)))
 
     def values(self, name: str) -> list[str]:
         """All elements of a comma list field, over all its lines; empty ones dropped.
 
         Raises ParseError on a quote that is never closed.
         """
-        lines = self.lines(KEYS[name])
+        lines = self.lines(key_of(name))
         return [part for line in lines for part in split_list(line, name) if part]
 
     def add(self, name: str, value: str) -> None:
@@ -176,7 +185,7 @@ class Headers:
 
     def set(self, name: str, value: str) -> None:
         """Make this the only field of that name, in the place of the first one, else at the end."""
-        key = KEYS[name]
+        key = key_of(name)
         if key in self.first():
             self.set_lines(name, [value])
         else:
@@ -184,16 +193,16 @@ class Headers:
 
     def set_lines(self, name: str, values: Iterable[str]) -> None:
         """Replace all lines of that name by these, where the first one stood (at the top if none was)."""
-        key, pairs = KEYS[name], self._pairs
-        at = next((i for i, pair in enumerate(pairs) if KEYS[pair[0]] == key), 0)
+        key, pairs = key_of(name), self._pairs
+        at = next((i for i, pair in enumerate(pairs) if key_of(pair[0]) == key), 0)
         new = [(SHOWN[name], value) for value in values]
-        rest = [pair for pair in pairs[at:] if KEYS[pair[0]] != key]
+        rest = [pair for pair in pairs[at:] if key_of(pair[0]) != key]
         self._change(pairs[:at] + new + rest)
 
     def remove(self, name: str) -> None:
         """Take all fields of that name away; none is fine."""
-        key = KEYS[name]
-        self._change([pair for pair in self._pairs if KEYS[pair[0]] != key])
+        key = key_of(name)
+        self._change([pair for pair in self._pairs if key_of(pair[0]) != key])
 
     def items(self) -> Pairs:
         """All fields in order, as (name, value)."""
@@ -209,7 +218,7 @@ class Headers:
         return made
 
     def __contains__(self, name: str) -> bool:
-        return KEYS[name] in self.first()
+        return key_of(name) in self.first()
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
         return iter(self._pairs)

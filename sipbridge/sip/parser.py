@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 from sipbridge.errors import ParseError
 from sipbridge.sip.grammar import CONTROL_AND_BREAKS, FOLDED, has_stray_control, is_token
-from sipbridge.sip.headers import KEYS, First, Headers, Pairs, Repeated
+from sipbridge.sip.headers import KEYS, First, Headers, Pairs, Repeated, learn
 from sipbridge.sip.message import Request, Response
 
 MAX_MESSAGE = 65535
@@ -90,6 +90,7 @@ class Malformed(Exception):
         self.status = status
 
 
+COMMON_METHODS = frozenset({"NOTIFY", "SUBSCRIBE", "PUBLISH", "OPTIONS", "REGISTER", "MESSAGE"})
 LINE_END = re.compile(r"\r?\n")
 LF_HEAD_END = re.compile(rb"\n\r?\n")
 STATUS_LINE = re.compile(r"(SIP/[0-9]+\.[0-9]+) ([0-9]{3})(?: (.*))?", re.IGNORECASE)
@@ -103,11 +104,12 @@ def parse_datagram(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Request | Re
     if end > 0 and len(data) <= limits.message:
         message = parse_ordinary(data[:end], limits)
         if message is not None:
-            length = message.headers.first().get("content-length", "")
             # The usual case: one Content-Length that fits.
+            length = message.headers.first().get("content-length", "")
             if length.isdecimal() and length.isascii() and len(length) < 6:
-                message.body = body = data[end + 4 : end + 4 + int(length)]
-                if len(body) == int(length) and "content-length" not in message.headers.repeated:
+                size = int(length)
+                message.body = body = data[end + 4 : end + 4 + size]
+                if len(body) == size and "content-length" not in message.headers.repeated:
                     return message
     return parse_any_datagram(data, limits)
 
@@ -160,7 +162,8 @@ def parse_ordinary(head: bytes, limits: Limits) -> Request | Response | None:
     None means "look closer", never "wrong".
     """
     size = len(head)
-    lines = head.decode("utf-8", "surrogateescape").split("\r\n")
+    text = head.decode("utf-8", "surrogateescape")
+    lines = text.split("\r\n")
     breaks = len(lines) - 1
     # Every CR and LF has to be part of a line end, and there is no other control character but TAB.
     if (
@@ -173,7 +176,7 @@ def parse_ordinary(head: bytes, limits: Limits) -> Request | Response | None:
     try:
         message = parse_start_line(lines[0])
         del lines[0]
-        message.headers = parse_lines(lines)
+        message.headers = parse_lines(lines, None if text.isascii() else " \t")
     except Malformed:
         return None
     return message
@@ -215,7 +218,7 @@ def parse_start_line(line: str) -> Request | Response:
     parts = line.split(" ")
     if len(parts) == 3 and (parts[2] == "SIP/2.0" or parts[2].upper() == "SIP/2.0"):
         method, uri = parts[0], parts[1]
-        if not is_token(method):
+        if method not in COMMON_METHODS and not is_token(method):
             raise Malformed(f"method {method[:40]!r} is no token", "start line")
         if not uri:
             raise Malformed("the Request-URI is missing", "start line")
@@ -240,8 +243,11 @@ def parse_status_line(line: str) -> Response:
 NO_HEADERS = Headers()
 
 
-def parse_lines(lines: list[str]) -> Headers:
-    """Unfolded header lines to headers with their index; `lines` is taken over. Raises Malformed."""
+def parse_lines(lines: list[str], blank: str | None = " \t") -> Headers:
+    """Unfolded header lines to headers with their index; `lines` is taken over. Raises Malformed.
+
+    `blank` is what surrounds values; None, any white space, is quicker and the same for ASCII lines.
+    """
     first: First = {}
     repeated: Repeated = {}
     keys = KEYS
@@ -250,13 +256,16 @@ def parse_lines(lines: list[str]) -> Headers:
             name, colon, value = line.partition(":")
             if not colon:
                 raise Malformed(f"header line {line[:40]!r} has no colon")
-            key = keys[name]
+            try:
+                key = keys[name]
+            except KeyError:
+                key = learn(name)
             if key not in first:
-                first[key] = value.strip(" \t")
+                first[key] = value.strip(blank)
             elif key in repeated:
-                repeated[key].append(value.strip(" \t"))
+                repeated[key].append(value.strip(blank))
             else:
-                repeated[key] = [first[key], value.strip(" \t")]
+                repeated[key] = [first[key], value.strip(blank)]
     except ParseError as error:
         raise Malformed(str(error)) from None
     return Headers.of(lines, first, repeated)

@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sipbridge.errors import ParseError
-from sipbridge.sip.headers import COMPACT, KEYS, MAX_REMEMBERED_NAMES, Headers
+from sipbridge.sip.headers import COMPACT, KEYS, MAX_REMEMBERED_NAMES, Headers, key_of
 
 
 def test_names_ignore_case_and_know_their_compact_form() -> None:
@@ -76,7 +76,7 @@ def test_content_length_has_one_spelling() -> None:
 
 def test_invented_names_do_not_fill_the_memory() -> None:
     for i in range(MAX_REMEMBERED_NAMES + 500):
-        assert KEYS[f"X-Invented-{i}"] == f"x-invented-{i}"
+        assert key_of(f"X-Invented-{i}") == f"x-invented-{i}"
     assert len(KEYS) <= MAX_REMEMBERED_NAMES
     KEYS.clear()
 
@@ -90,7 +90,7 @@ def test_invented_names_do_not_fill_the_memory() -> None:
 def test_the_index_agrees_with_the_fields(pairs: list[tuple[str, str]]) -> None:
     headers = Headers(pairs)
     for name in ("Via", "X-A", "X-B"):
-        wanted = [v for n, v in pairs if KEYS[n] == name.lower()]
+        wanted = [v for n, v in pairs if key_of(n) == name.lower()]
         assert headers.get_all(name) == wanted
         assert headers.get(name) == (wanted[0] if wanted else None)
         assert (name in headers) == bool(wanted)
