@@ -182,7 +182,7 @@ class Bridge:
             return
         graph.tower.checks.draining = True
         await graph.bayeux.stop()
-        await graph.streams.stop()
+        graph.streams.stop()
         if self.http is not None and self.serving is not None:
             self.http.should_exit = True
             await self.serving
