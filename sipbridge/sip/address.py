@@ -68,10 +68,8 @@ class NameAddr:
 @lru_cache(maxsize=2048)
 def parse_name_addr(text: str, field: str) -> NameAddr:
     """The work behind `NameAddr.parse`, remembered: a dialog repeats its addresses in each message."""
-    if "<" in text:
-        found = BRACKETED.fullmatch(text)
-        if not found:
-            raise ParseError(f"{text[:80]!r} is no name-addr", field=field)
+    found = BRACKETED.fullmatch(text) if "<" in text else None
+    if found:
         quoted, words, uri, rest = found.groups()
         display = unquote(quoted) if quoted is not None else (words or "").strip(" \t") or None
     else:

@@ -28,7 +28,7 @@ from sipbridge.sip.fields import (
     parse_subscription_state,
 )
 from sipbridge.sip.headers import First, Repeated
-from sipbridge.sip.message import Message, Request, Response
+from sipbridge.sip.message import Message, Request
 from sipbridge.sip.via import parse_vias
 from sipbridge.uri import MAX_URI, Uri
 
@@ -199,8 +199,3 @@ def unusable_event(request: Request, first: First) -> Iterator[Defect]:
         yield Defect(400, "Subscription-State is missing", "Subscription-State")
     if request.method == "SUBSCRIBE" and "contact" not in first:
         yield Defect(400, "Contact is missing: there is no way to notify", "Contact")
-
-
-def is_fatal_for(message: Message, defect: Defect) -> bool:
-    """Must the message be dropped without an answer?"""
-    return isinstance(message, Response) or defect.status is None

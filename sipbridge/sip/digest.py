@@ -173,6 +173,8 @@ class Challenge:
 
     def is_at_least(self, minimum: str) -> bool:
         """Is the algorithm as strong as `minimum` (one of STRENGTH)?"""
+        if minimum not in STRENGTH:
+            raise LocalProtocolError(f"{minimum} is no digest algorithm")
         return STRENGTH.index(base_of(self.effective_algorithm)) >= STRENGTH.index(minimum)
 
 

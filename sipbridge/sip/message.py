@@ -74,14 +74,6 @@ class Message:
         """The newest hop."""
         return parse_vias(self._required("via", "Via"))[0]
 
-    def replace_top_via(self, via: Via) -> None:
-        """Put this in the place of the newest hop (received and rport of RFC 3581 §4)."""
-        self.headers.set_lines("Via", [str(via), *map(str, self.vias[1:])])
-
-    def remove_top_via(self) -> None:
-        """Take the newest hop away (§16.7)."""
-        self.headers.set_lines("Via", [str(via) for via in self.vias[1:]])
-
     # --- routing -----------------------------------------------------------------------------------
 
     @property

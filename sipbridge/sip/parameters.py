@@ -3,8 +3,8 @@
 Values are kept as they stood on the wire, quotes included, so that printing gives them back; `get()` undoes
 the quoting. Names ignore case. Reading is wider than the grammar in one point: an unquoted value may hold
 any visible character but comma, semicolon and quote, because peers send `received=2001:db8::1`,
-`start=<top@example.com>` and `type=application/rlmi+xml` bare. An empty parameter (`;;`) or an empty value
-is an error.
+`start=<top@example.com>` and `type=application/rlmi+xml` bare. One semicolon too many at the end is
+forgiven. An empty parameter (`;;`) or an empty value is an error.
 """
 
 import re
@@ -41,7 +41,7 @@ class Parameters:
         while at < len(text):
             found = ONE.match(text, at)
             if not found:
-                if not text[at:].strip(" \t"):
+                if text[at:].strip(" \t") in ("", ";"):
                     break
                 raise ParseError(
                     f"parameter {text[at : at + 40]!r} is malformed", field=field, offset=at

@@ -40,6 +40,13 @@ def test_without_brackets_parameters_belong_to_the_header() -> None:
     assert read.uri.parameters == ()
 
 
+def test_brackets_inside_a_quoted_parameter_are_no_brackets() -> None:
+    read = NameAddr.parse('sip:a@b;+sip.instance="<urn:uuid:1>"')
+    assert (read.uri_text, read.parameters.get("+sip.instance")) == ("sip:a@b", "<urn:uuid:1>")
+    read = NameAddr.parse('<sip:a@b>;+sip.instance="<urn:uuid:1>"')
+    assert read.parameters.get("+sip.instance") == "<urn:uuid:1>"
+
+
 def test_within_brackets_they_belong_to_the_uri() -> None:
     read = NameAddr.parse("<sip:ilse@example.net;user=phone>;tag=1")
     assert read.uri.parameter("user") == "phone"

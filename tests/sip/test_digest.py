@@ -144,6 +144,8 @@ def test_the_topmost_usable_challenge_of_each_realm_is_chosen() -> None:
     assert [c.nonce for c in select(read)] == ["c", "e"]
     assert [c.nonce for c in select(read, "SHA-256")] == ["d"]
     assert select(read, "SHA-512-256") == []
+    with pytest.raises(LocalProtocolError):
+        select(read, "CRC-32")
     both = [*select(read), *parse_challenges(['Digest realm="r", nonce="p"'], proxy=True)]
     assert [c.nonce for c in select(both)] == ["c", "e", "p"]
 

@@ -40,6 +40,7 @@ def test_event_keeps_its_parameters() -> None:
 
 
 def test_subscription_state_ignores_case_and_odd_numbers() -> None:
+    assert SubscriptionState.parse("active;expires=5;").expires == 5
     state = SubscriptionState.parse("Terminated ;Reason=Timeout;retry-after=30;expires=soon")
     assert (state.state, state.reason, state.retry_after, state.expires) == (
         "terminated",
@@ -72,7 +73,7 @@ def test_media_types_compare_in_lower_case() -> None:
         str(MediaType("multipart/related", Parameters((("boundary", "a"),))))
         == "multipart/related;boundary=a"
     )
-    for bad in ("", "application", "application/", "a b/c", "a/b;"):
+    for bad in ("", "application", "application/", "a b/c", "a/b;;"):
         with pytest.raises(ParseError, match="^Content-Type"):
             MediaType.parse(bad)
 

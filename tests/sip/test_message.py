@@ -154,16 +154,6 @@ def test_no_text_becomes_a_header_of_its_own(value: str) -> None:
         bytes(Response(200, value))
 
 
-def test_the_top_hop_can_be_replaced_and_removed() -> None:
-    request = subscribe()
-    request.headers.set("Via", "SIP/2.0/UDP a;rport, SIP/2.0/TCP b")
-    request.replace_top_via(request.top_via.with_parameter("rport", "9"))
-    assert request.headers.get_all("Via") == ["SIP/2.0/UDP a;rport=9", "SIP/2.0/TCP b"]
-    request.remove_top_via()
-    assert request.headers.get_all("Via") == ["SIP/2.0/TCP b"]
-    assert request.headers.items()[0][0] == "Via"
-
-
 def test_a_copy_is_independent() -> None:
     request = subscribe()
     twin = request.copy()
