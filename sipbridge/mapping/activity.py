@@ -282,10 +282,7 @@ def add_word(
 ) -> None:
     """The tokens of one word, unless a pair says it more precisely."""
     row = writing.tables.activity.writes.get(word)
-    refined = any(
-        means is word or (word is Activity.AVAILABLE and token.name == UNKNOWN)
-        for token, means in extra
-    )
+    refined = any(means is word for _, means in extra)
     if word is Activity.DO_NOT_DISTURB and writing.willingness is Basic.CLOSED:
         refined = True
     if row is None:
@@ -303,7 +300,10 @@ def pair_tokens(writing: Writing) -> list[tuple[Token, Activity]]:
     made = []
     for text in writing.take("rpid.activity"):
         token = writing.token(table, text) or Token(OTHER, text)
-        made.append((token, row_of(token, writing.tables).word))
+        means = row_of(token, writing.tables).word
+        if token.name == UNKNOWN and (writing.open_means or not writing.closed):
+            means = Activity.AVAILABLE
+        made.append((token, means))
     for text in writing.take("ACTIVITY_OTHER") + writing.take("rpid.activity.other"):
         token = Token(OTHER, text)
         made.append((token, row_of(token, writing.tables).word))

@@ -27,7 +27,7 @@ from html import escape
 from urllib.parse import quote, unquote
 
 from sipbridge.errors import ParseError
-from sipbridge.mapping.attributes import AttributeKind, Means, MeansType
+from sipbridge.mapping.attributes import ANY_URI, AttributeKind, Means, MeansType, uri_fault
 from sipbridge.mapping.privacy import set_of
 from sipbridge.mapping.privacy import tokens_of as privacy_tokens
 from sipbridge.mapping.reading import Reading
@@ -194,18 +194,15 @@ def means_of(
 ) -> None:
     """Add the means of one tuple, or the pair of a closed one."""
     contact = service.contact
-    uri = contact.uri.strip() if contact is not None else ""
+    uri = (contact.uri.strip() if contact is not None else "") or reading.presentity
     if service.basic is Basic.CLOSED:
-        if uri:
-            reading.pair("pidf.closed-contact", uri, changed)
+        reading.pair("pidf.closed-contact", uri, changed)
         return
     if not reaches_person(service):
         return
     weight = contact.weight if contact is not None else 0.0
     for kind, priority in types:
-        found.append(
-            Means(uri or reading.presentity, weight if priority is None else priority, kind)
-        )
+        found.append(Means(uri, weight if priority is None else priority, kind))
         if reading.explain is not None:
             reading.say(KIND, kind, container=service.id, contact=uri, priority=weight)
 
@@ -262,13 +259,13 @@ def whose(
 ) -> Iterator[tuple[str, str]]:
     """Which tuple these pairs are about, where its id and the means will not tell."""
     uri = service.contact.uri.strip() if service.contact is not None else ""
+    where = uri or (reading.presentity if types else "")
     told = not types or service.basic is Basic.CLOSED or reaches_person(service)
     if not told:
-        yield "pidf.contact", uri
+        yield "pidf.contact", where
         if service.basic is Basic.OPEN:
             yield "pidf.basic", service.basic.value
     elif len(reading.document.tuples) > 1:
-        where = uri or (reading.presentity if types else "")
         purpose = contact_key(where) if where else STATUS
         if service.id != stable_id("t", reading.presentity, purpose):
             yield "pidf.contact", where
@@ -392,7 +389,7 @@ def write(writing: Writing) -> tuple[Tuple, ...]:
             for means in attribute.value:
                 services.contact(means.contact, Basic.OPEN).means.append(means)
     for uri in writing.take("pidf.closed-contact"):
-        if is_uri(uri):
+        if uri_fault(uri) is None:
             services.contact(uri, Basic.CLOSED)
         else:
             writing.keep("pidf.closed-contact", uri)
@@ -430,7 +427,7 @@ def take_hints(writing: Writing, ids: Iterable[str]) -> Hints:
     hints = Hints()
     for name in ids:
         for uri in writing.take(f"pidf.contact[{name}]"):
-            if not uri or is_uri(uri):
+            if not uri or uri_fault(uri) is None:
                 hints.contacts[name] = uri
             else:
                 writing.keep(f"pidf.contact[{name}]", uri)
@@ -465,7 +462,7 @@ def give_text(service: Service, name: str, value: str) -> bool:
         if tokens is not None:
             service.privacy.append(TokenList(tokens=tokens))
         return tokens is not None
-    if not value.strip() or (name == "pidf.device" and len(value.split()) != 1):
+    if not value.strip() or (name == "pidf.device" and not ANY_URI.fullmatch(value)):
         return False
     (service.devices if name == "pidf.device" else service.classes).append(value)
     return True
@@ -596,14 +593,6 @@ def rounded(priority: float) -> float:
 def print_priority(priority: float) -> str:
     """A qvalue of PIDF: 0 to 1, at most three decimals."""
     return f"{rounded(priority):.3f}".rstrip("0").rstrip(".") or "0"
-
-
-def is_uri(text: str) -> bool:
-    try:
-        Uri.parse(text)
-    except ParseError:
-        return False
-    return True
 
 
 @lru_cache(maxsize=8192)

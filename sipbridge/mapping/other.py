@@ -13,7 +13,7 @@ import re
 from collections.abc import Collection, Mapping
 from datetime import datetime
 
-from sipbridge.mapping.attributes import AttributeKind
+from sipbridge.mapping.attributes import ANY_URI, AttributeKind
 from sipbridge.mapping.reading import Reading, span
 from sipbridge.mapping.schedule import (
     NAME,
@@ -127,7 +127,6 @@ CIPID = {
 ID = re.compile(r"\[.*\]$")
 MINUTES = re.compile(r"[+-]?[0-9]{1,4}")
 SECONDS = re.compile(r"[1-9][0-9]{0,8}")
-URN = re.compile(r"[Uu][Rr][Nn]:\S+")
 
 
 def owner_of(name: str, value: str = "", persons: Collection[str] = ()) -> AttributeKind:
@@ -285,13 +284,24 @@ def write_user_input(writing: Writing) -> UserInput | None:
 
 
 def write_icons(writing: Writing) -> tuple[StatusIcon, ...]:
-    uris = writing.take("rpid.status-icon")
+    uris = []
+    for uri in writing.take("rpid.status-icon"):
+        if ANY_URI.fullmatch(uri):
+            uris.append(uri)
+        else:
+            writing.keep("rpid.status-icon", uri)
     since, until = writing.window("rpid.status-icon") if uris else (None, None)
     return tuple(StatusIcon(since, until, uri=uri) for uri in uris)
 
 
 def write_cipid(writing: Writing) -> Cipid | None:
-    values = {field: writing.take_one(name) for name, field in CIPID.items()}
+    values: dict[str, str | None] = {}
+    for name, field in CIPID.items():
+        value = writing.take_one(name)
+        if value is not None and field != "display_name" and not ANY_URI.fullmatch(value):
+            writing.keep(name, value)
+            value = None
+        values[field] = value
     return Cipid(**values) if any(v is not None for v in values.values()) else None
 
 
@@ -307,7 +317,7 @@ def write_devices(writing: Writing) -> tuple[Device, ...]:
     if not notes:
         return ()
     named = [v for name, vs in writing.pairs.items() if name.startswith("pidf.device[") for v in vs]
-    urns = {v for v in named if URN.fullmatch(v)}
+    urns = {v for v in named if ANY_URI.fullmatch(v)}
     digits = writing.id("", "device") + writing.id("", "device urn")
     made = "-".join(digits[a:b] for a, b in ((0, 8), (8, 12), (12, 16), (16, 20), (20, 32)))
     urn = urns.pop() if len(urns) == 1 else f"urn:uuid:{made}"

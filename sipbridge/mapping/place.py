@@ -202,10 +202,7 @@ def write(writing: Writing) -> tuple[tuple[TokenList, ...], tuple[PlaceIs, ...]]
     tokens += [token for token, _ in extra if token not in tokens]
     since, until = writing.window("rpid.place-type")
     contents = ([tuple(tokens)] if tokens else []) + [(text,) for text in texts]
-    types = tuple(
-        TokenList(since, until, None, changed, content, notes if i == 0 else ())
-        for i, content in enumerate(contents)
-    )
+    types = tuple(TokenList(since, until, None, changed, content, notes) for content in contents)
     audible = [SURROUNDINGS[w] for w in words if w in SURROUNDINGS]
     window = writing.window("rpid.place-is")
     return types, surroundings(writing, audible, window, changed, () if types else notes)

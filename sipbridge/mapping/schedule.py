@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import quote, unquote
 
+from sipbridge.mapping.attributes import ANY_URI
 from sipbridge.mapping.reading import Reading
 from sipbridge.mapping.vocabulary import ACTIVITY, MEDIA, MOODS
 from sipbridge.presence.model import (
@@ -126,7 +127,10 @@ def parse(text: str) -> Scheduled | None:
     if name == "place-is":
         return parse_place_is(words, since, until, notes)
     if name == "status-icon":
-        return Scheduled(name, StatusIcon(since, until, uri=unquote(content)))
+        uri = unquote(content)
+        return (
+            Scheduled(name, StatusIcon(since, until, uri=uri)) if ANY_URI.fullmatch(uri) else None
+        )
     if name == "time-offset" and re.fullmatch(r"[+-]?[0-9]{1,6}", content):
         return Scheduled(name, TimeOffset(since, until, minutes=content))
     return None
