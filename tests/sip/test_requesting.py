@@ -1,0 +1,456 @@
+"""Our requests: destinations, fallbacks, challenges, and exactly one outcome."""
+
+import pytest
+
+from sipbridge.errors import LocalProtocolError
+from sipbridge.sip.address import NameAddr
+from sipbridge.sip.dialog import Dialog
+from sipbridge.sip.digest import DigestServer, Stale, Verified, ha1
+from sipbridge.sip.flow import Address, Flow
+from sipbridge.sip.indications import (
+    DestinationFailed,
+    LimitReached,
+    RequestTimedOut,
+    ResolveHost,
+    StrayResponse,
+)
+from sipbridge.sip.message import Request
+from sipbridge.sip.policy import NO_POLICY, Credentials, PeerPolicy
+from sipbridge.sip.requesting import ClientRequest
+from sipbridge.sip.usage import ServerRequest
+from sipbridge.sip.user_agent import CoreLimits
+from tests.harness.pair import ALICE, ALICES, BOB, Answers, Net, Outcome, Pair
+
+CAROL: Address = ("192.0.2.3", 5060)
+SENDER = NameAddr.parse("<sip:alice@example.com>")
+RECEIVER = NameAddr.parse("<sip:bob@example.com>")
+
+
+def publish(net: Net, target: str = "sip:bob@192.0.2.2", size: int = 0) -> Request:
+    return net.cores[ALICE].new_request(
+        "PUBLISH",
+        target,
+        from_=SENDER,
+        to=RECEIVER,
+        headers=[("Event", "presence")],
+        body=b"x" * size,
+    )
+
+
+def send(
+    net: Net,
+    request: Request,
+    policy: PeerPolicy = NO_POLICY,
+    credentials: Credentials | None = None,
+    flow: Flow | None = None,
+) -> tuple[Outcome, ClientRequest]:
+    outcome = Outcome()
+    asked = net.cores[ALICE].request(
+        request, outcome, net.now, policy=policy, credentials=credentials, flow=flow, trace="t1"
+    )
+    return outcome, asked
+
+
+class Guard:
+    """Answers 401 or 407 until the credentials are right."""
+
+    def __init__(self, net: Net, realms: dict[str, int], life: float = 300.0) -> None:
+        self.net = net
+        self.digests = {r: DigestServer(r, b"secret", nonce_life=life) for r in realms}
+        self.realms = realms
+        self.cseqs: list[int] = []
+        self.branches: list[str | None] = []
+        self.verdicts: list[object] = []
+
+    def receive_request(self, incoming: ServerRequest, now: float) -> None:
+        request = incoming.request
+        self.cseqs.append(request.cseq.number)
+        self.branches.append(request.top_via.branch)
+        for realm, status in self.realms.items():
+            name = "Authorization" if status == 401 else "Proxy-Authorization"
+            values = [v for v in request.headers.get_all(name) if f'realm="{realm}"' in v]
+            verdict: object = None
+            if values:
+                verdict = self.digests[realm].verify(
+                    values[0], request.method, request.uri, request.body, now, self.secret
+                )
+            self.verdicts.append(verdict)
+            if not isinstance(verdict, Verified):
+                asks = "WWW-Authenticate" if status == 401 else "Proxy-Authenticate"
+                challenges = self.digests[realm].challenges(now, stale=isinstance(verdict, Stale))
+                incoming.respond(status, headers=[(asks, text) for text in challenges])
+                return
+        incoming.respond(200)
+
+    @staticmethod
+    def secret(user: str, realm: str, algorithm: str) -> str | None:
+        return ha1(algorithm, user, realm, "alicepw") if user == "alice" else None
+
+
+# --- one outcome --------------------------------------------------------------------------------------
+
+
+def test_the_answer_comes_once_with_what_the_core_added(pair: Pair) -> None:
+    bob = Answers(200)
+    pair.bob.serve("PUBLISH", bob)
+    outcome, asked = send(pair, publish(pair))
+    assert outcome.times_told == 0
+    pair.pass_seconds(40)
+    assert outcome.status == 200 and outcome.times_told == 1 and asked.finished
+    request = bob.got[0].request
+    assert request.max_forwards == 70
+    assert request.headers.get("User-Agent") == "sipbridge"
+    assert request.from_.tag
+    assert request.top_via.wants_rport
+    assert request.headers.get("Contact") is None
+    assert pair.alice.asking.live == 0 and not pair.alice.asking.transactions
+
+
+def test_subscribe_gets_our_contact(pair: Pair) -> None:
+    bob = Answers(200)
+    pair.bob.serve("SUBSCRIBE", bob)
+    headers = [("Event", "presence")]
+    request = pair.alice.new_request(
+        "SUBSCRIBE", "sip:bob@192.0.2.2;transport=tcp", from_=SENDER, to=RECEIVER, headers=headers
+    )
+    outcome, _ = send(pair, request)
+    pair.turn()
+    assert outcome.status == 200
+    assert bob.got[0].request.headers.get("Contact") == "<sip:alice@192.0.2.1:5060;transport=tcp>"
+    assert outcome.responses[0].headers.get("Contact") == "<sip:bob@192.0.2.2:5060;transport=tcp>"
+
+
+def test_silence_is_a_timeout_after_32_seconds(pair: Pair) -> None:
+    pair.wire.drop_next("*", 1000)
+    started = pair.now
+    outcome, _ = send(pair, publish(pair))
+    pair.pass_seconds(60)
+    assert [round(s.at - started, 3) for s in pair.wire.named("PUBLISH")] == [
+        0.0, 0.5, 1.5, 3.5, 7.5, 11.5, 15.5, 19.5, 23.5, 27.5, 31.5,
+    ]  # fmt: skip
+    assert outcome.failures == [("timeout", started + 32.0)]
+    said = pair.said_by(ALICE, RequestTimedOut)
+    assert [(s.destination, s.trace) for s in said if isinstance(s, RequestTimedOut)] == [
+        ("udp:192.0.2.2:5060", "t1")
+    ]
+
+
+def test_a_lost_response_is_sent_again_and_told_once(pair: Pair) -> None:
+    bob = Answers(200)
+    pair.bob.serve("PUBLISH", bob)
+    pair.wire.drop_next("200", 2)
+    outcome, _ = send(pair, publish(pair))
+    pair.pass_seconds(40)
+    assert outcome.status == 200 and len(bob.got) == 1
+    assert len(pair.wire.named("PUBLISH")) == 3
+
+
+def test_a_cancelled_request_is_never_heard_of(pair: Pair) -> None:
+    pair.bob.serve("PUBLISH", Answers(200))
+    outcome, asked = send(pair, publish(pair))
+    asked.cancel()
+    asked.cancel()
+    pair.pass_seconds(40)
+    assert outcome.times_told == 0 and pair.alice.asking.live == 0
+
+
+def test_a_stray_response_is_dropped_and_reported(pair: Pair) -> None:
+    pair.bob.serve("PUBLISH", Answers(200))
+    send(pair, publish(pair))
+    pair.pass_seconds(10)
+    stray = pair.wire.named("200")[0]
+    pair.alice.receive_datagram(stray.data, Flow("udp", ALICE, BOB), pair.now, "t9")
+    said = pair.alice.indications()
+    assert [type(s) for s in said] == [StrayResponse] and not pair.alice.transmits()
+
+
+def test_beyond_the_limit_a_request_fails_after_the_call(pair: Pair) -> None:
+    pair.alice.asking.limits = CoreLimits(client_requests=1)
+    first, _ = send(pair, publish(pair))
+    second, _ = send(pair, publish(pair))
+    assert second.times_told == 0
+    pair.pass_seconds(0)
+    assert [reason for reason, _ in second.failures] == ["transport"]
+    assert first.times_told == 1 and pair.said_by(ALICE, LimitReached)
+
+
+def test_a_line_break_in_a_header_is_our_callers_fault(pair: Pair) -> None:
+    request = publish(pair)
+    request.headers.add("Subject", "a\r\nEvil: yes")
+    with pytest.raises(LocalProtocolError):
+        send(pair, request)
+    assert pair.alice.asking.live == 0 and not pair.alice.transmits()
+
+
+# --- destinations -------------------------------------------------------------------------------------
+
+
+def test_a_fixed_flow_comes_before_everything(pair: Pair) -> None:
+    pair.bob.serve("PUBLISH", Answers(200))
+    flow = Flow("udp", ALICE, BOB)
+    outcome, _ = send(pair, publish(pair, "pres:bob@example.com"), PeerPolicy(flow=flow))
+    pair.turn()
+    assert outcome.status == 200
+
+
+def test_the_next_hop_wins_over_route_and_request_uri(pair: Pair) -> None:
+    pair.bob.serve("PUBLISH", bob := Answers(200))
+    policy = PeerPolicy(
+        next_hops=("sip:192.0.2.2:5060;transport=tcp",),
+        route=("<sip:r1.example.com;lr>", "<sip:r2.example.com;lr>"),
+        identity_headers=(("P-Asserted-Identity", "<sip:alice@example.com>"),),
+        extra_headers=(("X-Extra", "1"),),
+    )
+    outcome, _ = send(pair, publish(pair, "sip:bob@nowhere.example.com"), policy)
+    pair.turn()
+    assert outcome.status == 200
+    headers = bob.got[0].request.headers
+    assert headers.values("Route") == ["<sip:r1.example.com;lr>", "<sip:r2.example.com;lr>"]
+    assert headers.get("P-Asserted-Identity") == "<sip:alice@example.com>"
+    assert headers.get("X-Extra") == "1"
+    assert bob.got[0].flow.protocol == "tcp"
+
+
+def test_without_next_hop_the_first_route_is_the_destination(pair: Pair) -> None:
+    pair.bob.serve("PUBLISH", Answers(200))
+    policy = PeerPolicy(route=("<sip:192.0.2.2:5060;lr>",))
+    outcome, _ = send(pair, publish(pair, "sip:bob@nowhere.example.com"), policy)
+    pair.turn()
+    assert outcome.status == 200
+
+
+def test_a_name_is_looked_up_once_for_all_who_wait(pair: Pair) -> None:
+    pair.bob.serve("PUBLISH", Answers(200))
+    outcomes = [send(pair, publish(pair, "sip:bob@pa.example.com"))[0] for _ in range(3)]
+    pair.turn()
+    assert [s.host for s in pair.said_by(ALICE, ResolveHost) if isinstance(s, ResolveHost)] == [
+        "pa.example.com"
+    ]
+    assert not pair.wire.sent
+    pair.alice.receive_addresses("pa.example.com", ["192.0.2.2"], pair.now)
+    pair.turn()
+    assert [o.status for o in outcomes] == [200] * 3
+    again, _ = send(pair, publish(pair, "sip:bob@pa.example.com"))
+    pair.turn()
+    assert again.status == 200 and len(pair.said_by(ALICE, ResolveHost)) == 1
+
+
+def test_an_unknown_name_is_a_failure_of_the_transport(pair: Pair) -> None:
+    outcome, _ = send(pair, publish(pair, "sip:bob@pa.example.com"))
+    pair.alice.receive_addresses("pa.example.com", [], pair.now)
+    pair.pass_seconds(0)
+    assert [reason for reason, _ in outcome.failures] == ["transport"]
+
+
+def test_a_request_cancelled_while_its_name_is_looked_up_never_leaves(pair: Pair) -> None:
+    outcome, asked = send(pair, publish(pair, "sip:bob@pa.example.com"))
+    asked.cancel()
+    pair.alice.receive_addresses("pa.example.com", ["192.0.2.2"], pair.now)
+    pair.pass_seconds(1)
+    assert not pair.wire.sent and outcome.times_told == 0
+
+
+@pytest.mark.parametrize("how", ["refused", "silent", "503"])
+def test_the_next_next_hop_is_tried_when_one_is_dead(how: str) -> None:
+    pair = Pair()
+    carol = pair.add(CAROL)
+    carol.serve("PUBLISH", Answers(200))
+    pair.bob.serve("PUBLISH", Answers(503))
+    if how == "refused":
+        pair.refused.add(("udp", BOB))
+    elif how == "silent":
+        pair.wire.drop_next("PUBLISH", 11)
+    policy = PeerPolicy(next_hops=("sip:192.0.2.2", "sip:192.0.2.3"))
+    outcome, _ = send(pair, publish(pair), policy)
+    pair.pass_seconds(40)
+    assert outcome.status == 200 and outcome.times_told == 1
+    assert pair.said_by(ALICE, DestinationFailed) or pair.said_by(ALICE, RequestTimedOut)
+    branches = {s.header("Via").split("branch=")[1][:27] for s in pair.wire.named("PUBLISH")}
+    assert len(branches) == (1 if how == "refused" else 2)
+
+
+def test_the_last_503_is_told_as_it_is(pair: Pair) -> None:
+    pair.bob.serve("PUBLISH", Answers(503, headers=[("Retry-After", "7")]))
+    outcome, _ = send(pair, publish(pair))
+    pair.pass_seconds(40)
+    assert outcome.status == 503 and outcome.responses[0].retry_after == 7
+    policy = PeerPolicy(next_hops=("sip:192.0.2.2", "sips:192.0.2.3"))
+    outcome, _ = send(pair, publish(pair), policy)
+    pair.pass_seconds(40)
+    assert outcome.status == 503
+
+
+def test_a_next_hop_we_cannot_speak_to_is_reported_after_the_call(pair: Pair) -> None:
+    outcome, _ = send(pair, publish(pair, "sips:bob@192.0.2.2"))
+    assert outcome.times_told == 0
+    pair.pass_seconds(0)
+    assert [reason for reason, _ in outcome.failures] == ["transport"]
+
+
+# --- large requests -----------------------------------------------------------------------------------
+
+
+def test_a_large_request_leaves_udp_for_tcp(pair: Pair) -> None:
+    pair.bob.serve("PUBLISH", bob := Answers(200))
+    outcome, _ = send(pair, publish(pair, size=1300))
+    pair.turn()
+    assert outcome.status == 200 and bob.got[0].flow.protocol == "tcp"
+    assert bob.got[0].request.top_via.protocol == "TCP"
+
+
+def test_when_tcp_is_refused_it_goes_by_udp_with_a_new_via(pair: Pair) -> None:
+    pair.bob.serve("PUBLISH", bob := Answers(200))
+    pair.refused.add(("tcp", BOB))
+    outcome, _ = send(pair, publish(pair, size=1300))
+    pair.turn()
+    assert outcome.status == 200 and bob.got[0].request.top_via.protocol == "UDP"
+    pair.refused.clear()
+    again, _ = send(pair, publish(pair, size=1300))
+    pair.turn()
+    assert again.status == 200 and bob.got[1].flow.protocol == "udp"
+    pair.pass_seconds(301)
+    later, _ = send(pair, publish(pair, size=1300))
+    pair.turn()
+    assert later.status == 200 and bob.got[2].flow.protocol == "tcp"
+
+
+def test_a_large_request_stays_where_udp_was_asked_for(pair: Pair) -> None:
+    pair.bob.serve("PUBLISH", bob := Answers(200))
+    outcome, _ = send(pair, publish(pair, "sip:bob@192.0.2.2;transport=udp", size=1300))
+    pair.turn()
+    assert outcome.status == 200 and bob.got[0].flow.protocol == "udp"
+
+
+def test_a_closed_connection_fails_what_waits_on_it(pair: Pair) -> None:
+    pair.bob.serve("PUBLISH", Answers(0))
+    outcome, _ = send(pair, publish(pair, "sip:bob@192.0.2.2;transport=tcp"))
+    pair.turn()
+    pair.alice.connection_closed(Flow("tcp", ALICE, BOB, 1), pair.now)
+    pair.turn()
+    assert [reason for reason, _ in outcome.failures] == ["transport"]
+
+
+# --- digest -------------------------------------------------------------------------------------------
+
+
+def test_a_challenge_is_answered_with_a_new_branch_and_the_next_cseq(pair: Pair) -> None:
+    pair.bob.serve("PUBLISH", guard := Guard(pair, {"example.com": 401}))
+    outcome, asked = send(pair, publish(pair), credentials=ALICES)
+    pair.turn()
+    assert outcome.status == 200
+    assert guard.cseqs == [1, 2] and asked.request.cseq.number == 2
+    assert len(set(guard.branches)) == 2
+
+
+def test_the_next_request_is_authorised_in_advance(pair: Pair) -> None:
+    pair.bob.serve("PUBLISH", guard := Guard(pair, {"example.com": 407}))
+    for _ in range(3):
+        outcome, _ = send(pair, publish(pair), credentials=ALICES)
+        pair.turn()
+        assert outcome.status == 200
+    assert len(guard.cseqs) == 4
+    counts = [s.header("Proxy-Authorization")[-8:] for s in pair.wire.named("PUBLISH")[1:]]
+    assert [f"nc={c}" for c in counts] == ["nc=00000001", "nc=00000002", "nc=00000003"]
+
+
+def test_a_stale_nonce_costs_one_more_round(pair: Pair) -> None:
+    pair.bob.serve("PUBLISH", guard := Guard(pair, {"example.com": 401}, life=60.0))
+    send(pair, publish(pair), credentials=ALICES)
+    pair.pass_seconds(100)
+    outcome, _ = send(pair, publish(pair), credentials=ALICES)
+    pair.turn()
+    assert outcome.status == 200 and isinstance(guard.verdicts[2], Stale)
+    assert guard.cseqs == [1, 2, 1, 2]
+
+
+def test_a_proxy_and_a_server_are_both_answered(pair: Pair) -> None:
+    pair.bob.serve("PUBLISH", guard := Guard(pair, {"proxy": 407, "example.com": 401}))
+    outcome, _ = send(pair, publish(pair), credentials=ALICES)
+    pair.turn()
+    assert outcome.status == 200 and guard.cseqs == [1, 2, 3]
+
+
+def test_a_wrong_password_is_told_and_not_tried_again(pair: Pair) -> None:
+    pair.bob.serve("PUBLISH", guard := Guard(pair, {"example.com": 401}))
+    for tries in (2, 4):
+        outcome, _ = send(pair, publish(pair), credentials=Credentials("alice", "wrong"))
+        pair.turn()
+        assert outcome.status == 401
+        assert len(guard.cseqs) == tries
+
+
+def test_credentials_of_another_realm_are_kept_back(pair: Pair) -> None:
+    pair.bob.serve("PUBLISH", guard := Guard(pair, {"example.com": 401}))
+    outcome, _ = send(pair, publish(pair), credentials=Credentials("alice", "alicepw", "elsewhere"))
+    pair.turn()
+    assert outcome.status == 401 and len(guard.cseqs) == 1
+    outcome, _ = send(pair, publish(pair))
+    pair.turn()
+    assert outcome.status == 401 and len(guard.cseqs) == 2
+
+
+def test_endless_realms_end_after_two_rounds(pair: Pair) -> None:
+    realms = {f"realm{i}": 401 for i in range(5)}
+    pair.bob.serve("PUBLISH", guard := Guard(pair, realms))
+    outcome, _ = send(pair, publish(pair), credentials=ALICES)
+    pair.turn()
+    assert outcome.status == 401 and len(guard.cseqs) == 3
+
+
+# --- in dialogs ---------------------------------------------------------------------------------------
+
+
+def dialog_of(net: Net, target: str, flow: Flow | None = None) -> Dialog:
+    return Dialog(
+        "c1",
+        NameAddr.parse("<sip:alice@example.com>;tag=a"),
+        NameAddr.parse("<sip:bob@example.com>;tag=b"),
+        target,
+        flow=flow,
+    )
+
+
+def bobs_side() -> Dialog:
+    return Dialog(
+        "c1",
+        NameAddr.parse("<sip:bob@example.com>;tag=b"),
+        NameAddr.parse("<sip:alice@example.com>;tag=a"),
+        "sip:alice@192.0.2.1",
+    )
+
+
+def test_a_challenge_inside_a_dialog_uses_up_the_dialogs_numbers(pair: Pair) -> None:
+    pair.bob.serve("SUBSCRIBE", guard := Guard(pair, {"example.com": 401}))
+    pair.bob.add_dialog(bobs_side(), guard)
+    dialog = dialog_of(pair, "sip:bob@192.0.2.2")
+    outcome = Outcome()
+    request = dialog.new_request("SUBSCRIBE", [("Event", "presence")])
+    pair.alice.request_in_dialog(dialog, request, outcome, pair.now, credentials=ALICES)
+    pair.turn()
+    assert outcome.status == 200 and guard.cseqs == [1, 2] and dialog.local_cseq == 2
+
+
+def test_a_2xx_moves_the_target_of_the_dialog(pair: Pair) -> None:
+    answers = Answers(200, headers=[("Contact", "<sip:bob@192.0.2.77>")])
+    pair.bob.serve("SUBSCRIBE", answers)
+    pair.bob.add_dialog(bobs_side(), answers)
+    dialog = dialog_of(pair, "sip:bob@192.0.2.2")
+    request = dialog.new_request("SUBSCRIBE", [("Event", "presence")])
+    pair.alice.request_in_dialog(dialog, request, outcome := Outcome(), pair.now)
+    pair.turn()
+    assert outcome.status == 200 and dialog.remote_target == "sip:bob@192.0.2.77"
+
+
+def test_the_arrival_connection_is_preferred_while_it_lives(pair: Pair) -> None:
+    hint = Flow("tcp", ALICE, ("192.0.2.50", 40000), 9)
+    dialog = dialog_of(pair, "sip:bob@192.0.2.2;transport=udp", hint)
+    pair.alice.receive_stream(b"\r\n\r\n", hint, pair.now)
+    assert [out.data for out in pair.alice.transmits()] == [b"\r\n"]
+    request = dialog.new_request("NOTIFY", [("Event", "presence")])
+    pair.alice.request_in_dialog(dialog, request, Outcome(), pair.now)
+    assert [out.flow for out in pair.alice.transmits()] == [hint]
+    pair.alice.connection_closed(hint, pair.now)
+    assert [out.flow for out in pair.alice.transmits()] == [Flow("udp", ALICE, BOB)]
+    request = dialog.new_request("NOTIFY", [("Event", "presence")])
+    pair.alice.request_in_dialog(dialog, request, Outcome(), pair.now)
+    assert [out.flow for out in pair.alice.transmits()] == [Flow("udp", ALICE, BOB)]
