@@ -23,6 +23,7 @@ from sipbridge.presence.model import (
     Person,
     PlaceIs,
     Presence,
+    ServiceDescription,
     StatusIcon,
     TimedStatus,
     TimeOffset,
@@ -73,6 +74,7 @@ def conform(document: Presence) -> Presence:
     return replace(
         document,
         entity=document.entity or "",
+        notes=bare(document.notes),
         tuples=tuple(service(each, ids) for each in document.tuples),
         persons=tuple(person(each, ids) for each in document.persons),
         devices=tuple(device(each, ids) for each in document.devices),
@@ -96,13 +98,16 @@ def service(value: Tuple, ids: Ids) -> Tuple:
         status_icons=tuple(icon(each, ids) for each in value.status_icons),
         user_input=user_input(value.user_input, ids),
         capabilities=None if value.capabilities is None else in_order(value.capabilities),
-        timed_status=tuple(timed(each) for each in value.timed_status if each.since is not None),
+        timed_status=tuple(
+            timed(each) for each in value.timed_status if time(each.since) is not None
+        ),
         status_extensions=foreign(value.status_extensions),
         extensions=others(value.extensions, SERVICE, PIDF),
         attributes=(),
         basic_text=None,
         status_attributes=(),
-        notes=tuple(notes),
+        service_descriptions=tuple(description(each) for each in value.service_descriptions),
+        notes=bare(tuple(notes)),
     )
 
 
@@ -125,7 +130,8 @@ def person(value: Person, ids: Ids) -> Person:
         timestamp=time(value.timestamp),
         extensions=others(value.extensions, PERSON, DATA_MODEL),
         attributes=(),
-        notes=tuple(notes),
+        other_info=tuple(each for each in value.other_info if each.name),
+        notes=bare(tuple(notes)),
     )
 
 
@@ -138,10 +144,21 @@ def device(value: Device, ids: Ids) -> Device:
         user_input=user_input(value.user_input, ids),
         classes=value.classes[:1],
         capabilities=None if value.capabilities is None else in_order(value.capabilities),
+        notes=bare(value.notes),
         timestamp=time(value.timestamp),
         extensions=others(value.extensions, DEVICE, DATA_MODEL),
         attributes=(),
     )
+
+
+def bare(notes: tuple[Note, ...]) -> tuple[Note, ...]:
+    """Notes with their language only."""
+    return tuple(Note(note.text, note.lang) for note in notes)
+
+
+def description(value: ServiceDescription) -> ServiceDescription:
+    """A service description: OMA's schema wants a version."""
+    return replace(value, version=value.version or "")
 
 
 def time(value: Timestamp | None) -> Timestamp | None:
@@ -193,7 +210,7 @@ def lists(
                     value,
                     tokens=tokens,
                     text=None,
-                    notes=said,
+                    notes=bare(said),
                     id=ids.wished(value.id),
                     since=time(value.since),
                     until=time(value.until),
@@ -260,18 +277,14 @@ def choice(value: Choice | None, known: frozenset[str], notes: list[Note]) -> Ch
         notes += [Note(token.text or split(token.name)[1]) for token in value.tokens]
         notes += value.notes
         return None
-    return Choice(tuple(fit[:1]), value.notes, (), None)
+    return Choice(tuple(fit[:1]), bare(value.notes), (), None)
 
 
 def surroundings(value: PlaceIs, ids: Ids, notes: list[Note]) -> PlaceIs:
     """place-is with one value for each medium."""
 
     def one(tokens: tuple[Token, ...], known: frozenset[str]) -> tuple[Token, ...]:
-        fit = [
-            token
-            for token in tokens
-            if split(token.name)[0] != RPID or split(token.name)[1] in known
-        ]
+        fit = [token for token in tokens if split(token.name) in {(RPID, word) for word in known}]
         return tuple(fit[:1])
 
     return replace(
@@ -279,6 +292,7 @@ def surroundings(value: PlaceIs, ids: Ids, notes: list[Note]) -> PlaceIs:
         audio=one(value.audio, rpid.AUDIO_VALUES),
         video=one(value.video, rpid.VIDEO_VALUES),
         medium_text=one(value.medium_text, rpid.TEXT_VALUES),
+        notes=bare(value.notes),
         id=ids.wished(value.id),
         since=time(value.since),
         until=time(value.until),
@@ -331,4 +345,10 @@ def user_input(value: UserInput | None, ids: Ids) -> UserInput | None:
 
 def timed(value: TimedStatus) -> TimedStatus:
     """timed-status with readable times."""
-    return replace(value, until=time(value.until), extensions=value.extensions, attributes=())
+    return replace(
+        value,
+        since=time(value.since),
+        until=time(value.until),
+        notes=bare(value.notes[:1]),
+        attributes=(),
+    )

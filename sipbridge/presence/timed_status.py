@@ -50,12 +50,12 @@ def read_timed_status(element: Element, notes: Notebook) -> TimedStatus:
 
 
 def print_timed_status(value: TimedStatus) -> str:
-    """basic, extensions, notes, in the schema's order."""
+    """basic, notes, extensions, in the schema's order."""
     more = attribute("from", value.since.text) if value.since else ""
     if value.until is not None:
         more += attribute("until", value.until.text)
     more += attributes(value.attributes)
     inner = f"<ts:basic>{escape(value.basic.value)}</ts:basic>" if value.basic else ""
-    inner += "".join(standing_alone(kept.xml) for kept in value.extensions)
     inner += "".join(print_note("ts:note", note) for note in value.notes)
+    inner += "".join(standing_alone(kept.xml) for kept in value.extensions)
     return f"<ts:timed-status{more}>{inner}</ts:timed-status>"

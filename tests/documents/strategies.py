@@ -132,7 +132,7 @@ INPUT = st.builds(
     st.none(),
     MORE,
 )
-ICONS = few(st.builds(StatusIcon, maybe(TIMES), maybe(TIMES), st.none(), MORE, TRIMMED))
+ICONS = few(st.builds(StatusIcon, maybe(TIMES), maybe(TIMES), st.none(), MORE, URIS))
 PLACE_IS = few(
     st.builds(
         PlaceIs,
@@ -144,7 +144,9 @@ PLACE_IS = few(
         notes=NOTES,
     )
 )
-CIPID = st.builds(Cipid, *[maybe(TRIMMED)] * 6).filter(lambda card: card != Cipid())
+CIPID = st.builds(Cipid, maybe(URIS), maybe(TRIMMED), *[maybe(URIS)] * 4).filter(
+    lambda card: card != Cipid()
+)
 SERVCAPS = st.builds(
     Capabilities,
     st.just(False),
@@ -187,7 +189,7 @@ TUPLES = st.builds(
     contact=maybe(CONTACTS),
     notes=NOTES,
     timestamp=maybe(TIMES),
-    device_ids=few(TRIMMED),
+    device_ids=few(URIS),
     classes=CLASSES,
     privacy=lists(rpid.PRIVACY),
     relationship=maybe(CHOICE),
@@ -238,7 +240,7 @@ PERSONS = st.builds(
 DEVICES = st.builds(
     Device,
     id=st.none(),
-    device_id=maybe(TRIMMED),
+    device_id=maybe(URIS),
     user_input=maybe(INPUT),
     classes=CLASSES,
     capabilities=maybe(DEVCAPS),
