@@ -386,6 +386,27 @@ async def do_restart_kamailio(stage: Stage, step: dict[str, Any]) -> None:
     await stage.kamailio.restart()
 
 
+async def do_metric(stage: Stage, step: dict[str, Any]) -> None:
+    """A counter of the bridge reaches `at_least`; `labels` must all be on its line. Asked until it does."""
+    import aiohttp
+
+    assert stage.bridge is not None
+    deadline = time.monotonic() + 2 * STEP_SECONDS
+    labels = [f'{name}="{value}"' for name, value in step["labels"].items()]
+    while True:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(stage.bridge.ready["http"] + "/metrics") as response,
+        ):
+            lines = (await response.text()).splitlines()
+        fitting = [n for n in lines if n.startswith(step["name"]) and all(x in n for x in labels)]
+        seen = sum(float(line.rsplit(" ", 1)[1]) for line in fitting)
+        if seen >= step["at_least"]:
+            return
+        if time.monotonic() > deadline:
+            raise NotSeen(f"{step['name']} {labels} is {seen:g}")
+
+
 VERBS: dict[str, Callable[[Stage, dict[str, Any]], Awaitable[None]]] = {
     name.removeprefix("do_"): verb
     for name, verb in list(globals().items())
