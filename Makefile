@@ -48,9 +48,9 @@ clean:
 	@touch $@
 
 .venv/.installed-test: .venv/.installed-server
-	@$(PIP) -e '.[server,client]' --group test
+	@$(PIP) -e '.[server,client,test]'
 	@touch $@
 
 .venv/.installed-check: .venv/.installed-test
-	@$(PIP) --group check
+	@$(PIP) -e '.[server,client,test,check]'
 	@touch $@
