@@ -306,10 +306,13 @@ class AnsweringHalf:
         status = error.status_hint
         if status is None or partial is None or partial.method == "ACK":
             return False
+        if "Via" not in partial.headers:
+            return False
         try:
             back, hop = response_path(partial, partial.top_via, flow)
         except ParseError:
-            return False
+            # An unreadable Via names no place: back to where it came from.
+            back, hop = flow, partial.headers.get("Via") or ""
         tag = self.identifiers.tag()
         reason = f"{reason_for(status)} ({error.field})" if error.field else ""
         data = response_bytes(
