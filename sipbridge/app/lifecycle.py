@@ -151,6 +151,7 @@ class Bridge:
             uvicorn.Config(
                 graph.front,
                 log_config=None,
+                log_level="warning",
                 access_log=False,
                 server_header=False,
                 proxy_headers=bool(http.trusted_proxies),

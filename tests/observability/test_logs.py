@@ -33,7 +33,7 @@ def test_json_lines_carry_event_and_fields() -> None:
     configure("info", "json", out)
     logger("sipbridge.x").info("subscription.terminated", reason="gr\u00fcn")
     logger("sipbridge.x").debug("not.shown")
-    logging.getLogger("uvicorn").warning("from %s", "a library")
+    logging.getLogger("some.library").warning("from %s", "a library")
     first, second = map(json.loads, out.getvalue().splitlines())
     assert first.pop("timestamp").endswith("Z")
     assert first == {
