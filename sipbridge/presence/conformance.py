@@ -34,7 +34,7 @@ from sipbridge.presence.model import (
     UserInput,
 )
 from sipbridge.presence.namespaces import DATA_MODEL, LOCATION_TYPE, PIDF, RPID
-from sipbridge.presence.pidf import PRIORITY, SERVICE
+from sipbridge.presence.services import PRIORITY, SERVICE
 
 OTHER = f"{{{RPID}}}other"
 UNKNOWN = f"{{{RPID}}}unknown"
