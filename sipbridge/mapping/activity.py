@@ -130,7 +130,8 @@ def read(reading: Reading) -> Read:
     word = meant(row, reading)
     if element is not None:
         changed = reading.changed(person.timestamp, element.attributes)
-        span("rpid.activity", reading, element, changed)
+        if element.since is not None or element.until is not None:
+            span("rpid.activity", reading, element, changed)
     else:
         changed = reading.changed(person.timestamp)
     pairs(found, word, reading, changed)
@@ -156,7 +157,7 @@ def read_nothing(reading: Reading) -> tuple[Activity, str | None, datetime]:
     word = Activity.AVAILABLE if reading.any_open else Activity.NONE
     changed = reading.changed(newest_stamp(reading))
     basic_pair(reading, False, changed)
-    note = reading.worth_telling(reading.person_note(), word.value, *STATUS_NAMES[word])
+    note = reading.worth_telling(reading.person_note(), word, *STATUS_NAMES[word])
     if reading.explain is not None:
         reading.say(KIND, word, element="basic", row="no activity holds now")
     return word, note, changed
@@ -206,7 +207,7 @@ def unsaid(i: int, row: Row[Activity], found: list[Found], multi: bool) -> bool:
     """Would the writer choose this token by itself, given the pairs of the others?"""
     if i and not (multi and row.written):
         return False
-    return not any(j != i and entry[1].word is row.word for j, entry in enumerate(found))
+    return [entry[1].word for entry in found].count(row.word) == 1
 
 
 def note_of(found: list[Found], word: Activity, reading: Reading) -> str | None:
@@ -217,7 +218,7 @@ def note_of(found: list[Found], word: Activity, reading: Reading) -> str | None:
         note = reading.person_note(person)
     if note is None:
         return None
-    return reading.worth_telling(note, word.value, row.token, *STATUS_NAMES.get(word, ()))
+    return reading.worth_telling(note, word, row.token, *STATUS_NAMES.get(word, ()))
 
 
 def explain_found(found: list[Found], word: Activity, reading: Reading) -> None:

@@ -159,6 +159,7 @@ def types_of(service: Tuple, tables: Tables) -> tuple[tuple[MeansType, float | N
     return ((tables.schemes.get(scheme, MeansType.OTHER), None),)
 
 
+@lru_cache(maxsize=8192)
 def scheme_of(uri: str) -> str:
     return uri.partition(":")[0].strip().lower()
 
@@ -194,7 +195,8 @@ def means_of(
 ) -> None:
     """Add the means of one tuple, or the pair of a closed one."""
     contact = service.contact
-    uri = (contact.uri.strip() if contact is not None else "") or reading.presentity
+    uri = contact.uri.strip() if contact is not None else ""
+    uri = uri or reading.presentity
     if service.basic is Basic.CLOSED:
         reading.pair("pidf.closed-contact", uri, changed)
         return

@@ -9,8 +9,8 @@ the other way round: every list gives a valid document.
 Values come and go without any NOTIFY when an element has `from` or `until`: `Mapped.next_change` is the next
 such instant; map the same document again then.
 
-When a value changed: a `Memory`, one for each presentity that is watched, holds the time for each value last
-mapped. A value that is still there keeps its time; a new one gets the later of its container's `timestamp`
+When a value changed: a `Memory`, one for each presentity that is watched, holds what was mapped last, with
+times. A value that is still there keeps its time; a new one gets the later of its container's `timestamp`
 (our own `x:changed` if there, the arrival if none) and the `from` or `until` that made it current. Without a
 memory every value is new. Our writer puts the newest time into `timestamp` and each kind's own into
 `x:changed`.
@@ -19,7 +19,7 @@ memory every value is new. Our writer puts the newest time into `timestamp` and 
 `element`, `token`, `row` of the table, `window`; when writing, what was dropped or carried as an own name.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from operator import attrgetter
@@ -29,7 +29,6 @@ from sipbridge.mapping import activity, communication, other, place, privacy, sp
 from sipbridge.mapping.attributes import (
     Attribute,
     AttributeKind,
-    Fingerprint,
     Other,
 )
 from sipbridge.mapping.reading import Reading
@@ -57,12 +56,12 @@ OTHER = AttributeKind.OTHER
 
 
 class Memory:
-    """When each value of one presentity last changed. Changed by `to_attributes`."""
+    """The attributes of one presentity as last mapped, with their times. Changed by `to_attributes`."""
 
-    __slots__ = ("times",)
+    __slots__ = ("attributes",)
 
-    def __init__(self, times: Mapping[Fingerprint, datetime] | None = None) -> None:
-        self.times: Mapping[Fingerprint, datetime] = times or {}
+    def __init__(self, attributes: Iterable[Attribute] = ()) -> None:
+        self.attributes = tuple(attributes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +83,7 @@ def to_attributes(
     explain: list[dict[str, object]] | None = None,
 ) -> Mapped:
     """Map a document as of `at` (aware UTC). `languages`: wanted for notes, best first. Never fails."""
-    reading = Reading(document, at, str(presentity), tables, languages, explain)
+    reading = Reading(document, at, presentity, tables, languages, explain)
     means = communication.read(reading)
     made = [Attribute(ACTIVITY, *said) for said in activity.read(reading)]
     made += [Attribute(PLACE, *said) for said in place.read(reading)]
@@ -97,25 +96,22 @@ def to_attributes(
         pairs = {(n, v): changed for n, v, changed in reversed(reading.pairs)}
         made += [Attribute(OTHER, Other(n, v), None, pairs[n, v]) for n, v in reversed(pairs)]
     if memory is not None:
-        made = remembered(made, memory)
+        memory.attributes = mapped = remembered(made, memory.attributes)
+        return Mapped(mapped, reading.soon)
     return Mapped(tuple(made), reading.soon)
 
 
-def remembered(made: list[Attribute], memory: Memory) -> list[Attribute]:
-    """The attributes with the times of the memory where the value is the same; renews the memory."""
-    before = memory.times
-    kept = []
-    times = {}
-    for attribute in made:
-        key = attribute.fingerprint
-        since = before.get(key)
-        if since is not None and since != attribute.last_change:
-            attribute = Attribute(attribute.kind, attribute.value, attribute.note, since)
-        kept.append(attribute)
-        if attribute.last_change is not None:
-            times[key] = attribute.last_change
-    memory.times = times
-    return kept
+def remembered(made: Sequence[Attribute], before: tuple[Attribute, ...]) -> tuple[Attribute, ...]:
+    """The attributes; those that said the same before keep their time."""
+    if len(made) == len(before) and all(map(same, made, before)):
+        return before
+    known = {attribute.fingerprint: attribute for attribute in before}
+    return tuple(known.get(attribute.fingerprint, attribute) for attribute in made)
+
+
+def same(one: Attribute, other: Attribute) -> bool:
+    """The same value, whenever it changed?"""
+    return one.kind is other.kind and one.value == other.value and one.note == other.note
 
 
 def to_document(

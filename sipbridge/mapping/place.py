@@ -79,42 +79,50 @@ def read(reading: Reading) -> Read:
     """The Place with note and time, nothing if nothing is said; two or more in multi mode."""
     reading.bound = None
     found = gather(reading)
-    surroundings = read_surroundings(reading) if has_place_is(reading) else []
-    if not found and not surroundings:
-        return []
-    said: Read = []
-    word = found[0][1].word if found else Place.NONE
-    if found:
-        _, _, _, element, person = found[0]
-        changed = reading.changed(person.timestamp, element.attributes)
-        span("rpid.place-type", reading, element, changed)
-        token_pairs(found, reading, changed)
-        note = reading.worth_telling(reading.best_note(element.notes), word.value)
-        said.append((word, note, changed))
-        if reading.tables.multi:
-            words = dict.fromkeys(w for e in found[1:] if (w := e[1].word) is not word)
-            said += [(w, None, changed) for w in words]
-    audible = read_audio(reading, surroundings, word, bool(found))
-    if audible is not None:
-        if word is Place.NONE:
-            said.clear()
-        said.append(audible)
+    said = read_types(reading, found) if found else []
+    held = read_surroundings(reading)
+    if held:
+        word = found[0][1].word if found else Place.NONE
+        audible = read_audio(reading, held, word, bool(found))
+        if audible is not None:
+            if word is Place.NONE:
+                said.clear()
+            said.append(audible)
     if reading.explain is not None:
-        for entry in found:
-            reading.say(
-                KIND,
-                entry[1].word,
-                container=entry[4].id,
-                element="place-type",
-                token=entry[1].token,
-                row=f"rank {entry[0]:g}",
-                chosen=entry is found[0],
-            )
+        explain_found(reading, found)
     return said
 
 
-def has_place_is(reading: Reading) -> bool:
-    return any(person.place_is for person in reading.document.persons)
+def read_types(reading: Reading, found: list[Found]) -> Read:
+    """What the place types say. Pairs go to the reading."""
+    _, row, _, element, person = found[0]
+    word = row.word
+    changed = reading.changed(person.timestamp, element.attributes)
+    if element.since is not None or element.until is not None:
+        span("rpid.place-type", reading, element, changed)
+    if len(found) > 1 or not row.written:
+        token_pairs(found, reading, changed)
+    note = None
+    if element.notes:
+        note = reading.worth_telling(reading.best_note(element.notes), word)
+    said: Read = [(word, note, changed)]
+    if reading.tables.multi:
+        words = dict.fromkeys(w for e in found[1:] if (w := e[1].word) is not word)
+        said += [(w, None, changed) for w in words]
+    return said
+
+
+def explain_found(reading: Reading, found: list[Found]) -> None:
+    for entry in found:
+        reading.say(
+            KIND,
+            entry[1].word,
+            container=entry[4].id,
+            element="place-type",
+            token=entry[1].token,
+            row=f"rank {entry[0]:g}, {'pair' if entry[1].written else 'fold'}",
+            chosen=entry is found[0],
+        )
 
 
 def read_surroundings(reading: Reading) -> list[tuple[PlaceIs, Person]]:
@@ -142,7 +150,7 @@ def read_audio(
                 place = AUDIO.get(token.name) if medium == "audio" else None
                 free = word is Place.NONE or (reading.tables.multi and typed)
                 if place is not None and said is None and free:
-                    note = reading.worth_telling(reading.best_note(element.notes), place.value)
+                    note = reading.worth_telling(reading.best_note(element.notes), place)
                     said = (place, note, changed)
                 elif (medium, token.name) not in seen:
                     local = token.name.removeprefix(f"{{{RPID}}}")

@@ -16,6 +16,7 @@ from sipbridge.mapping.attributes import AttributeKind
 from sipbridge.mapping.table import Tables, letters
 from sipbridge.presence.model import Attributes, Note, Person, Presence, Ranged, Timestamp
 from sipbridge.presence.namespaces import SIPBRIDGE
+from sipbridge.uri import Uri
 
 CHANGED = f"{{{SIPBRIDGE}}}changed"
 """Attribute of ours: when the value of the element changed."""
@@ -38,24 +39,24 @@ class Reading:
         "explain",
         "languages",
         "pairs",
-        "presentity",
         "soon",
         "status_basic",
         "tables",
+        "whose",
     )
 
     def __init__(
         self,
         document: Presence,
         at: datetime,
-        presentity: str,
+        presentity: Uri | str,
         tables: Tables,
         languages: Sequence[str] = (),
         explain: list[dict[str, object]] | None = None,
     ) -> None:
         self.document = document
         self.at = at
-        self.presentity = presentity
+        self.whose = presentity
         self.tables = tables
         self.languages = languages
         self.explain = explain
@@ -65,6 +66,11 @@ class Reading:
         self.any_open = False
         self.any_closed = False
         self.status_basic: bool | None = None
+
+    @property
+    def presentity(self) -> str:
+        """The presentity's address; printed when it is needed, which is seldom."""
+        return str(self.whose)
 
     # --- time ---
 
@@ -145,8 +151,11 @@ class Reading:
         """The note, or None if it is empty or merely repeats one of the names (letters only)."""
         if not note or not note.strip():
             return None
-        if self.tables.drop_status_notes and letters(note) in {letters(name) for name in names}:
-            return None
+        if self.tables.drop_status_notes:
+            said = letters(note)
+            for name in names:
+                if letters(name) == said:
+                    return None
         return note
 
 

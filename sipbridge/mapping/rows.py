@@ -16,7 +16,7 @@ The tables themselves are in `vocabulary.py` and `availability.py`.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Generic, TypeVar
 
 from sipbridge.presence.namespaces import SIPBRIDGE
@@ -146,6 +146,7 @@ class Effect:
     availability: Availability
 
 
+@lru_cache(maxsize=4096)
 def letters(text: str) -> str:
     """Only the letters, lower case: how phrases are compared."""
     return "".join(c for c in text if c.isalpha()).lower()

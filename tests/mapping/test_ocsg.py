@@ -429,12 +429,14 @@ ID = re.compile(r"\[.*\]", re.DOTALL)
 
 
 def comparable(attributes: tuple[Attribute, ...], document: Presence) -> set[object]:
-    """What has to survive: all but ids, and second values of privacy and sphere, which are dropped."""
+    """What has to survive: all but ids and `unknown`, which gives way to anything else said."""
     single = len(document.persons) <= 1
     kept: set[object] = set()
     for a in attributes:
         if not isinstance(a.value, Other):
             kept.add(a.fingerprint)
+        elif a.value == Other("rpid.activity", "unknown"):
+            continue
         elif single and not a.value.name.startswith(("pidf.contact[", "pidf.basic[")):
             kept.add((ID.sub("[]", a.value.name), a.value.value))
     return kept
