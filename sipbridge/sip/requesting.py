@@ -171,6 +171,7 @@ class ClientRequest:
             return
         if response.status in (401, 407) and self.answer_challenge(response, now):
             return
+        self.half.follow_nonce(self, response)
         if response.status == 503 and self.candidates:
             self.last_503 = response
             self.half.report_failure(self, self.where(), "503")
@@ -319,6 +320,8 @@ class AskingHalf:
             point = point_for(self.points, target.protocol, address)
             if point is not None:
                 flows.append(flow_to(point, target, address))
+            elif target.by_default and (point := point_for(self.points, "tcp", address)):
+                flows.append(Flow("tcp", point.local, (address, target.port)))
         if not flows:
             self.report_failure(asked, str(target), "no address, or no listener of that kind")
         asked.candidates.extendleft(reversed(flows))
@@ -414,6 +417,16 @@ class AskingHalf:
             fresh = True
         return fresh
 
+    def follow_nonce(self, asked: ClientRequest, response: Response) -> None:
+        """A nextnonce in the answer replaces the nonce we know (RFC 7616 §3.5)."""
+        info = response.headers.get("Authentication-Info")
+        if info is None or asked.credentials is None or asked.flow is None:
+            return
+        known = self.sessions.get((asked.credentials.username, *asked.flow.remote), {})
+        servers = [session for (proxy, _), session in known.items() if not proxy]
+        if len(servers) == 1:  # the header does not name its realm
+            servers[0].learn(info)
+
     def authorise(self, asked: ClientRequest, flow: Flow, credentials: Credentials) -> None:
         """Answer every challenge known for this destination and user."""
         request = asked.request
@@ -441,6 +454,7 @@ class AskingHalf:
             used = transaction.flow
             if used.protocol == flow.protocol and used.remote == flow.remote:
                 transaction.transport_failed(now)
+        self.error = ""
 
     def report_failure(self, asked: ClientRequest, destination: str, error: str) -> None:
         following = str(asked.candidates[0]) if asked.candidates else ""

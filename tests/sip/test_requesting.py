@@ -287,6 +287,63 @@ def test_a_next_hop_we_cannot_speak_to_is_reported_after_the_call(pair: Pair) ->
     assert [reason for reason, _ in outcome.failures] == ["transport"]
 
 
+def test_without_a_udp_listener_a_default_destination_is_reached_by_tcp() -> None:
+    pair = Pair(protocols=("tcp",))
+    pair.bob.serve("PUBLISH", bob := Answers(200))
+    outcome, _ = send(pair, publish(pair))
+    pair.turn()
+    assert outcome.status == 200 and bob.got[0].flow.protocol == "tcp"
+
+
+def test_without_any_fitting_listener_it_fails_after_the_call() -> None:
+    pair = Pair(protocols=("udp",))
+    outcome, _ = send(pair, publish(pair, "sip:bob@192.0.2.2;transport=tcp"))
+    assert outcome.times_told == 0
+    pair.pass_seconds(0)
+    assert [reason for reason, _ in outcome.failures] == ["transport"]
+
+
+def test_a_flow_of_a_listener_that_is_gone_is_passed_over(pair: Pair) -> None:
+    pair.bob.serve("NOTIFY", answers := Answers(200))
+    pair.bob.add_dialog(bobs_side(), answers)
+    old = Flow("memory", ("gateway", 5060), ("agent", 5060))
+    dialog = dialog_of(pair, "sip:bob@192.0.2.2", old)
+    headers = [("Event", "presence"), ("Subscription-State", "active")]
+    request = dialog.new_request("NOTIFY", headers)
+    pair.alice.request_in_dialog(dialog, request, outcome := Outcome(), pair.now)
+    pair.turn()
+    assert outcome.status == 200
+
+
+def test_too_many_names_at_once_are_a_failure(pair: Pair) -> None:
+    pair.alice.asking.limits = CoreLimits(waiting_for_names=1)
+    first, _ = send(pair, publish(pair, "sip:bob@one.example.com"))
+    second, _ = send(pair, publish(pair, "sip:bob@two.example.com"))
+    pair.pass_seconds(0)
+    assert first.times_told == 0
+    assert [reason for reason, _ in second.failures] == ["transport"]
+
+
+def test_a_contact_of_our_own_follows_the_listener_and_a_foreign_one_stays(pair: Pair) -> None:
+    pair.bob.serve("PUBLISH", bob := Answers(200))
+    for contact in (
+        "<sip:alice@192.0.2.1:5060>;expires=5",
+        "<sip:alice@198.51.100.1:5060>",
+        "<mailto:alice@example.com>",
+        "*",
+    ):
+        request = publish(pair, "sip:bob@192.0.2.2;transport=tcp")
+        request.headers.add("Contact", contact)
+        send(pair, request)
+        pair.turn()
+    assert [i.request.headers.get("Contact") for i in bob.got] == [
+        "<sip:alice@192.0.2.1:5060;transport=tcp>;expires=5",
+        "<sip:alice@198.51.100.1:5060>",
+        "<mailto:alice@example.com>",
+        "*",
+    ]
+
+
 # --- large requests -----------------------------------------------------------------------------------
 
 
@@ -395,6 +452,27 @@ def test_endless_realms_end_after_two_rounds(pair: Pair) -> None:
     outcome, _ = send(pair, publish(pair), credentials=ALICES)
     pair.turn()
     assert outcome.status == 401 and len(guard.cseqs) == 3
+
+
+def test_a_nextnonce_is_used_for_the_next_request(pair: Pair) -> None:
+    nonces: list[str] = []
+
+    class Server:
+        def receive_request(self, incoming: ServerRequest, now: float) -> None:
+            given = incoming.request.headers.get("Authorization") or ""
+            nonces.append(given.partition('nonce="')[2].partition('"')[0])
+            if not given:
+                challenge = 'Digest realm="example.com", nonce="first", qop="auth"'
+                incoming.respond(401, headers=[("WWW-Authenticate", challenge)])
+            else:
+                incoming.respond(200, headers=[("Authentication-Info", 'nextnonce="second"')])
+
+    pair.bob.serve("PUBLISH", Server())
+    for _ in range(2):
+        outcome, _ = send(pair, publish(pair), credentials=ALICES)
+        pair.turn()
+        assert outcome.status == 200
+    assert nonces == ["", "first", "second"]
 
 
 # --- in dialogs ---------------------------------------------------------------------------------------
