@@ -116,7 +116,7 @@ def visible(
         for a in attributes
         if a.kind in granted
         and a.kind in requested
-        and (not isinstance(a.value, Other) or owner_of(a.value.name) in granted)
+        and (not isinstance(a.value, Other) or owner_of(a.value.name, a.value.value) in granted)
     )
 
 

@@ -210,7 +210,7 @@ def published_attributes(record: PublishedRecord | None) -> list[Attribute]:
 def kept_with(attribute: Attribute) -> AttributeKind:
     """The kind whose publishing replaces this attribute: a reserved pair's owner (decision 1)."""
     if isinstance(attribute.value, Other):
-        return owner_of(attribute.value.name)
+        return owner_of(attribute.value.name, attribute.value.value)
     return attribute.kind
 
 

@@ -124,7 +124,9 @@ CIPID = {
     "cipid.sound": "sound",
 }
 
-ID = re.compile(r"\[.*\]$")
+ID = re.compile(r"\[.*\]$", re.DOTALL)
+OWN_PERSON = re.compile(r"p[0-9a-f]{16}")
+"""Ids that our writer gives to persons."""
 MINUTES = re.compile(r"[+-]?[0-9]{1,4}")
 SECONDS = re.compile(r"[1-9][0-9]{0,8}")
 
@@ -132,8 +134,9 @@ SECONDS = re.compile(r"[1-9][0-9]{0,8}")
 def owner_of(name: str, value: str = "", persons: Collection[str] = ()) -> AttributeKind:
     """The kind a pair belongs to: the one it refines for a reserved name, Other for any other.
 
-    `value` decides for `rpid.scheduled`; without a known one it is Activity, the most telling. `persons`: ids
-    that are persons', not tuples': their class is Other's.
+    `value` decides for `rpid.scheduled`; without a known one it is Activity, the most telling. The class of a
+    person is Other's, that of a tuple Communication's: `persons` are ids known to be persons', as those are
+    that our writer makes; any other id counts as a tuple's.
     """
     owner = OWNERS.get(name)
     if owner is not None:
@@ -143,7 +146,8 @@ def owner_of(name: str, value: str = "", persons: Collection[str] = ()) -> Attri
     match = ID.search(name)
     if match is None:
         return OTHER
-    if name.startswith("rpid.class[") and match[0][1:-1] in persons:
+    id = match[0][1:-1]
+    if name.startswith("rpid.class[") and (id in persons or OWN_PERSON.fullmatch(id)):
         return OTHER
     return OWNERS.get(f"{name[: match.start()]}[]", OTHER)
 

@@ -205,6 +205,7 @@ def test_the_class_of_our_person_comes_back() -> None:
     assert Other("rpid.class[p]", "biz") in [a.value for a in mapped]
     made = to_document([Attribute(A, Activity.BUSY)], presentity=ALICE, at=AT)
     name = f"rpid.class[{made.persons[0].id}]"
+    assert owner_of(name) is N
     again = to_document([Attribute(N, Other(name, "biz"))], presentity=ALICE, at=AT)
     assert again.persons[0].classes == ("biz",)
 
