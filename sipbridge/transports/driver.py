@@ -229,7 +229,7 @@ class Driver:
             if one.sock is not None and one.point.local not in self.tcp:
                 one.sock.close()
             elif one.sock is None and self.memory is not None:
-                self.memory.close(one.point.local)
+                self.memory.close(one.point.local, self)
 
     # --- what arrives -----------------------------------------------------------------------------
 

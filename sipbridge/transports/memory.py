@@ -44,8 +44,10 @@ class MemoryNetwork:
             raise ConfigurationError("sip.listen", f"memory:{address[0]} is in use in this process")
         self.listeners[address] = user
 
-    def close(self, address: Address) -> None:
-        self.listeners.pop(address, None)
+    def close(self, address: Address, user: MemoryUser) -> None:
+        """The name is free again, if it was this user's."""
+        if self.listeners.get(address) is user:
+            del self.listeners[address]
 
     def send(self, data: bytes, flow: Flow, sender: MemoryUser) -> None:
         """Deliver when the loop comes round."""

@@ -8,10 +8,12 @@ import pytest
 
 from sipbridge.errors import ConfigurationError
 from sipbridge.sip.address import NameAddr
+from sipbridge.sip.dialog import Dialog
 from sipbridge.sip.flow import Flow
 from sipbridge.sip.indications import MessageRefused, RequestAnsweredByCore
 from sipbridge.sip.locate import bracketed
 from sipbridge.sip.message import Request, Response
+from sipbridge.sip.parser import parse_datagram
 from sipbridge.sip.usage import ServerRequest
 from sipbridge.sip.user_agent import UserAgent
 from sipbridge.transports.driver import Bound, Done, Driver, bind
@@ -287,8 +289,11 @@ async def test_stopping_twice_and_without_start_is_fine(stations: Stations) -> N
 
 async def test_memory_listeners_need_a_network_and_a_free_name(stations: Stations) -> None:
     await stations.add("memory:alice")
+    twin = Station(["memory:alice"], stations.memory)
     with pytest.raises(ConfigurationError, match="in use"):
-        await stations.add("memory:alice")
+        await twin.driver.start()
+    await twin.driver.stop()
+    assert list(stations.memory.listeners) == [("alice", 5060)]
     with pytest.raises(ConfigurationError, match="memory network"):
         await Station(["memory:bob"]).driver.start()
 
@@ -349,3 +354,106 @@ def test_a_bound_listener_says_where_it_is() -> None:
     close(bound)
     assert str(bound[0]) == f"udp:[::1]:{bound[0].point.port}"
     assert str(bound[1]) == "memory:agent:5060"
+
+
+# --- streams through the driver -----------------------------------------------------------------------
+
+
+async def read_response(reader: asyncio.StreamReader) -> bytes:
+    return await reader.readuntil(b"\r\n\r\n")
+
+
+async def test_a_client_on_a_connection_is_answered_pinged_back_and_cut_off(
+    stations: Stations,
+) -> None:
+    bob = await stations.add(TCP4)
+    seen: list[str] = []
+    bob.driver.tap_in = lambda data, flow, now, trace: seen.append(trace)
+    reader, writer = await asyncio.open_connection(*bob.bound[0].point.local)
+    options = (
+        b"OPTIONS sip:bob@example.com SIP/2.0\r\nVia: SIP/2.0/TCP client.invalid;branch=z9hG4bK1\r\n"
+        b"From: <sip:a@x>;tag=1\r\nTo: <sip:bob@x>\r\nCall-ID: c\r\nCSeq: 1 OPTIONS\r\n"
+        b"Content-Length: 0\r\n\r\n"
+    )
+    writer.write(options[:100])
+    await writer.drain()
+    writer.write(options[100:])
+    assert (await read_response(reader)).startswith(b"SIP/2.0 200 OK")
+    writer.write(b"\r\n\r\n")
+    assert await reader.readexactly(2) == b"\r\n"
+    writer.write(options.replace(b"Content-Length: 0", b"Content-Length: many"))
+    assert (await read_response(reader)).startswith(b"SIP/2.0 400")
+    assert await reader.read() == b""
+    writer.close()
+    await writer.wait_closed()
+    assert seen and "" not in seen
+
+
+async def test_a_dialog_follows_the_connection_its_peer_came_by(stations: Stations) -> None:
+    bob = await stations.add(TCP4, UDP4)
+    got: list[ServerRequest] = []
+
+    class Notifier:
+        def receive_request(self, incoming: ServerRequest, now: float) -> None:
+            got.append(incoming)
+            incoming.respond(200)
+            dialog = Dialog.as_uas(incoming.request, incoming.to_tag, flow=incoming.flow)
+            fields = [("Event", "presence"), ("Subscription-State", "active")]
+            bob.core.request_in_dialog(
+                dialog, dialog.new_request("NOTIFY", fields), waiting, now, trace=incoming.trace
+            )
+
+    waiting = Waiting()
+    bob.core.serve("SUBSCRIBE", Notifier())
+    reader, writer = await asyncio.open_connection(*bob.bound[0].point.local)
+    writer.write(
+        b"SUBSCRIBE sip:bob@example.com SIP/2.0\r\nVia: SIP/2.0/TCP client.invalid;branch=z9hG4bK1\r\n"
+        b"From: <sip:a@x>;tag=1\r\nTo: <sip:bob@x>\r\nCall-ID: c\r\nCSeq: 1 SUBSCRIBE\r\n"
+        b"Event: presence\r\nContact: <sip:a@192.0.2.1:9>\r\nContent-Length: 0\r\n\r\n"
+    )
+    assert (await read_response(reader)).startswith(b"SIP/2.0 200 OK")
+    notify = parse_datagram(await read_response(reader))
+    assert isinstance(notify, Request) and notify.method == "NOTIFY"
+    writer.write(bytes(notify.response(200)))
+    assert await waiting.future == 200
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_the_driver_runs_on_uvloop_too() -> None:
+    uvloop = pytest.importorskip("uvloop")
+
+    async def conversation() -> list[int | str]:
+        made = Stations()
+        results: list[int | str] = []
+        for listen, protocol in ((UDP4, "udp"), (TCP4, "tcp")):
+            alice, bob = await made.add(listen), await made.add(listen)
+            bob.core.serve("PUBLISH", Answers(200))
+            results.append(await alice.ask(bob.uri(protocol)).future)
+        for station in made.made:
+            await station.driver.stop()
+        return results
+
+    def run() -> list[int | str]:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(conversation())
+
+    assert await asyncio.to_thread(run) == [200, 200]
+
+
+async def test_an_endless_conversation_of_reports_leaves_room_for_others(
+    stations: Stations,
+) -> None:
+    alice = await stations.add(UDP4)
+    heard = 0
+
+    def again(indication: object) -> None:
+        nonlocal heard
+        heard += 1
+        alice.core.report("again")
+
+    alice.driver.on_indication = again
+    alice.core.report("begin")
+    alice.driver.flush()
+    assert 0 < heard <= 10
+    alice.driver.on_indication = lambda indication: None

@@ -87,6 +87,9 @@ def test_a_name_is_taken_once_and_free_again_afterwards() -> None:
     network.listen(HERE, user)
     with pytest.raises(ConfigurationError, match="memory:here is in use"):
         network.listen(HERE, user)
-    network.close(HERE)
-    network.close(HERE)
+    network.close(HERE, User(network))
+    with pytest.raises(ConfigurationError):
+        network.listen(HERE, user)
+    network.close(HERE, user)
+    network.close(HERE, user)
     network.listen(HERE, user)
