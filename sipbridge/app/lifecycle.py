@@ -9,18 +9,23 @@ import asyncio
 import contextlib
 import json
 import socket
-from collections.abc import AsyncIterator, Coroutine, Iterator
+import ssl
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from dataclasses import dataclass
 
 import uvicorn
 
 from sipbridge import store as stores
 from sipbridge.app.settings import Settings
-from sipbridge.app.wiring import PUBLICATION, Graph, build
+from sipbridge.app.sink import SETTLE_SECONDS
+from sipbridge.app.wiring import DELIVERY, PUBLICATION, Graph, build
 from sipbridge.errors import ConfigurationError, SignallingError, SipBridgeError
+from sipbridge.gateway import Caller
 from sipbridge.identities import PresentityKey
 from sipbridge.observability.logs import configure, logger
 from sipbridge.uri import Uri
+
+Failed = Callable[[str, SignallingError], None]
 
 DRAIN_SECONDS = 5.0
 """How long requests that are being served may take when the bridge stops."""
@@ -63,6 +68,7 @@ class Bridge:
         self.graph: Graph | None = None
         self.http: HttpServer | None = None
         self.serving: asyncio.Task[None] | None = None
+        self.settling: asyncio.TimerHandle | None = None
         self.ready = Listening()
         self.ended = asyncio.Event()
 
@@ -97,14 +103,20 @@ class Bridge:
             http_socket.close()
             await store.close()
             raise
-        await self.start_sip(graph)
-        await self.start_http(graph, http_socket)
+        try:
+            await self.start_sip(graph)
+            await self.start_http(graph, http_socket)
+        except BaseException:
+            http_socket.close()
+            await self.stop()
+            raise
         self.ready = self.describe(graph, http_socket)
         self.log.info("ready", store=store.location, **self.ready.as_json())
         self.spawn(self.resume(graph))
 
     async def start_sip(self, graph: Graph) -> None:
-        await graph.gateway.load()
+        await graph.gateway.load(graph.callers)
+        await self.restore_deliveries(graph)
         if graph.agent is not None and graph.agent_driver is not None:
             await graph.agent_driver.start()
             records = await graph.store.load_agent()
@@ -132,6 +144,19 @@ class Bridge:
                 )
         graph.gateway_driver.turn()
 
+    async def restore_deliveries(self, graph: Graph) -> None:
+        """What Bayeux clients had not fetched; from now on it is written down regularly."""
+        places = dict(await graph.store.load_snapshots(DELIVERY))
+        for application in graph.callers:
+            log = graph.store.read_after(application, 0)
+            graph.reader.restore(application, places.get(application), log)
+        self.settle(graph)
+
+    def settle(self, graph: Graph) -> None:
+        graph.reader.settle()
+        loop = asyncio.get_running_loop()
+        self.settling = loop.call_later(SETTLE_SECONDS, self.settle, graph)
+
     async def resume(self, graph: Graph) -> None:
         """Watch and publish again what applications had before; then their watchers."""
 
@@ -140,30 +165,38 @@ class Bridge:
 
         await graph.gateway.resume(failed)
         for caller in graph.callers.values():
-            try:
-                await graph.network.watch_watchers(caller)
-            except SignallingError as error:
-                failed(f"presence.winfo of {caller.identity}", error)
+            self.spawn(self.watch_watchers(graph, caller, failed))
+
+    async def watch_watchers(self, graph: Graph, caller: Caller, failed: Failed) -> None:
+        try:
+            await graph.network.watch_watchers(caller)
+        except SignallingError as error:
+            failed(f"presence.winfo of {caller.identity}", error)
 
     async def start_http(self, graph: Graph, http_socket: socket.socket) -> None:
         http = self.settings.http
-        self.http = HttpServer(
-            uvicorn.Config(
-                graph.front,
-                log_config=None,
-                log_level="warning",
-                access_log=False,
-                server_header=False,
-                proxy_headers=bool(http.trusted_proxies),
-                forwarded_allow_ips=list(http.trusted_proxies),
-                ssl_certfile=http.tls_cert,
-                ssl_keyfile=http.tls_key,
-                ws_ping_interval=20,
-                ws_ping_timeout=20,
-                ws_max_size=64 * 1024,
-                timeout_graceful_shutdown=int(DRAIN_SECONDS),
-            )
+        config = uvicorn.Config(
+            graph.front,
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            proxy_headers=bool(http.trusted_proxies),
+            forwarded_allow_ips=list(http.trusted_proxies),
+            ssl_certfile=http.tls_cert,
+            ssl_keyfile=http.tls_key,
+            ws_ping_interval=20,
+            ws_ping_timeout=20,
+            ws_max_size=64 * 1024,
+            timeout_graceful_shutdown=int(DRAIN_SECONDS),
         )
+        try:
+            config.load()
+        except (ssl.SSLError, OSError) as error:
+            raise ConfigurationError(
+                "http.tls_cert", f"cannot be used together with http.tls_key: {error}"
+            ) from error
+        self.http = HttpServer(config)
         loop = asyncio.get_running_loop()
         self.serving = loop.create_task(self.http.serve([http_socket]))
         await self.http.up.wait()
@@ -194,6 +227,9 @@ class Bridge:
         await graph.gateway_driver.stop()
         if graph.agent_driver is not None:
             await graph.agent_driver.stop()
+        if self.settling is not None:
+            self.settling.cancel()
+            graph.reader.settle()
         await graph.store.close()
         self.ended.set()
 

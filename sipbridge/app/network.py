@@ -7,6 +7,7 @@ news for the gateway. The peer is chosen by the presentity's domain, once, in `p
 """
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ from sipbridge.events.publisher import Published, Publisher, PublishFailed, Unpu
 from sipbridge.events.subscriber import (
     Accepted,
     Notified,
+    RefreshFailed,
     Refused,
     Subscriber,
     Terminated,
@@ -38,6 +40,11 @@ from sipbridge.presence.model import Presence
 from sipbridge.presence.reading import read
 from sipbridge.sip.policy import NO_POLICY, Credentials, PeerPolicy
 from sipbridge.uri import Uri
+
+RESUMING = 50
+"""Subscriptions that are taken up at the same time after a restart ..."""
+RESUME_SECONDS = 1.0
+"""... each for so long before the next may begin: a server that is silent is asked 50 times a second."""
 
 PRESENCE = "presence"
 WINFO = "presence.winfo"
@@ -85,6 +92,8 @@ class Watch:
     watcher: PresentityKey
     presentity: PresentityKey
     accepted: asyncio.Future[None]
+    resumed: bool = False
+    """Accepted in an earlier life: its end is news even if it begins with a refusal."""
     body: bytes = b""
     document: Presence | None = None
     table: WatcherTable | None = None
@@ -122,6 +131,7 @@ class SipNetwork:
         self.remember = remember
         self.observe = observe
         self.listener: Listener | None = None
+        self.resuming = asyncio.Semaphore(RESUMING)
         self.publications: dict[tuple[str, PresentityKey], Publication] = {}
         self.by_id: dict[str, Publication] = {}
         self.watches: dict[tuple[str, PresentityKey, PresentityKey], Watch] = {}
@@ -185,14 +195,28 @@ class SipNetwork:
 
     # --- subscriptions ---
 
-    async def watch(self, caller: Caller, presentity: Uri) -> None:
-        await self.subscribe(caller, presentity, PRESENCE)
+    async def watch(self, caller: Caller, presentity: Uri, *, resuming: bool = False) -> None:
+        if not resuming:
+            await self.accepted(self.subscribe(caller, presentity, PRESENCE, keep_trying=False))
+            return
+        async with self.resuming:
+            watch = self.subscribe(caller, presentity, PRESENCE, keep_trying=True)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(RESUME_SECONDS):
+                    await self.accepted(watch)
 
     async def watch_watchers(self, caller: Caller) -> None:
         if "winfo" in self.peer_of(caller.identity).policy.capabilities:
-            await self.subscribe(caller, caller.identity, WINFO)
+            await self.accepted(self.subscribe(caller, caller.identity, WINFO, keep_trying=True))
 
-    async def subscribe(self, caller: Caller, presentity: Uri, package: str) -> None:
+    async def accepted(self, watch: Watch) -> None:
+        # Shielded: a caller that goes away must not take the others' answer with it.
+        await asyncio.shield(watch.accepted)
+
+    def subscribe(
+        self, caller: Caller, presentity: Uri, package: str, *, keep_trying: bool
+    ) -> Watch:
+        """The subscription there is, else a new one."""
         key = (package, caller.key, self.identities.canonical(presentity))
         watch = self.watches.get(key)
         if watch is None:
@@ -206,15 +230,15 @@ class SipNetwork:
                 policy=peer.policy,
                 credentials=self.credentials.get(caller.application),
                 trace=caller.trace,
+                keep_trying=keep_trying,
             )
             accepted = asyncio.get_running_loop().create_future()
-            watch = Watch(identifier, key[1], key[2], accepted)
+            watch = Watch(identifier, key[1], key[2], accepted, keep_trying)
             if package == WINFO:
                 watch.table = WatcherTable()
             self.watches[key] = self.watch_of[identifier] = watch
             self.turn()
-        # Shielded: a caller that goes away must not take the others' answer with it.
-        await asyncio.shield(watch.accepted)
+        return watch
 
     async def unwatch(self, caller: Caller, presentity: Uri) -> None:
         key = (PRESENCE, caller.key, self.identities.canonical(presentity))
@@ -238,6 +262,8 @@ class SipNetwork:
                 self.notified(said)
             case Accepted():
                 self.answer_watch(said.subscription, None)
+            case RefreshFailed():
+                self.answer_watch(said.subscription, failure(said.status, said.reason, None))
             case Refused():
                 self.refuse(said)
             case Terminated():
@@ -295,9 +321,14 @@ class SipNetwork:
         self.publications[key] = self.by_id[publication.id] = publication
 
     def answer_watch(self, identifier: str, error: SignallingError | None) -> None:
+        """Tell whoever waits for the server's answer, and whoever will ask for it later."""
         watch = self.watch_of.get(identifier)
-        if watch is None or watch.accepted.done():
+        if watch is None:
             return
+        if watch.accepted.done():
+            if error is not None or watch.accepted.exception() is None:
+                return
+            watch.accepted = asyncio.get_running_loop().create_future()  # it works after all
         if error is None:
             watch.accepted.set_result(None)
         else:
@@ -308,7 +339,7 @@ class SipNetwork:
         watch = self.watch_of.get(said.subscription)
         if watch is None:
             return
-        running = watch.accepted.done()
+        running = watch.resumed or watch.accepted.done()
         self.answer_watch(said.subscription, failure(said.status, said.reason, said.retry_after))
         self.forget_watch(watch)
         if running:

@@ -3,11 +3,17 @@
 `LogSink` appends and tells the bus; `BayeuxReader` is the first reader. A notification nobody was connected
 for is kept until the application subscribes to the channel again: then every `notifySubscription`,
 `statusEnd` and `subscriptionEnded`, and the newest `statusChanged` of each contract, go out once, in order.
+
+What waits is written down once a second (`settle`): how far the log has been read, and which of the entries
+up to there have not left. After a restart these wait again. A crash may repeat what left in its last second,
+and loses nothing that the log still holds.
 """
 
+import json
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
+from typing import Any
 
 from sipbridge.bayeux import channels
 from sipbridge.bayeux.server import BayeuxServer
@@ -17,6 +23,8 @@ from sipbridge.gateway.ports import Bus, LogEntry, Notification, NotificationLog
 KEPT_ENTRIES = 1000
 """Entries of one application's log (decision 11)."""
 KEPT_FOR = timedelta(minutes=10)
+SETTLE_SECONDS = 1.0
+"""How often what waits is written down."""
 TRIM_EVERY = 100
 """Appends between two trims of one log; the bound is a bound, not an exact length."""
 
@@ -58,24 +66,38 @@ class LogSink:
 
 
 class BayeuxReader:
-    """Reads every application's log for the Bayeux server. An entry's sequence is its tag there."""
+    """Reads every application's log for the Bayeux server. An entry's sequence is its tag there.
 
-    def __init__(self, server: BayeuxServer, now: Callable[[], float]) -> None:
+    remember: keeps one text for each application, given back to `restore` in the next life.
+    """
+
+    def __init__(
+        self,
+        server: BayeuxServer,
+        now: Callable[[], float],
+        remember: Callable[[str, str], None] = lambda application, text: None,
+    ) -> None:
         self.server = server
         self.now = now
+        self.remember = remember
         self.undelivered: dict[str, OrderedDict[object, LogEntry]] = {}
         self.recent: OrderedDict[tuple[str, int], LogEntry] = OrderedDict()
         """Entries handed to a session: they come back if the session ends before they left."""
+        self.seen: dict[str, int] = {}
+        """The last sequence read of each application's log."""
+        self.unsettled: set[str] = set()
 
     def receive(self, entry: LogEntry) -> None:
         """A new entry: deliver it, or keep it for later."""
         note = entry.notification
+        self.seen[note.application] = entry.sequence
         if self.server.publish(note.endpoint, note.data, self.now(), entry.sequence):
             self.handed(entry)
         else:
             self.keep(entry)
 
     def handed(self, entry: LogEntry) -> None:
+        self.unsettled.add(entry.notification.application)
         self.recent[entry.notification.application, entry.sequence] = entry
         while len(self.recent) > KEPT_ENTRIES:
             self.recent.popitem(last=False)
@@ -83,6 +105,7 @@ class BayeuxReader:
     def keep(self, entry: LogEntry) -> None:
         """A statusChanged replaces the one of the same contract that waits; others each count."""
         note = entry.notification
+        self.unsettled.add(note.application)
         waiting = self.undelivered.setdefault(note.application, OrderedDict())
         key = note.supersedes or entry.sequence
         older = waiting.get(key)
@@ -112,3 +135,24 @@ class BayeuxReader:
         for sequence in said.undelivered:
             if (entry := self.recent.pop((said.application, sequence), None)) is not None:
                 self.keep(entry)
+
+    def settle(self) -> None:
+        """Write down what has not left yet. What is still on its way is looked at again next time."""
+        for application in list(self.unsettled):
+            queued = self.server.undelivered(application)
+            if not queued:
+                self.unsettled.discard(application)
+            if kept := self.undelivered.get(application):
+                queued.update(entry.sequence for entry in kept.values())
+            place = {"seen": self.seen.get(application, 0), "waiting": sorted(queued)}
+            self.remember(application, json.dumps(place))
+
+    def restore(self, application: str, text: str | None, log: Iterable[LogEntry]) -> None:
+        """Take up what an earlier life had not delivered. `log`: what is held of the application's."""
+        place: dict[str, Any] = json.loads(text) if text else {}
+        seen: int = place.get("seen", 0)
+        waiting = frozenset(place.get("waiting", ()))
+        for entry in log:
+            if entry.sequence > seen or entry.sequence in waiting:
+                self.keep(entry)
+            self.seen[application] = entry.sequence

@@ -65,6 +65,8 @@ from sipbridge.transports.memory import PORT, MemoryNetwork
 PACKAGES = {p.name: p for p in (PRESENCE, PRESENCE_WINFO)}
 PUBLICATION = "publication"
 """Kind of the snapshots that keep our publications' entity-tags."""
+DELIVERY = "delivery"
+"""Kind of the snapshots that keep what Bayeux clients have not fetched yet."""
 Spawn = Callable[[Coroutine[object, object, None]], None]
 AGENT, GATEWAY = ("agent", PORT), ("gateway", PORT)
 TO_AGENT = PeerPolicy(name="embedded", flow=Flow("memory", GATEWAY, AGENT))
@@ -103,6 +105,7 @@ class Graph:
     front: Front
     tower: "Watchtower"
     callers: dict[str, Caller]
+    reader: BayeuxReader
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +141,11 @@ def build(settings: Settings, store: Store, spawn: Spawn) -> Graph:
     bayeux_server = BayeuxServer(
         BayeuxLimits(settings.bayeux.timeout, settings.bayeux.max_interval), client_id, clock.wall
     )
-    reader = BayeuxReader(bayeux_server, clock.now)
+    reader = BayeuxReader(
+        bayeux_server,
+        clock.now,
+        lambda application, text: store.remember(DELIVERY, application, text),
+    )
     served, bus = Served(clock), MemoryBus()
     gateway = Gateway(
         network,
@@ -184,6 +191,7 @@ def build(settings: Settings, store: Store, spawn: Spawn) -> Graph:
         front,
         tower,
         callers,
+        reader,
     )
 
 

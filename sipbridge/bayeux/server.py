@@ -205,6 +205,11 @@ class BayeuxServer:
         self.enqueue(found, Event(messages.event(channel, data), tag), now)
         return True
 
+    def undelivered(self, application: str) -> set[int]:
+        """Tags of an application's events that are queued, or not acknowledged, in any session."""
+        theirs = (s for s in self.sessions.values() if s.application == application)
+        return {tag for session in theirs for tag in session.undelivered()}
+
     def revoke(self, application: str, now: float) -> int:
         """End every session of an application, and close WebSockets opened with its credentials."""
         theirs = [s for s in self.sessions.values() if s.application == application]

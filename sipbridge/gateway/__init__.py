@@ -5,22 +5,25 @@ values, the network, the store, the clock and the notification sink are ports (`
 goes decide, store, tell: a pure decision, one atomic store call, then notifications.
 """
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Container, Coroutine, Sequence
 
 from sipbridge.errors import SignallingError
 from sipbridge.gateway.caller import Caller
 from sipbridge.gateway.contract import StartNotification
 from sipbridge.gateway.ports import (
     Clock,
+    ContractRecord,
     GatewayStore,
     NotificationSink,
     PresenceNetwork,
     PresenceUpdate,
+    PublishedRecord,
     Reference,
+    SubscriptionRecord,
     WatchersUpdate,
 )
 from sipbridge.gateway.presentity import OpenSubscription, Presentities
-from sipbridge.gateway.registry import Registry
+from sipbridge.gateway.registry import Pair, Registry
 from sipbridge.gateway.watcher import Policy, Watchers
 from sipbridge.identities import Identities, PresentityKey
 from sipbridge.mapping.attributes import Attribute, AttributeKind
@@ -51,6 +54,8 @@ class Gateway:
         self.registry = Registry()
         self.network = network
         self.store = store
+        self.spawn = spawn
+        self.unresumed: list[ContractRecord] = []
         self.watchers = Watchers(
             self.registry, network, store, sink, clock, identities, policy, tables, spawn, rearm
         )
@@ -139,28 +144,50 @@ class Gateway:
 
     # --- restart ---
 
-    async def load(self) -> None:
-        """Read everything kept; nothing is sent yet."""
+    async def load(self, applications: Container[str]) -> None:
+        """Read everything kept of these applications; nothing is sent yet.
+
+        What belongs to an application that is not configured any more stays in the store, untouched.
+        """
         for rules in await self.store.load_rules():
             self.registry.rules[rules.presentity] = rules
         for subscription in await self.store.load_subscriptions():
-            self.registry.put_subscription(subscription)
+            if subscription.application in applications:
+                self.registry.put_subscription(subscription)
         for published in await self.store.load_published():
-            self.registry.published[published.application, published.presentity] = published
+            if published.application in applications:
+                self.registry.published[published.application, published.presentity] = published
+        for contract in await self.store.load_contracts():
+            if contract.application in applications:
+                self.unresumed.append(contract)
 
     async def resume(self, failed: Callable[[str, SignallingError], None]) -> None:
-        """Subscribe and publish again, contracts run on. What fails is told and tried by the network."""
-        for contract in await self.store.load_contracts():
+        """Subscribe and publish again, contracts run on. What fails is told, and tried by the network."""
+        for contract in self.unresumed:
             self.watchers.resume_contract(contract)
+        self.unresumed.clear()
         for published in list(self.registry.published.values()):
-            try:
-                await self.presentities.republish(published)
-            except SignallingError as error:
-                failed(f"publication of {published.presentity}", error)
+            self.spawn(self.republish(published, failed))
         for pair, records in list(self.registry.subscriptions.items()):
             for record in list(records.values()):
-                caller = Caller(record.application, Uri.parse(record.watcher_uri), pair[0])
-                try:
-                    await self.network.watch(caller, Uri.parse(record.presentity_uri))
-                except SignallingError as error:
-                    failed(f"subscription of {pair[0]} to {pair[1]}", error)
+                self.spawn(self.rewatch(pair, record, failed))
+
+    async def republish(
+        self, published: PublishedRecord, failed: Callable[[str, SignallingError], None]
+    ) -> None:
+        try:
+            await self.presentities.republish(published)
+        except SignallingError as error:
+            failed(f"publication of {published.presentity}", error)
+
+    async def rewatch(
+        self,
+        pair: Pair,
+        record: SubscriptionRecord,
+        failed: Callable[[str, SignallingError], None],
+    ) -> None:
+        caller = Caller(record.application, Uri.parse(record.watcher_uri), pair[0])
+        try:
+            await self.network.watch(caller, Uri.parse(record.presentity_uri), resuming=True)
+        except SignallingError as error:
+            failed(f"subscription of {pair[0]} to {pair[1]}", error)

@@ -77,10 +77,11 @@ class PresenceNetwork(Protocol):
         """Remove the caller's publication; nothing happens if there is none."""
         ...
 
-    async def watch(self, caller: Caller, presentity: Uri) -> None:
+    async def watch(self, caller: Caller, presentity: Uri, *, resuming: bool = False) -> None:
         """Keep a presence subscription of the caller's identity to the presentity alive.
 
-        Returns when the server accepted it (2xx to SUBSCRIBE); raises SignallingError.
+        Returns when the server accepted it (2xx to SUBSCRIBE); raises SignallingError. resuming: it was
+        accepted in an earlier life, so a failure that may pass does not end it; the network goes on trying.
         """
         ...
 

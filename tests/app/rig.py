@@ -215,6 +215,14 @@ class Application:
             seen |= values((await self.told("statusChanged"))["changedAttributes"])
         return seen
 
+    async def told_correlated(self, correlator: str, **wanted: object) -> None:
+        """Like `told_status`; all of them belong to this contract."""
+        seen: dict[str, Any] = {}
+        while any(seen.get(kind) != value for kind, value in wanted.items()):
+            told = await self.told("statusChanged")
+            assert told["correlator"] == correlator
+            seen |= values(told["changedAttributes"])
+
     async def hush(self) -> None:
         """Stop polling without a goodbye."""
         if self.polling is not None:

@@ -63,7 +63,7 @@ class FakeNetwork:
         self.unpublished.append(caller.key)
         self.arrive(caller.key, Presence(str(caller.identity)))
 
-    async def watch(self, caller: Caller, presentity: Uri) -> None:
+    async def watch(self, caller: Caller, presentity: Uri, *, resuming: bool = False) -> None:
         if self.failure:
             raise self.failure
         pair = (caller.key, IDENTITIES.canonical(presentity))

@@ -340,7 +340,7 @@ async def test_everything_goes_on_after_a_restart() -> None:
     bench.sink.take()
 
     again = Bench(store=store)
-    await again.gateway.load()
+    await again.gateway.load({"app_alice", "app_bob"})
     failures: list[str] = []
     await again.gateway.resume(lambda what, error: failures.append(what))
     assert failures == []

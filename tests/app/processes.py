@@ -1,0 +1,93 @@
+"""`sipbridge …` as a process of its own, as a user starts it."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+PATIENCE = 15.0
+"""Seconds a process may take to start or to end; a busy machine needs a few."""
+
+
+class Command:
+    """A running command. `lines` are read from standard output, `log` is standard error so far."""
+
+    def __init__(self, process: Process) -> None:
+        self.process = process
+        self.log: list[str] = []
+        self.reading = asyncio.get_running_loop().create_task(self.read_log())
+
+    async def read_log(self) -> None:
+        assert self.process.stderr is not None
+        async for line in self.process.stderr:
+            self.log.append(line.decode().rstrip("\n"))
+
+    async def line(self) -> dict[str, Any]:
+        """The next line of standard output, which is JSON."""
+        assert self.process.stdout is not None
+        line = await asyncio.wait_for(self.process.stdout.readline(), PATIENCE)
+        assert line, f"the command ended: {await self.ended()}, {self.log}"
+        told: dict[str, Any] = json.loads(line)
+        return told
+
+    async def rest(self) -> list[str]:
+        """What is left on standard output until the command ends."""
+        assert self.process.stdout is not None
+        return (await asyncio.wait_for(self.process.stdout.read(), PATIENCE)).decode().splitlines()
+
+    async def ended(self) -> int:
+        """The exit status."""
+        status = await asyncio.wait_for(self.process.wait(), PATIENCE)
+        await self.reading
+        return status
+
+    async def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        self.process.send_signal(number)
+        return await self.ended()
+
+
+@contextlib.asynccontextmanager
+async def command(*arguments: str, cwd: Path | None = None) -> AsyncIterator[Command]:
+    """`sipbridge arguments…`; killed at the end of the block if it still runs."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "sipbridge", *arguments),
+        stdin=DEVNULL,
+        stdout=PIPE,
+        stderr=PIPE,
+        cwd=cwd,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    made = Command(process)
+    try:
+        yield made
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+        await made.reading
+        # The pipes' transports end one turn after the process.
+        process._transport.close()  # type: ignore[attr-defined]
+        await asyncio.sleep(0)
+
+
+def written(folder: Path, tree: dict[str, Any]) -> Path:
+    """A configuration file."""
+    path = folder / "sipbridge.toml"
+    path.write_text(tomli_w.dumps(tree))
+    return path
+
+
+@contextlib.asynccontextmanager
+async def served(folder: Path, tree: dict[str, Any]) -> AsyncIterator[tuple[Command, str]]:
+    """`sipbridge serve` with this configuration; the second value is its HTTP address."""
+    async with command("serve", "-c", str(written(folder, tree))) as bridge:
+        ready = await bridge.line()
+        yield bridge, ready["http"]
