@@ -179,23 +179,27 @@ def settle(strays: list[tuple[str | None, Draft]], persons: list[Person]) -> Non
         name = strays[0][0] or ""
         fit = "".join(c if NCNAME.fullmatch(f"x{c}") else "-" for c in name)
         persons.append(Person(f"person-{fit}" if fit else "person"))
-    for _, draft in strays:
-        moved = make_person(None, draft)
-        first = persons[0]
-        persons[0] = replace(
-            first,
-            activities=first.activities + unlike(moved.activities, first.activities),
-            moods=first.moods + unlike(moved.moods, first.moods),
-            place_is=first.place_is + unlike(moved.place_is, first.place_is),
-            place_types=first.place_types + unlike(moved.place_types, first.place_types),
-            spheres=first.spheres + unlike(moved.spheres, first.spheres),
-            time_offsets=first.time_offsets + unlike(moved.time_offsets, first.time_offsets),
-        )
+    first = persons[0]
+    moved = [make_person(None, draft) for _, draft in strays]
+    persons[0] = replace(
+        first,
+        activities=joined(first.activities, [each.activities for each in moved]),
+        moods=joined(first.moods, [each.moods for each in moved]),
+        place_is=joined(first.place_is, [each.place_is for each in moved]),
+        place_types=joined(first.place_types, [each.place_types for each in moved]),
+        spheres=joined(first.spheres, [each.spheres for each in moved]),
+        time_offsets=joined(first.time_offsets, [each.time_offsets for each in moved]),
+    )
 
 
-def unlike(moved: tuple[T, ...], there: tuple[T, ...]) -> tuple[T, ...]:
-    """What is not there already: peers write the same in person and status."""
-    return tuple(each for each in moved if each not in there)
+def joined(there: tuple[T, ...], moved: list[tuple[T, ...]]) -> tuple[T, ...]:
+    """With what is not there already: peers write the same in person and status."""
+    known = set(there)
+    out = list(there)
+    for values in moved:
+        out += [each for each in values if each not in known]
+        known.update(values)
+    return tuple(out)
 
 
 # ---- printing --------------------------------------------------------------------------------------------

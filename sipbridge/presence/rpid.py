@@ -329,13 +329,14 @@ def read_loose(
 ) -> str | None:
     """Text between the elements of a list: a token if it names one, else what is to be kept as text."""
     kept = []
+    names = {token.name for token in tokens}
     for text in loose:
         if not text or text.isspace():
             continue
-        names = {token.name for token in tokens}
         token = text_token(text, words.known, words.home, element, notes)
         if token is not None:
             if token.name not in names:
+                names.add(token.name)
                 tokens.append(token)
         elif words.free_text:
             notes.note("text-for-element", element, f"text {text.strip()[:80]!r} is read as other")

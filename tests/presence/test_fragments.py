@@ -21,12 +21,17 @@ def only_child(inside: str, head: str = "") -> str:
         (
             "<v:a w:x='1'><v:b/></v:a>",
             'xmlns:v="u" xmlns:w="t"',
-            '<v:a xmlns:v="u" xmlns:w="t" w:x="1"><v:b></v:b></v:a>',
+            '<v:a xmlns:a0="t" xmlns:v="u" a0:x="1"><v:b></v:b></v:a>',
         ),
         ("<a xmlns='u'><b xmlns=''/></a>", "", '<a xmlns="u"><b xmlns=""></b></a>'),
         ("<a>1<!-- x -->2<b/>3<![CDATA[<&>]]></a>", "", "<a>12<b></b>3&lt;&amp;&gt;</a>"),
         ("<a b='&#9;&#10;&quot;'/>", "", '<a b="&#x9;&#xA;&quot;"></a>'),
         ("<a xml:lang='en'/>", "", '<a xml:lang="en"></a>'),
+        (
+            "<w:a v:x='1' w:y='2'/>",
+            'xmlns:v="urn:oma:xml:prs:pidf:oma-pres" xmlns:w="t"',
+            '<w:a xmlns:op="urn:oma:xml:prs:pidf:oma-pres" xmlns:w="t" w:y="2" op:x="1"></w:a>',
+        ),
     ],
 )
 def test_a_fragment_is_exclusive_canonical_xml(inside: str, head: str, expected: str) -> None:
