@@ -5,6 +5,7 @@ everything stays on loopback, and readiness is waited for, never slept for.
 """
 
 import asyncio
+import importlib.metadata
 import json
 import os
 import re
@@ -151,12 +152,19 @@ class Bridge:
         self.log: list[str] = []
         self.reader: asyncio.Task[None] | None = None
 
+    async def restart(self) -> None:
+        """Stop it, start it again on the same ports with the same state."""
+        await self.halt()
+        await self.start()
+
     def configuration(self) -> str:
         import tomli_w
 
+        port = int(self.ready["http"].rpartition(":")[2]) if self.ready else 0
+        listen = self.ready["sip"] if self.ready else ["udp:127.0.0.1:0", "tcp:127.0.0.1:0"]
         tree: dict[str, Any] = {
-            "http": {"port": 0},
-            "sip": {"listen": ["udp:127.0.0.1:0", "tcp:127.0.0.1:0"], "domain": "example.com"},
+            "http": {"port": port},
+            "sip": {"listen": listen, "domain": "example.com"},
             "store": {"url": "sqlite:///state.db"},
             "agent": self.wanted.get("agent", {}),
             "applications": self.applications(),
@@ -212,16 +220,136 @@ class Bridge:
                 return (host, int(port))
         raise ActorFailed(f"the bridge has no {protocol} listener: {self.ready}")
 
+    async def halt(self) -> None:
+        """SIGTERM; ActorFailed unless it ends with status 0."""
+        if self.process is None:
+            return
+        status = await end(self.process)
+        if self.reader is not None:
+            await self.reader
+        if status != 0:
+            seen = "\n".join(self.log[-20:])
+            raise ActorFailed(f"the bridge ended with status {status}:\n{seen}")
+
+    async def stop(self) -> None:
+        try:
+            await self.halt()
+        finally:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Cutter:
+    """A TCP proxy in front of the bridge that can cut every connection at once."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self.target = (host, port)
+        self.server: asyncio.Server | None = None
+        self.writers: set[asyncio.StreamWriter] = set()
+        self.port = 0
+
+    async def start(self) -> None:
+        self.server = await asyncio.start_server(self.serve, "127.0.0.1", 0)
+        self.port = self.server.sockets[0].getsockname()[1]
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            there, back = await asyncio.open_connection(*self.target)
+        except OSError:
+            writer.close()
+            return
+        self.writers |= {writer, back}
+        await asyncio.gather(pump(reader, back), pump(there, writer))
+        self.writers -= {writer, back}
+
+    def cut(self) -> None:
+        """Every connection ends without a word (RST)."""
+        for writer in self.writers:
+            writer.transport.abort()
+
+    async def stop(self) -> None:
+        if self.server is not None:
+            self.server.close()
+            self.cut()
+            await self.server.wait_closed()
+
+
+async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Bytes from one side to the other until one of them ends."""
+    try:
+        while chunk := await reader.read(65536):
+            writer.write(chunk)
+            await writer.drain()
+    except OSError:
+        pass
+    finally:
+        writer.close()
+
+
+class BayeuxClient:
+    """A Bayeux client nobody here wrote, as a process that prints what happens to it."""
+
+    def __init__(self, client: str, name: str, base: str, transport: str) -> None:
+        self.command = self.command_of(client)
+        channel = f"/bayeux/app_{name}/presence"
+        self.command += [f"{base}/bayeux", f"app_{name}", f"secret-{name}", channel]
+        self.command += ["/bayeux/app_somebody_else/presence", transport]
+        self.process: Process | None = None
+        self.events: list[dict[str, Any]] = []
+        self.taken = 0
+        self.news = asyncio.Event()
+        self.jobs: list[asyncio.Task[None]] = []
+        self.errors: list[str] = []
+
+    @staticmethod
+    def command_of(client: str) -> list[str]:
+        if client == "aiocometd":
+            return [sys.executable, str(HERE / "clients" / "aiocometd_client.py")]
+        return ["node", str(HERE / "clients" / f"{client}.mjs")]
+
+    @staticmethod
+    def version(client: str) -> str:
+        if client == "aiocometd":
+            return importlib.metadata.version("aiocometd-noloop")
+        wanted = json.loads((HERE / "clients" / "package.json").read_text())
+        return str(wanted["dependencies"][client])
+
+    async def start(self) -> None:
+        self.process = await asyncio.create_subprocess_exec(
+            *self.command, stdin=PIPE, stdout=PIPE, stderr=PIPE, start_new_session=True
+        )
+        self.jobs = [asyncio.create_task(self.read()), asyncio.create_task(self.read_errors())]
+
+    async def read(self) -> None:
+        assert self.process is not None and self.process.stdout is not None
+        async for line in self.process.stdout:
+            if line.startswith(b"{"):
+                self.events.append(json.loads(line))
+                self.news.set()
+
+    async def read_errors(self) -> None:
+        assert self.process is not None and self.process.stderr is not None
+        async for line in self.process.stderr:
+            self.errors.append(line.decode("utf-8", "replace").rstrip())
+
+    async def next(self, event: str, seconds: float) -> dict[str, Any]:
+        """The next event of this name not yet taken; others before it are passed over."""
+        try:
+            async with asyncio.timeout(seconds):
+                while True:
+                    while self.taken < len(self.events):
+                        self.taken += 1
+                        if self.events[self.taken - 1]["event"] == event:
+                            return self.events[self.taken - 1]
+                    self.news.clear()
+                    await self.news.wait()
+        except TimeoutError:
+            seen = [*self.events[-5:], *self.errors[-5:]]
+            raise ActorFailed(f"no {event!r} from {self.command[1]}; last: {seen}") from None
+
     async def stop(self) -> None:
         if self.process is not None:
-            status = await end(self.process)
-            if self.reader is not None:
-                await self.reader
-            if status != 0:
-                raise ActorFailed(
-                    f"the bridge ended with status {status}:\n" + "\n".join(self.log[-20:])
-                )
-        shutil.rmtree(self.folder, ignore_errors=True)
+            await end(self.process)
+        await asyncio.gather(*self.jobs)
 
 
 class Application:

@@ -21,7 +21,9 @@ from tests.interop.actors import (
     ActorFailed,
     Application,
     Baresip,
+    BayeuxClient,
     Bridge,
+    Cutter,
     Kamailio,
     run_sipp,
     sipp_version,
@@ -88,11 +90,15 @@ class Stage:
     """A case while it is played."""
 
     transport: str
+    by: str = "long-polling"
+    """How Bayeux clients connect."""
     kamailio: Kamailio | None = None
     bridge: Bridge | None = None
     talkers: dict[str, Talker] = field(default_factory=dict)
     applications: dict[str, Application] = field(default_factory=dict)
     phones: dict[str, Baresip] = field(default_factory=dict)
+    clients: dict[str, BayeuxClient] = field(default_factory=dict)
+    cutter: Cutter | None = None
     saved: dict[str, str] = field(default_factory=dict)
     subscriptions: dict[str, dict[str, str]] = field(default_factory=dict)
 
@@ -140,6 +146,10 @@ class Stage:
             await application.close()
         for phone in self.phones.values():
             await phone.stop()
+        for client in self.clients.values():
+            await client.stop()
+        if self.cutter is not None:
+            await self.cutter.stop()
         if self.bridge is not None:
             await self.bridge.stop()
         if self.kamailio is not None:
@@ -173,7 +183,7 @@ async def do_listen(stage: Stage, step: dict[str, Any]) -> None:
     """An application subscribes to its channel; `by` is long-polling or websocket."""
     application = await stage.application(step)
     channel = f"/bayeux/app_{step['who']}/presence"
-    await application.listen(channel, step.get("by", "long-polling"))
+    await application.listen(channel, step.get("by", stage.by))
 
 
 async def do_notification(stage: Stage, step: dict[str, Any]) -> None:
@@ -407,6 +417,75 @@ async def do_metric(stage: Stage, step: dict[str, Any]) -> None:
             raise NotSeen(f"{step['name']} {labels} is {seen:g}")
 
 
+async def do_client(stage: Stage, step: dict[str, Any]) -> None:
+    """Start a foreign Bayeux `client` as `who`, `by` a transport, through a proxy that can cut.
+
+    It has to subscribe to its own channel, and has to be denied another application's.
+    """
+    assert stage.bridge is not None
+    host, port = stage.bridge.ready["http"].removeprefix("http://").rsplit(":", 1)
+    stage.cutter = Cutter(host, int(port))
+    await stage.cutter.start()
+    base = f"http://127.0.0.1:{stage.cutter.port}"
+    client = BayeuxClient(step["client"], step["who"], base, stage.by)
+    stage.clients[step["who"]] = client
+    await client.start()
+    if not (await client.next("subscribe", STEP_SECONDS))["successful"]:
+        raise NotSeen("the own channel was refused")
+    client.taken = 0
+    if (await client.next("denied", STEP_SECONDS))["successful"]:
+        raise NotSeen("another application's channel was not refused")
+
+
+async def do_series(stage: Stage, step: dict[str, Any]) -> None:
+    """`who` publishes `count` notes one after the other; client `at` is told of each, in order, once.
+
+    With `cut_every` the client's connections are cut after so many publications, before it can have seen the
+    last ones; nothing may be lost or repeated all the same. With `after_restart` the state of before may come
+    once in front.
+    """
+    application = await stage.application(step)
+    client = stage.clients[step["at"]]
+    notes = [f"{step.get('name', 'n')} {n}" for n in range(1, step["count"] + 1)]
+    cut_every = step.get("cut_every", 0)
+    seen: list[str] = []
+    for number, note in enumerate(notes, 1):
+        attribute = {"typeAndValue": {"unionElement": "Activity", "activity": "Busy"}, "note": note}
+        status, answer, _ = await application.call(
+            "PUT", "/rest/presence/presence", {"presence": [attribute]}
+        )
+        if status != 204:
+            raise NotSeen(f"publish: {status} {answer}")
+        if cut_every and number % cut_every == 0 and stage.cutter is not None:
+            stage.cutter.cut()
+        while len(seen) < number:
+            told = (await client.next("message", STEP_SECONDS))["data"].get("statusChanged")
+            if told is not None:
+                seen += [a["note"] for a in told["changedAttributes"] if "note" in a]
+            if step.get("after_restart") and seen[:1] == [stage.saved["last note"]]:
+                seen.clear()
+    if seen != notes:
+        raise NotSeen(f"in order and once is {notes}, seen {seen}")
+    stage.saved["last note"] = notes[-1]
+
+
+async def do_client_told(stage: Stage, step: dict[str, Any]) -> None:
+    """The foreign client gets a message of `kind` that has what `has` says; others before are skipped."""
+    client = stage.clients[step["who"]]
+    while True:
+        message = (await client.next("message", STEP_SECONDS))["data"]
+        if step["kind"] in message and contains(message[step["kind"]], step.get("has", {})):
+            return
+
+
+async def do_restart_bridge(stage: Stage, step: dict[str, Any]) -> None:
+    """SIGTERM, then start on the same ports with the same state; `who` has to handshake again by itself."""
+    assert stage.bridge is not None
+    await stage.bridge.restart()
+    client = stage.clients[step["who"]]
+    await client.next("handshake", 3 * STEP_SECONDS)
+
+
 VERBS: dict[str, Callable[[Stage, dict[str, Any]], Awaitable[None]]] = {
     name.removeprefix("do_"): verb
     for name, verb in list(globals().items())
@@ -451,10 +530,15 @@ def peers_of(case: Case) -> dict[str, str]:
         found["sipp"] = sipp_version()
     if "baresip" in words:
         found["baresip"] = Baresip.version()
+    for step in case.steps:
+        if step["do"] == "client":
+            found[step["client"]] = BayeuxClient.version(step["client"])
     return found
 
 
 def variant_name(variant: Mapping[str, Any]) -> str:
+    if "by" in variant:
+        return str(variant["by"])
     return " ".join([variant.get("transport", "udp"), *variant.get("with", [])])
 
 
@@ -476,7 +560,7 @@ async def prepare(case: Case, variant: Mapping[str, Any], stage: Stage) -> None:
 async def play(case: Case, variant: Mapping[str, Any]) -> Verdict:
     """One case in one variant, from starting the peers to stopping them."""
     begun = time.monotonic()
-    stage = Stage(variant.get("transport", "udp"))
+    stage = Stage(variant.get("transport", "udp"), variant.get("by", "long-polling"))
     verdict, seen, number = "pass", "", 0
     try:
         try:
