@@ -362,6 +362,14 @@ class Services:
     def contact(self, uri: str, basic: Basic | None) -> Service:
         return self.add(self.writing.id("t", contact_key(uri)), uri, basic)
 
+    def closed(self, uri: str) -> None:
+        """A closed tuple, one of its own beside an open one of the same contact."""
+        key = contact_key(uri)
+        name = self.writing.id("t", key)
+        if name in self.by_id:
+            name = self.writing.id("t", f"{key} closed")
+        self.add(name, uri, Basic.CLOSED)
+
     def find(self, name: str, hints: Hints) -> Service:
         """The tuple that pairs with this id mean."""
         known = self.by_id.get(name)
@@ -392,7 +400,7 @@ def write(writing: Writing) -> tuple[Tuple, ...]:
                 services.contact(means.contact, Basic.OPEN).means.append(means)
     for uri in writing.take("pidf.closed-contact"):
         if uri_fault(uri) is None:
-            services.contact(uri, Basic.CLOSED)
+            services.closed(uri)
         else:
             writing.keep("pidf.closed-contact", uri)
     take_id_pairs(writing, services)

@@ -17,7 +17,7 @@ from sipbridge.mapping.reading import Reading, span
 from sipbridge.mapping.schedule import parse_token, scheduled_pair
 from sipbridge.mapping.writing import Writing
 from sipbridge.presence.model import PlaceIs, Token, TokenList
-from sipbridge.presence.namespaces import RPID, SIPBRIDGE
+from sipbridge.presence.namespaces import RPID, RPID_DRAFTS, SIPBRIDGE
 
 MEDIA = ("audio", "text", "video")
 """In the order of the schema."""
@@ -42,7 +42,8 @@ def set_of(element: TokenList) -> str:
 
 
 def local(token: Token) -> str:
-    return token.name.removeprefix(f"{{{RPID}}}")
+    space, closing, word = token.name.rpartition("}")
+    return word if space[1:] == RPID or space[1:] in RPID_DRAFTS else token.name
 
 
 def read(reading: Reading) -> Read:

@@ -79,6 +79,8 @@ class Reading:
         since = element.since.at if element.since is not None else None
         until = element.until.at if element.until is not None else None
         at = self.at
+        if since is not None and until is not None and until <= since:
+            return False
         if since is not None:
             if at < since:
                 self.note_soon(since)

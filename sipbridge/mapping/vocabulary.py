@@ -7,7 +7,7 @@ Meal), where none is broader to `…Other`, never to a neighbour. The few except
 
 from sipbridge.mapping.attributes import Activity, MeansType, Place, Privacy, Sphere
 from sipbridge.mapping.rows import ANY, Table, ranked
-from sipbridge.presence.namespaces import LOCATION_TYPE, RPID
+from sipbridge.presence.namespaces import LOCATION_TYPE, RPID, RPID_DRAFTS
 
 ACTIVITY = Table(
     namespace=RPID,
@@ -184,8 +184,14 @@ PLACE = Table(
     ranks=RANKS,
     companions={"x:station": "public"},
     aliases=DRAFT_WORDS
-    | {f"{{{RPID}}}{t}": t for t in (*PAIRS, *FOLDS) if not t.startswith("x:")}
-    | {f"{{{RPID}}}{alias}": t for alias, t in DRAFT_WORDS.items()},
+    | {
+        f"{{{space}}}{word}": token
+        for space in (RPID, *sorted(RPID_DRAFTS))
+        for word, token in (
+            *((t, t) for t in (*PAIRS, *FOLDS) if not t.startswith("x:")),
+            *DRAFT_WORDS.items(),
+        )
+    },
 )
 
 PRIVACY = Table(

@@ -6,11 +6,13 @@ import os
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sipbridge.errors import DocumentError
 from sipbridge.mapping.attributes import (
     Activity,
     Attribute,
@@ -668,3 +670,88 @@ def test_the_tables_are_json_and_complete() -> None:
     words = {row["word"] for row in tables["activity"]["tokens"]}
     assert words == {a.value for a in Activity} - {"Available"}
     assert tables["switches"]["multi"] is False
+
+
+# --- documents of others ------------------------------------------------------------------------------
+
+DRAFT = """<presence xmlns="urn:ietf:params:xml:ns:pidf" entity="sip:alice@example.com"
+    xmlns:r="{namespace}" xmlns:dm="urn:ietf:params:xml:ns:pidf:data-model">
+  <tuple id="t"><status><basic> OPEN </basic></status></tuple>
+  <dm:person>{content}</dm:person></presence>"""
+DRAFT_NAMESPACES = (RPID, "urn:ietf:params:xml:ns:pidf:rpid:rpid-person")
+
+
+@pytest.mark.parametrize("namespace", DRAFT_NAMESPACES)
+@pytest.mark.parametrize(
+    ("content", "kind", "expected"),
+    [
+        ("<r:activity>meeting</r:activity>", KINDS[0], Activity.MEETING),
+        (
+            "<r:activities><r:activity>on-the-phone</r:activity></r:activities>",
+            KINDS[0],
+            Activity.ON_THE_PHONE,
+        ),
+        ("<r:activities>busy</r:activities>", KINDS[0], Activity.BUSY),
+        ("<r:placetype><r:home/></r:placetype>", KINDS[1], Place.HOME),
+        ("<r:place-type><r:office/></r:place-type>", KINDS[1], Place.OFFICE),
+        ("<r:place-type><r:cycle/></r:place-type>", KINDS[1], Place.OTHER),
+        ("<r:place-is><r:audio>quiet</r:audio></r:place-is>", KINDS[1], Place.QUIET),
+        ("<r:privacy><r:public/></r:privacy>", KINDS[2], Privacy.PUBLIC),
+        ("<r:privacy>private</r:privacy>", KINDS[2], Privacy.PRIVATE),
+        ("<r:privacy><r:quiet/></r:privacy>", KINDS[2], Privacy.QUIET),
+        ("<r:sphere>Work</r:sphere>", KINDS[3], Sphere.WORK),
+        ("<r:sphere><r:home/></r:sphere>", KINDS[3], Sphere.HOME),
+    ],
+)
+def test_forms_of_the_drafts_mean_the_homonymous_word(
+    namespace: str, content: str, kind: AttributeKind, expected: Value
+) -> None:
+    body = DRAFT.format(namespace=namespace, content=content).encode()
+    got = to_attributes(pidf.parse(body), at=AT, presentity=ALICE).attributes
+    assert value(got, kind) == expected
+    assert is_valid(pidf.serialise(to_document(got, presentity=ALICE, at=AT)))
+
+
+CORPUS = Path(
+    os.environ.get("SIPBRIDGE_CORPUS", Path(__file__).parents[2].parent / "shared" / "corpus")
+)
+
+
+@pytest.mark.skipif(not CORPUS.is_dir(), reason="the corpus of foreign documents is not here")
+def test_documents_met_in_the_wild_are_mapped_and_published_again() -> None:
+    seen = 0
+    for path in sorted((CORPUS / "pidf").glob("*.xml")):
+        try:
+            document = pidf.parse(path.read_bytes())
+        except DocumentError:
+            continue
+        seen += 1
+        entity = document.entity or ALICE
+        mapped = to_attributes(document, at=AT, presentity=entity).attributes
+        body = pidf.serialise(to_document(mapped, presentity=entity, at=AT))
+        again = to_attributes(pidf.parse(body), at=AT, presentity=entity).attributes
+        assert comparable(again, document) == comparable(mapped, document), path.name
+        assert is_valid(body) or b"lunch/>" in body, path.name
+    assert seen > 40
+
+
+@often
+@given(
+    token_lists(ACTIVITY_TOKENS, 1),
+    st.sampled_from(list(Basic)),
+    TIMES,
+    st.lists(TIMES, max_size=4),
+)
+def test_what_was_published_again_comes_and_goes_at_the_same_times(
+    element: TokenList, basic: Basic, at: datetime, later: list[datetime]
+) -> None:
+    document = Presence(ALICE, (Tuple("t", basic),), (Person("p", activities=(element,)),))
+    mapped = to_attributes(document, at=at, presentity=ALICE).attributes
+    again = to_document(mapped, presentity=ALICE, at=at)
+    for then in later:
+        if then >= at:
+            original = to_attributes(document, at=then, presentity=ALICE)
+            published = to_attributes(again, at=then, presentity=ALICE)
+            if rpid("unknown") not in element.tokens:
+                assert published.attributes[0].value == original.attributes[0].value
+                assert published.next_change == original.next_change
