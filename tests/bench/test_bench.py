@@ -1,0 +1,122 @@
+"""The benchmarks run: every part of the harness does its work in seconds, and the arithmetic is right."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from bench import soak
+from bench.__main__ import BENCHMARKS, main
+from bench.measure import Stalled, cpu_seconds, figure, memory_megabytes, quantile, speed_ratio
+from bench.wheel import HttpConnection, Wheel, ask_all
+
+
+@pytest.mark.parametrize("name", [n for n in BENCHMARKS if n != "agent"])
+def test_each_benchmark_makes_figures_with_a_limit(name: str, tmp_path: Path) -> None:
+    output = tmp_path / "latest.json"
+    assert main(["--quick", "--only", name, "--output", str(output)]) == 0
+    told = json.loads(output.read_text())
+    assert told["quick"] is True
+    assert told["figures"]
+    for one in told["figures"]:
+        assert one["value"] > 0
+        assert one["limits"], one["name"]
+        assert one["met"] is None, "a quick run judges nothing"
+
+
+def test_the_agent_is_measured_beside_kamailio(tmp_path: Path) -> None:
+    output = tmp_path / "latest.json"
+    assert main(["--quick", "--only", "agent", "--output", str(output)]) == 0
+    rows = {one["name"]: one for one in json.loads(output.read_text())["figures"]}
+    assert len(rows) == 2
+    for one in rows.values():
+        assert one["value"] > 0
+        if shutil.which("kamailio") is None:
+            assert "kamailio is not installed" in one["note"]
+        else:
+            assert set(one["limits"]) == {"Kamailio db_sqlite", "Kamailio db_text"}
+
+
+def test_a_short_soak_loses_nothing(tmp_path: Path) -> None:
+    output = tmp_path / "soak.json"
+    arguments = ["--minutes", "0.03", "--subscriptions", "50", "--rate", "200"]
+    assert soak.main([*arguments, "--output", str(output)]) == 0
+    told = json.loads(output.read_text())
+    assert told["notifies"] == told["status_changed"] == 360
+    assert told["lost"] == told["unanswered"] == told["refused"] == 0
+
+
+def test_growing_memory_is_not_flat() -> None:
+    seconds = [float(n) for n in range(20)]
+    assert soak.slope(seconds, [100.0] * 20) == 0
+    assert soak.slope(seconds, [100.0 + n for n in range(20)]) == pytest.approx(1.0)
+    assert soak.slope(seconds, [50.0 + n for n in range(10)] + [60.0] * 10) == 0, "warming up"
+
+
+def test_a_ratio_above_one_is_faster_whatever_the_unit() -> None:
+    assert speed_ratio("messages/CPU-s", 200.0, 100.0) == 2.0
+    assert speed_ratio("CPU-ms", 0.1, 0.2) == 2.0
+
+
+def test_a_figure_is_the_median_and_so_is_its_ratio() -> None:
+    told = figure("x", "CPU-ms", [1.0, 9.0, 2.0], {"bare": [0.5, 0.9, 0.5]})
+    assert told.value == 2.0
+    value, ratio = told.limits["bare"]
+    assert (value, ratio) == (0.5, 0.25)
+
+
+def test_cpu_time_counts_living_descendants() -> None:
+    child = "import os\nif os.fork() == 0:\n  x = 0\n  while x < 10**7: x += 1\n  print('burnt', flush=True)"
+    child += "\nimport sys; sys.stdin.read()"
+    before = cpu_seconds(os.getpid())
+    with subprocess.Popen(
+        [sys.executable, "-c", child], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        burnt = cpu_seconds(process.pid)
+        assert burnt >= 0.1
+        assert cpu_seconds(os.getpid()) - before >= burnt
+    rss, pss = memory_megabytes(os.getpid())
+    assert rss >= pss > 1
+
+
+def test_quantile_of_few() -> None:
+    assert quantile([3.0, 1.0, 2.0], 0.5) == 2.0
+    assert quantile([1.0], 0.99) == 1.0
+
+
+def test_a_silent_peer_ends_the_wait() -> None:
+    wheel = Wheel()
+    began = time.monotonic()
+    with pytest.raises(Stalled, match="no answer"):
+        wheel.until(lambda: False, 0.1)
+    assert time.monotonic() - began < 5
+    wheel.close()
+
+
+def test_a_refused_call_is_no_result() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            peer, _ = listener.accept()
+            with peer:
+                peer.recv(1000)
+                peer.sendall(b"HTTP/1.1 503 Busy\r\nContent-Length: 2\r\n\r\nno")
+                peer.recv(1000)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        wheel = Wheel()
+        connection = HttpConnection(wheel, listener.getsockname())
+        with pytest.raises(Stalled, match="HTTP 503 no"):
+            ask_all(wheel, [connection], [b"GET / HTTP/1.1\r\n\r\n"], 204)
+        wheel.close()
+        thread.join()
