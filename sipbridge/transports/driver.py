@@ -120,7 +120,10 @@ def open_listener(
     if protocol == "memory":
         return Bound(ListeningPoint(protocol, (host, port), host, port))
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_DGRAM if protocol == "udp" else socket.SOCK_STREAM)
+    if protocol == "udp":
+        sock = socket.socket(family, socket.SOCK_DGRAM)
+    else:  # named, because asyncio turns Nagle's algorithm off only where it reads "TCP"
+        sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         sock.setblocking(False)
         if family == socket.AF_INET6:
