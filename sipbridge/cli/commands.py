@@ -62,11 +62,10 @@ def overridden(pairs: Sequence[str] | None) -> dict[str, object]:
 @app.command()
 def serve(config: ConfigFile = None, set_: Overrides = None) -> None:
     """Run the bridge in the foreground; SIGTERM ends it."""
-    import asyncio
-
     from sipbridge.cli import serve as command
+    from sipbridge.cli.process import run
 
-    raise typer.Exit(asyncio.run(command.run(config, overridden(set_))))
+    raise typer.Exit(run(command.run(config, overridden(set_))))
 
 
 @app.command()

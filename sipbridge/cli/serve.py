@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sipbridge.app.lifecycle import ready_line, running
 from sipbridge.app.settings import load
+from sipbridge.cli.process import settle_memory
 
 
 async def run(config: Path | None, overrides: Mapping[str, object]) -> int:
@@ -17,6 +18,7 @@ async def run(config: Path | None, overrides: Mapping[str, object]) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with running(settings) as bridge:
+        settle_memory()
         print(ready_line(bridge), flush=True)
         await stop.wait()
     return 0
