@@ -356,6 +356,13 @@ def check_must_understand(element: Element, notes: Notebook) -> None:
 def read_person(element: Element, notes: Notebook) -> Person:
     """A person in any of the five namespaces."""
     draft = Draft()
+    name, others = read_id(element, notes)
+    read_children(element, PERSON, draft, notes)
+    return make_person(name, draft, others)
+
+
+def read_id(element: Element, notes: Notebook) -> tuple[str | None, Attributes]:
+    """The id of a container, and the attributes nobody knows."""
     name = None
     others: list[tuple[str, str]] = []
     for key, value in pairs_of(element):
@@ -363,9 +370,7 @@ def read_person(element: Element, notes: Notebook) -> Person:
             name = value
         else:
             others.append((key, value))
-    name = notes.id(name, element, required=True)
-    read_children(element, PERSON, draft, notes)
-    return make_person(name, draft, tuple(others))
+    return notes.id(name, element, required=True), tuple(others) if others else ()
 
 
 def make_person(name: str | None, draft: Draft, others: Attributes = ()) -> Person:
@@ -396,14 +401,7 @@ def make_person(name: str | None, draft: Draft, others: Attributes = ()) -> Pers
 def read_device(element: Element, notes: Notebook) -> Device:
     """A device. Drafts used its id where RFC 4479 has deviceID."""
     draft = Draft()
-    name = None
-    others: list[tuple[str, str]] = []
-    for key, value in pairs_of(element):
-        if key == "id":
-            name = value
-        else:
-            others.append((key, value))
-    name = notes.id(name, element, required=True)
+    name, others = read_id(element, notes)
     read_children(element, DEVICE, draft, notes)
     if not draft.device_ids:
         notes.note("no-device-id", element)
@@ -417,7 +415,7 @@ def read_device(element: Element, notes: Notebook) -> Device:
         tuple(draft.notes),
         draft.timestamp,
         draft.kept(),
-        tuple(others),
+        others,
     )
 
 

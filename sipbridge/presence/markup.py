@@ -19,6 +19,7 @@ Comments and processing instructions are dropped.
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from itertools import islice
 from typing import TypeAlias
 
@@ -41,6 +42,8 @@ MAX_NAMESPACES = 20
 """Namespace declarations in a document of any size; real ones have up to 15."""
 MAX_NAMESPACE_WORK = 200_000
 """Declarations times tags of a document that has more: 300 elements may each declare their own."""
+SMALL = 4000
+"""So few bytes cannot break one of these three limits."""
 FEW_ATTRIBUTES = 24
 """Up to here lxml's way to list attributes is the faster one."""
 EVERY_ATTRIBUTE = etree.XPath("@*")
@@ -102,14 +105,8 @@ def parse(body: bytes, charset: str | None = None, *, skip_doctype: bool = False
     if len(body) > MAX_BYTES:
         raise DocumentError(f"document of {len(body)} bytes, the limit is {MAX_BYTES}")
     body = in_utf8(body, charset)
-    tags = body.count(b"<")
-    if tags > MAX_TAGS:
-        raise DocumentError(f"document of {tags} tags, the limit is {MAX_TAGS}")
-    if body.count(b"=") > MAX_ATTRIBUTES:
-        raise DocumentError(f"document of more than {MAX_ATTRIBUTES} attributes")
-    declared = body.count(b"xmlns")
-    if declared > MAX_NAMESPACES and declared * tags > MAX_NAMESPACE_WORK:
-        raise DocumentError(f"document of {declared} namespace declarations")
+    if len(body) > SMALL:
+        measure(body)
     if b"<!DOCTYPE" in body:
         body = without_doctype(body, skip_doctype)
     try:
@@ -120,6 +117,18 @@ def parse(body: bytes, charset: str | None = None, *, skip_doctype: bool = False
         ) from None
     except ValueError as error:  # lxml refuses some input before parsing
         raise DocumentError(f"not well-formed: {error}") from None
+
+
+def measure(body: bytes) -> None:
+    """Refuse a document by the number of its signs."""
+    tags = body.count(b"<")
+    if tags > MAX_TAGS:
+        raise DocumentError(f"document of {tags} tags, the limit is {MAX_TAGS}")
+    if body.count(b"=") > MAX_ATTRIBUTES:
+        raise DocumentError(f"document of more than {MAX_ATTRIBUTES} attributes")
+    declared = body.count(b"xmlns")
+    if declared > MAX_NAMESPACES and declared * tags > MAX_NAMESPACE_WORK:
+        raise DocumentError(f"document of {declared} namespace declarations")
 
 
 def wording(error: etree.XMLSyntaxError) -> str:
@@ -293,6 +302,7 @@ def attributes(pairs: Iterable[tuple[str, str]]) -> str:
     return "".join(written)
 
 
+@lru_cache(maxsize=1024)  # the same hundred names again and again
 def empty(name: str) -> str:
     """`<prefix:name/>` for a Clark name; an unusual namespace is declared on the spot."""
     namespace, plain = split(name)

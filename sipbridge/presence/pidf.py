@@ -58,6 +58,7 @@ from sipbridge.presence.namespaces import (
 from sipbridge.presence.services import NAME_ADDR, NOTE, TUPLE, print_tuple, read_tuple
 
 ROOT = f"{{{PIDF}}}presence"
+PERSON = f"{{{DATA_MODEL}}}person"
 FULL = f"{{{PIDF_DIFF}}}pidf-full"
 
 SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:\S+")
@@ -102,6 +103,8 @@ def from_root(root: Element, notes: Notebook) -> Presence:
         elif tag == NOTE:
             rank = 1
             said.append(rpid.read_note(child, notes))
+        elif tag == PERSON:
+            persons.append(read_person(child, notes))
         else:
             read_component(child, tag, persons, devices, kept, notes)
         if rank < last < 9:
@@ -152,7 +155,9 @@ def read_component(
 def read_root(root: Element, notes: Notebook) -> tuple[str | None, Attributes]:
     """entity, and the attributes nobody knows."""
     entity = root.get("entity")
-    others = attributes_of(root, "entity")
+    others: Attributes = ()
+    if len(root.attrib) > (entity is not None):
+        others = attributes_of(root, "entity")
     if entity is None:
         notes.note("no-entity", root)
         return None, others

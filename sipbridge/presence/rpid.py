@@ -256,7 +256,7 @@ def print_token(token: Token) -> str:
 class Vocabulary:
     """What one kind of list may hold: its tokens, their namespace, whether free text becomes `other`."""
 
-    __slots__ = ("free_text", "home", "known", "needs_value", "plain", "tag")
+    __slots__ = ("alone", "free_text", "home", "known", "needs_value", "plain", "tag")
 
     def __init__(
         self,
@@ -277,6 +277,8 @@ class Vocabulary:
             (name := f"{{{home}}}{word}"): Token(name) for word in known - odd
         }
         """Values by tag that need no second look when they are empty."""
+        self.alone = {name: TokenList(tokens=(token,)) for name, token in self.plain.items()}
+        """Lists of one such value and nothing else: most of all that are met."""
 
 
 ACTIVITY = Vocabulary("rpid:activities", ACTIVITIES, free_text=True)
@@ -363,32 +365,42 @@ def check_values(
             notes.note("exclusive-value", element)
 
 
-def read_simple(element: Element, plain: dict[object, Token]) -> tuple[Token, ...] | None:
-    """The values of a list that holds only empty elements of its vocabulary; None for any other."""
-    found = []
+NOTE = f"{{{RPID}}}note"
+Simple: TypeAlias = tuple[tuple[Token, ...], tuple[Note, ...]]
+
+
+def read_simple(element: Element, plain: dict[object, Token], notes: Notebook) -> Simple | None:
+    """Values and notes of a list of notes, then empty elements of its vocabulary; None for any other."""
+    found: list[Token] = []
+    said: list[Note] = []
     text = element.text
     if text and not text.isspace():
         return None
     for child in element:
         token = plain.get(child.tag)
-        if token is None or child.text is not None or len(child) or child.attrib:
+        if token is not None and child.text is None and not len(child) and not child.attrib:
+            found.append(token)
+        elif child.tag == NOTE and not found and not len(child):
+            said.append(read_note(child, notes))
+        else:
             return None
-        found.append(token)
         text = child.tail
         if text and not text.isspace():
             return None
-    return tuple(found) if found else None
+    return (tuple(found), tuple(said)) if found else None
 
 
 def list_reader(words: Vocabulary) -> Callable[[Element, Notebook], TokenList]:
     """The reader for one kind of list."""
-    plain = words.plain
+    plain, alone = words.plain, words.alone
 
     def read(element: Element, notes: Notebook) -> TokenList:
+        simple = read_simple(element, plain, notes)
+        if simple is not None and len(simple[0]) == 1 and not simple[1] and not element.attrib:
+            return alone[simple[0][0].name]
         since, until, name, others = read_range(element, notes)
-        simple = read_simple(element, plain)
         if simple is not None:
-            return TokenList(since, until, name, others, simple)
+            return TokenList(since, until, name, others, *simple)
         tokens, said, text = read_values(element, words, notes)
         check_values(element, words, tokens, text, notes)
         return TokenList(since, until, name, others, tuple(tokens), tuple(said), text)

@@ -26,6 +26,7 @@ from sipbridge.presence.data_model import (
     put_timestamp,
     put_willingness,
     read_children,
+    read_id,
     rpid_table,
     strayed,
 )
@@ -37,7 +38,6 @@ from sipbridge.presence.markup import (
     attributes,
     attributes_of,
     escape,
-    pairs_of,
     split,
     text_of,
 )
@@ -161,7 +161,7 @@ def put_contact(element: Element, draft: Draft, notes: Notebook) -> None:
         again(element, draft, notes)
         return
     text = text_of(element).strip()
-    named = NAME_ADDR.fullmatch(text)
+    named = NAME_ADDR.fullmatch(text) if ">" in text else None
     if named is not None:
         notes.note("bad-contact", element)
         text = named[1]
@@ -244,14 +244,7 @@ SERVICE: Table = {
 def read_tuple(element: Element, notes: Notebook, strays: list[tuple[str | None, Draft]]) -> Tuple:
     """One tuple. A draft that holds elements of the person is added to `strays`."""
     draft = TupleDraft()
-    name = None
-    others: list[tuple[str, str]] = []
-    for key, value in pairs_of(element):
-        if key == "id":
-            name = value
-        else:
-            others.append((key, value))
-    name = notes.id(name, element, required=True)
+    name, others = read_id(element, notes)
     read_children(element, SERVICE, draft, notes, 1)
     if not draft.seen_status:
         notes.note("no-status", element)
@@ -285,7 +278,7 @@ def read_tuple(element: Element, notes: Notebook, strays: list[tuple[str | None,
         tuple(draft.timed_status),
         tuple(draft.status_extensions),
         draft.kept(),
-        tuple(others),
+        others,
         draft.basic_text,
         draft.status_attributes,
         draft.willingness_attributes,
