@@ -10,6 +10,9 @@ from collections.abc import Callable, Container, Coroutine, Sequence
 from sipbridge.errors import SignallingError
 from sipbridge.gateway.caller import Caller
 from sipbridge.gateway.contract import StartNotification
+from sipbridge.gateway.contracts import Contracts
+from sipbridge.gateway.deadlines import Deadlines
+from sipbridge.gateway.decisions import Decisions, Policy
 from sipbridge.gateway.ports import (
     Clock,
     ContractRecord,
@@ -24,7 +27,7 @@ from sipbridge.gateway.ports import (
 )
 from sipbridge.gateway.presentity import OpenSubscription, Presentities
 from sipbridge.gateway.registry import Pair, Registry
-from sipbridge.gateway.watcher import Policy, Watchers
+from sipbridge.gateway.watcher import Watchers
 from sipbridge.identities import Identities, PresentityKey
 from sipbridge.mapping.attributes import Attribute, AttributeKind
 from sipbridge.mapping.table import DEFAULT, Tables
@@ -56,12 +59,28 @@ class Gateway:
         self.store = store
         self.spawn = spawn
         self.unresumed: list[ContractRecord] = []
+        self.deadlines = Deadlines(rearm)
+        self.decisions = Decisions(self.registry, network, clock, policy)
+        self.contracts = Contracts(
+            self.registry, self.decisions, store, sink, clock, self.deadlines, spawn
+        )
         self.watchers = Watchers(
-            self.registry, network, store, sink, clock, identities, policy, tables, spawn, rearm
+            self.registry,
+            self.decisions,
+            self.contracts,
+            network,
+            store,
+            sink,
+            clock,
+            identities,
+            tables,
+            self.deadlines,
+            spawn,
         )
         self.presentities = Presentities(
             self.registry,
             self.watchers,
+            self.decisions,
             network,
             store,
             clock,
@@ -132,15 +151,17 @@ class Gateway:
         self.presentities.watchers_changed(update)
 
     def next_timeout(self) -> float | None:
-        return self.watchers.next_timeout()
+        """Monotonic seconds at which `handle_timeout` wants to be called."""
+        return self.deadlines.next_timeout()
 
     def handle_timeout(self, now: float) -> None:
-        self.watchers.handle_timeout(now)
+        """Intervals and durations of contracts are over, time windows of documents open or close."""
+        for action in self.deadlines.due(now):
+            action()
 
     def rules(self, presentity: PresentityKey) -> RuleSet | None:
-        """The rule set kept for a presentity: what the presence agent evaluates too."""
-        stored = self.registry.rules.get(presentity)
-        return stored.rules if stored else None
+        """The rules that count for a presentity: what the presence agent evaluates too."""
+        return self.decisions.rules(presentity)
 
     # --- restart ---
 
@@ -164,7 +185,7 @@ class Gateway:
     async def resume(self, failed: Callable[[str, SignallingError], None]) -> None:
         """Subscribe and publish again, contracts run on. What fails is told, and tried by the network."""
         for contract in self.unresumed:
-            self.watchers.resume_contract(contract)
+            self.contracts.resume(contract)
         self.unresumed.clear()
         for published in list(self.registry.published.values()):
             self.spawn(self.republish(published, failed))

@@ -36,6 +36,13 @@ class Decision:
     blocked: bool = False
     permission: Permission | None = None
 
+    @property
+    def polite(self) -> bool:
+        """Is the watcher shown somebody who is not available, whatever is published?"""
+        return (
+            self.permission is not None and self.permission.sub_handling is SubHandling.POLITE_BLOCK
+        )
+
     def told(self, requested: Iterable[AttributeKind]) -> tuple[tuple[str, bool], ...]:
         """The decided ones among the requested kinds, in the order of the enumeration."""
         asked = set(requested)
@@ -51,39 +58,42 @@ EVERYTHING_GRANTED = Decision(granted=ALL_KINDS)
 
 
 def decide(
-    stored: StoredRules | None, watcher: Uri, key: PresentityKey, at: datetime, default: SubHandling
+    rules: RuleSet | None,
+    denied: Iterable[tuple[PresentityKey, str]],
+    watcher: Uri,
+    key: PresentityKey,
+    at: datetime,
+    default: SubHandling,
 ) -> Decision:
-    """Evaluate a presentity's rules for one watcher."""
-    rules = stored.rules if stored else None
+    """Evaluate a presentity's rules for one watcher. denied: (watcher, kind) pairs as they are stored."""
     permission = evaluate(rules, watcher, at, default)
-    denied = frozenset(AttributeKind(k) for w, k in (stored.denied if stored else ()) if w == key)
+    refused = frozenset(AttributeKind(k) for w, k in denied if w == key)
     match permission.sub_handling:
         case SubHandling.BLOCK:
             return Decision(denied=ALL_KINDS, blocked=True, permission=permission)
         case SubHandling.CONFIRM:
-            return Decision(denied=denied, permission=permission)
+            return Decision(denied=refused, permission=permission)
         case SubHandling.POLITE_BLOCK:
             # Decision 5: all true, and an unavailable document is what there is to see.
             return Decision(granted=ALL_KINDS, permission=permission)
         case SubHandling.ALLOW:
             granted = kinds_visible(permission)
             whole = None if granted == ALL_KINDS else permission
-            return Decision(granted, denied - granted, permission=whole)
+            return Decision(granted, refused - granted, permission=whole)
 
 
 def with_decisions(
     stored: StoredRules,
+    before: Decision,
     watcher: Uri,
     key: PresentityKey,
     decisions: Sequence[tuple[AttributeKind, bool]],
-    at: datetime,
 ) -> StoredRules:
-    """The rules after the presentity decided about some kinds. Kinds not named keep their state.
+    """The rules after the presentity decided about some kinds. Kinds not named stay as `before` says.
 
-    A grant lifts a block: then only what is granted now counts.
+    A grant lifts a block, and ends a polite one: then only what is granted now counts.
     """
-    before = decide(stored, watcher, key, at, SubHandling.CONFIRM)
-    granted = set() if before.blocked else set(before.granted)
+    granted = set() if before.blocked or before.polite else set(before.granted)
     denied = set() if before.blocked and any(d for _, d in decisions) else set(before.denied)
     for kind, allowed in decisions:
         (granted if allowed else denied).add(kind)
@@ -98,6 +108,11 @@ def with_decisions(
 def with_block(stored: StoredRules, watcher: Uri, key: PresentityKey) -> StoredRules:
     """The rules after the presentity blocked the watcher."""
     return changed(stored, stored.rules.with_decision(watcher, SubHandling.BLOCK), key, ())
+
+
+def kinds_of(names: Iterable[str]) -> frozenset[AttributeKind]:
+    """The kinds of a stored record."""
+    return frozenset(map(AttributeKind, names))
 
 
 def visible(

@@ -6,17 +6,25 @@ and the time, with one output, what to send now. Changes inside an interval wait
 the newest state wins. With `checkImmediate` the current state goes out at once; without it the current
 state goes out once at the end of the first interval, changed or not, and only changes afterwards.
 
-Durations are calendar-aware: a Month from 31 January ends on the last day of February.
+A contract on a group has one interval, one count and one duration over all members together. Members whose
+news wait are served in turn, the one that has waited longest first.
+
+What was told last, and when, is part of the record: after a restart nothing is said twice and no interval
+is cut short. Durations are calendar-aware: a Month from 31 January ends on the last day of February.
 """
 
 from calendar import monthrange
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from hashlib import blake2b
+
+import orjson
 
 from sipbridge.errors import AgainstPolicy, InvalidValue
 from sipbridge.gateway.ports import ContractRecord, Reference
+from sipbridge.identities import PresentityKey
 from sipbridge.mapping.attributes import (
     Activity,
     Attribute,
@@ -32,6 +40,10 @@ MAX_CORRELATOR = 256
 """Characters; applications use counters and UUIDs."""
 MAX_UNITS = 2**31 - 1
 """XML Schema int, as the contract of the interface has it."""
+
+
+DIGEST_BYTES = 8
+"""Of a remembered value: only ever compared with the next value of the same kind."""
 
 
 class Metric(StrEnum):
@@ -147,79 +159,127 @@ NOT_SET: dict[AttributeKind, Activity | Place | Privacy | Sphere | tuple[Means, 
 """How each kind says that it has no value any more; `Other` has no word for it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What one member's watcher may see at the moment, and of which kinds it may see anything."""
+
+    visible: tuple[Attribute, ...]
+    granted: frozenset[AttributeKind]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One notification to send: what is new about one member."""
+
+    member: PresentityKey
+    attributes: tuple[Attribute, ...]
+
+
 class Contract:
-    """One running notification.
+    """One running notification, fresh or taken up after a restart.
 
     `offer` takes the values the watcher may see now; `due` says whether something is to go out. The owner
-    sends what `take` returns and arms a timer for `next_timeout`.
+    sends what `take` returns, stores `snapshot` where `changed` says so, and arms a timer for
+    `next_timeout`. A contract is over when `over` says so.
     """
 
-    __slots__ = (
-        "ends",
-        "fingerprint",
-        "granted",
-        "not_before",
-        "record",
-        "unconditional",
-        "waiting",
-    )
+    __slots__ = ("changed", "ends", "members", "not_before", "record", "told", "waiting")
 
-    def __init__(self, record: ContractRecord, now: float, ends: float | None) -> None:
+    def __init__(
+        self,
+        record: ContractRecord,
+        now: float,
+        at: datetime,
+        members: Sequence[PresentityKey] = (),
+    ) -> None:
+        """`now` and `at` are the same instant on both clocks. members: of the group, if it is one."""
         self.record = record
-        self.ends = ends
+        self.members = tuple(members) or (record.presentity,)
+        self.ends = None if record.ends is None else now + (record.ends - at).total_seconds()
         """Monotonic seconds at which the duration is over; None: never."""
-        self.waiting: tuple[Attribute, ...] | None = None
-        self.granted: frozenset[AttributeKind] = frozenset()
-        self.fingerprint: dict[AttributeKind, object] = {}
-        self.not_before = now if record.check_immediate else now + record.interval
-        self.unconditional = True
-        """The first report is sent whether or not anything changed."""
+        self.waiting: dict[PresentityKey, Offer] = {}
+        """Members with something to look at, the one that has waited longest first."""
+        self.told: dict[PresentityKey, dict[str, str]] = {m: dict(t) for m, t in record.told}
+        """Digests by kind of what was last said about each member."""
+        self.changed = False
+        """Is there something that the store does not know yet?"""
+        since = record.sent
+        if since is None and not record.check_immediate:
+            since = record.started
+        passed = record.interval if since is None else (at - since).total_seconds()
+        self.not_before = now + max(0.0, record.interval - passed)
 
-    def offer(self, visible: Sequence[Attribute], granted: frozenset[AttributeKind]) -> None:
-        """The newest values, and the kinds the watcher may see; they replace what was waiting."""
-        self.waiting = tuple(visible)
-        self.granted = granted
+    def offer(
+        self, member: PresentityKey, visible: Sequence[Attribute], granted: frozenset[AttributeKind]
+    ) -> None:
+        """The newest values of a member, and the kinds the watcher may see; they replace what was waiting.
+
+        A kind that is not granted any more is forgotten: granted again, it is told again.
+        """
+        self.waiting[member] = Offer(tuple(visible), granted)
+        told = self.told.get(member, {})
+        for kind in [k for k in told if k not in granted]:
+            del told[kind]
+            self.changed = True
+
+    def drop(self, member: PresentityKey) -> None:
+        """The watcher has no subscription to this member any more."""
+        self.waiting.pop(member, None)
+        if self.told.pop(member, None) is not None:
+            self.changed = True
 
     def due(self, now: float) -> bool:
         """Is there something to look at, and is the interval over?"""
-        return self.waiting is not None and now >= self.not_before
+        return bool(self.waiting) and now >= self.not_before
 
-    def take(self, now: float, at: datetime) -> tuple[Attribute, ...]:
-        """What to send now: the kinds whose value differs from what was sent last; () if none does.
+    def over(self, now: float) -> bool:
+        """Is the count reached or the duration over?"""
+        return self.record.remaining == 0 or (self.ends is not None and now >= self.ends)
+
+    def take(self, now: float, at: datetime) -> Report | None:
+        """Look at the member that waits longest: what to send of it now, None if nothing differs.
 
         Every attribute of a changed kind goes out, not only the changed one (`Other` has many). A kind that
         the presentity no longer states is said to be not set; one that was revoked just stops.
         """
-        waiting, self.waiting = self.waiting or (), None
-        current = fingerprint(waiting)
-        gone = (self.fingerprint.keys() - current.keys()) & self.granted
-        if self.unconditional:
-            changed = set(current)
-        else:
-            changed = {k for k, value in current.items() if self.fingerprint.get(k) != value}
-        self.fingerprint = current
-        report = tuple(a for a in waiting if a.kind in changed)
-        report += tuple(
-            Attribute(k, NOT_SET[k], last_change=at) for k in sorted(gone) if k in NOT_SET
-        )
-        if report:
-            self.unconditional = False
-            self.not_before = now + self.record.interval
-        return report
+        member = next(iter(self.waiting))
+        report = self.news(member, self.waiting.pop(member), at)
+        if not report:
+            return None
+        left = self.record.remaining
+        self.record = replace(self.record, sent=at, remaining=None if left is None else left - 1)
+        self.not_before = now + self.record.interval
+        return Report(member, report)
+
+    def news(self, member: PresentityKey, offer: Offer, at: datetime) -> tuple[Attribute, ...]:
+        before = self.told.get(member, {})
+        current = digests(offer.visible)
+        if current == before:
+            return ()
+        self.told[member], self.changed = current, True
+        report = tuple(a for a in offer.visible if before.get(a.kind) != current[a.kind])
+        gone = [k for k in NOT_SET if k in before and k not in current and k in offer.granted]
+        return report + tuple(Attribute(k, NOT_SET[k], last_change=at) for k in gone)
 
     def next_timeout(self) -> float | None:
         """When to look again: a waiting report, or the end of the duration."""
-        times = [
-            t
-            for t in (self.ends, self.not_before if self.waiting is not None else None)
-            if t is not None
-        ]
+        times = [t for t in (self.ends, self.not_before if self.waiting else None) if t is not None]
         return min(times, default=None)
 
+    def snapshot(self) -> ContractRecord:
+        """The record as it has to be kept now."""
+        self.changed = False
+        told = tuple((member, tuple(kinds.items())) for member, kinds in self.told.items())
+        self.record = replace(self.record, told=told)
+        return self.record
 
-def fingerprint(attributes: Sequence[Attribute]) -> dict[AttributeKind, object]:
-    """What is compared: each kind's values and notes, not their lastChange."""
-    found: dict[AttributeKind, list[object]] = {}
+
+def digests(attributes: Sequence[Attribute]) -> dict[str, str]:
+    """What is compared, and kept: each kind's values and notes, not their lastChange."""
+    found: dict[str, list[object]] = {}
     for attribute in attributes:
-        found.setdefault(attribute.kind, []).append((attribute.value, attribute.note))
-    return {kind: tuple(values) for kind, values in found.items()}
+        found.setdefault(attribute.kind.value, []).append((attribute.value, attribute.note))
+    return {
+        kind: blake2b(orjson.dumps(values), digest_size=DIGEST_BYTES).hexdigest()
+        for kind, values in found.items()
+    }

@@ -217,9 +217,10 @@ class SubscriptionRecord:
 class ContractRecord:
     """A running notification: from Start Presence Notification until its end.
 
-    interval: least seconds between notifications. remaining: how many may still go out (None: no limit).
-    ends: UTC instant (None: never). sent: of the last notification. fingerprints: last mapped value sent for
-    each kind, so that only differences are news.
+    presentity: a person or a group. interval: least seconds between notifications. remaining: how many may
+    still go out (None: no limit). ends: UTC instant (None: never). sent: of the last notification. told: for
+    each member (of a person only itself) the digests by kind of what was said last: only differences are
+    news.
     """
 
     application: str
@@ -234,6 +235,8 @@ class ContractRecord:
     ends: datetime | None
     check_immediate: bool
     started: datetime
+    sent: datetime | None = None
+    told: tuple[tuple[PresentityKey, tuple[tuple[str, str], ...]], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,7 +291,9 @@ class GatewayStore(Protocol):
         """Raises CorrelatorInUse when (application, correlator) exists."""
         ...
 
-    async def update_contract(self, record: ContractRecord) -> None: ...
+    async def update_contracts(self, records: Sequence[ContractRecord]) -> None:
+        """Replace; a contract that is not there any more stays away."""
+        ...
 
     async def delete_contract(self, application: str, correlator: str) -> None: ...
 

@@ -12,6 +12,7 @@ import orjson
 from sipbridge.errors import InvalidValue, UnknownWatcher
 from sipbridge.gateway.authorization import ALL_KINDS, with_block, with_decisions
 from sipbridge.gateway.caller import Caller
+from sipbridge.gateway.decisions import Decisions
 from sipbridge.gateway.notifications import EndReason
 from sipbridge.gateway.ports import (
     Clock,
@@ -51,6 +52,7 @@ class Presentities:
         self,
         registry: Registry,
         watchers: Watchers,
+        decisions: Decisions,
         network: PresenceNetwork,
         store: GatewayStore,
         clock: Clock,
@@ -60,6 +62,7 @@ class Presentities:
     ) -> None:
         self.registry = registry
         self.watchers = watchers
+        self.decisions = decisions
         self.network = network
         self.store = store
         self.clock = clock
@@ -76,7 +79,7 @@ class Presentities:
         local = self.registry.watched_by.get(caller.key, set())
         for watcher in sorted(local):
             pair = (watcher, caller.key)
-            decision = self.watchers.decision(pair)
+            decision = self.decisions.of(pair)
             for record in self.registry.subscriptions[pair].values():
                 undecided = kinds(record) - decision.granted - decision.denied
                 if undecided:
@@ -86,7 +89,7 @@ class Presentities:
             key = self.identities.canonical(seen.watcher)
             if key in local or key in found or seen.status not in OPEN_STATES:
                 continue
-            decision = self.watchers.decision((key, caller.key))
+            decision = self.decisions.of((key, caller.key))
             if not decision.blocked and ALL_KINDS - decision.granted - decision.denied:
                 found[key] = OpenSubscription(
                     seen.display_name or "SIP", tuple(AttributeKind), str(seen.watcher.address)
@@ -105,7 +108,7 @@ class Presentities:
             key = self.identities.canonical(seen.watcher)
             if key in local or key in found or seen.status != "active":
                 continue
-            if self.watchers.decision((key, caller.key)).granted:
+            if self.decisions.of((key, caller.key)).granted:
                 found[key] = str(seen.watcher.address)
         return list(found.values())
 
@@ -117,7 +120,8 @@ class Presentities:
             raise InvalidValue("at least one decision", part="decisions")
         key = self.known_watcher(caller, watcher)
         before = self.rules_of(caller.key)
-        await self.save(with_decisions(before, watcher, key, decisions, self.clock.at()), before)
+        now = self.decisions.of((key, caller.key))
+        await self.save(with_decisions(before, now, watcher, key, decisions), before)
         self.watchers.rules_changed((key, caller.key), caller.trace)
 
     async def block(self, caller: Caller, watcher: Uri) -> None:

@@ -1,14 +1,11 @@
 """The gateway's working copy of everything live.
 
 The store is the truth across restarts; between restarts these maps are read on every operation and every
-notification. One owner for each: subscriptions and contracts change in `watcher.py`, rules and published
-attributes in `presentity.py`.
+notification. One owner for each: subscriptions and views change in `watcher.py`, contracts in `contracts.py`,
+rules and published attributes in `presentity.py`.
 """
 
-import heapq
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import count
 
 from sipbridge.gateway.contract import Contract
 from sipbridge.gateway.ports import (
@@ -76,53 +73,20 @@ class Registry:
         record = contract.record
         key = (record.application, record.correlator)
         self.contracts[key] = contract
-        self.contracts_of.setdefault((record.watcher, record.presentity), {})[key] = contract
+        for member in contract.members:
+            self.contracts_of.setdefault((record.watcher, member), {})[key] = contract
 
     def drop_contract(self, contract: Contract) -> None:
         record = contract.record
         key = (record.application, record.correlator)
-        pair = (record.watcher, record.presentity)
         self.contracts.pop(key, None)
-        contracts = self.contracts_of.get(pair, {})
-        contracts.pop(key, None)
-        if not contracts:
-            self.contracts_of.pop(pair, None)
+        for member in contract.members:
+            contracts = self.contracts_of.get((record.watcher, member), {})
+            contracts.pop(key, None)
+            if not contracts:
+                self.contracts_of.pop((record.watcher, member), None)
 
-
-class Deadlines:
-    """A heap of moments at which something has to be looked at again.
-
-    Re-arming under the same name replaces; stale entries are skipped when they come up. `changed` is called
-    when the earliest moment may have moved forward, so that whoever keeps the real timer can set it again.
-    """
-
-    def __init__(self, changed: Callable[[], None] = lambda: None) -> None:
-        self.changed = changed
-        self.heap: list[tuple[float, int, object]] = []
-        self.current: dict[object, int] = {}
-        self.tickets = count(1)
-
-    def arm(self, name: object, when: float | None) -> None:
-        """Look at `name` at `when`; None: never."""
-        if when is None:
-            self.current.pop(name, None)
-            return
-        ticket = next(self.tickets)
-        self.current[name] = ticket
-        heapq.heappush(self.heap, (when, ticket, name))
-        if self.heap[0][1] == ticket:
-            self.changed()
-
-    def next_timeout(self) -> float | None:
-        while self.heap and self.current.get(self.heap[0][2]) != self.heap[0][1]:
-            heapq.heappop(self.heap)
-        return self.heap[0][0] if self.heap else None
-
-    def due(self, now: float) -> list[object]:
-        """The names whose moment has come, earliest first; they are forgotten."""
-        names: list[object] = []
-        while (when := self.next_timeout()) is not None and when <= now:
-            name = heapq.heappop(self.heap)[2]
-            del self.current[name]
-            names.append(name)
-        return names
+    def runs(self, contract: Contract) -> bool:
+        """Is this very contract still running?"""
+        record = contract.record
+        return self.contracts.get((record.application, record.correlator)) is contract

@@ -10,15 +10,14 @@ Who decides: the rules kept here, for a presentity of ours; for anybody else the
 """
 
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import timedelta
 
 from sipbridge.errors import (
     CorrelatorInUse,
     InvalidValue,
     NotAuthorized,
     RequestRejected,
-    SignallingError,
     UnknownCorrelator,
     UnknownPresentity,
     UnknownWatcher,
@@ -26,14 +25,14 @@ from sipbridge.errors import (
 from sipbridge.gateway import notifications
 from sipbridge.gateway.authorization import (
     ALL_KINDS,
-    EVERYTHING_GRANTED,
-    NOTHING_DECIDED,
-    Decision,
-    decide,
+    kinds_of,
     visible,
 )
 from sipbridge.gateway.caller import Caller
-from sipbridge.gateway.contract import Contract, ContractLimits, StartNotification, check, ends_at
+from sipbridge.gateway.contract import Contract, StartNotification, check, ends_at
+from sipbridge.gateway.contracts import Contracts
+from sipbridge.gateway.deadlines import Deadlines
+from sipbridge.gateway.decisions import Decisions
 from sipbridge.gateway.notifications import EndReason
 from sipbridge.gateway.ports import (
     Clock,
@@ -45,13 +44,12 @@ from sipbridge.gateway.ports import (
     Reference,
     SubscriptionRecord,
 )
-from sipbridge.gateway.registry import Deadlines, Pair, Registry, View
-from sipbridge.identities import Identities, PresentityKey
+from sipbridge.gateway.registry import Pair, Registry, View
+from sipbridge.identities import Identities
 from sipbridge.mapping.attributes import Attribute, AttributeKind
 from sipbridge.mapping.ocsg import to_attributes
 from sipbridge.mapping.table import Tables
 from sipbridge.presence.filtering import apply
-from sipbridge.presence.rules import SubHandling
 from sipbridge.uri import Uri
 
 ENDED_AS = {
@@ -62,44 +60,35 @@ ENDED_AS = {
 """Reason of a final Subscription-State to reason of `subscriptionEnded`; others are connection failures."""
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """What the operator decided: who has an application here, and what counts without a decision.
-
-    default: `agent.sub_handling`, for presentities whose server we are.
-    """
-
-    with_application: frozenset[PresentityKey] = frozenset()
-    default: SubHandling = SubHandling.CONFIRM
-    limits: ContractLimits = ContractLimits()
-
-
 class Watchers:
     """Subscriptions and contracts of all watchers."""
 
     def __init__(
         self,
         registry: Registry,
+        decisions: Decisions,
+        contracts: Contracts,
         network: PresenceNetwork,
         store: GatewayStore,
         sink: NotificationSink,
         clock: Clock,
         identities: Identities,
-        policy: Policy,
         tables: Tables,
+        deadlines: Deadlines,
         spawn: Callable[[Coroutine[object, object, None]], None],
-        rearm: Callable[[], None],
     ) -> None:
         self.registry = registry
+        self.decisions = decisions
+        self.contracts = contracts
         self.network = network
         self.store = store
         self.sink = sink
         self.clock = clock
         self.identities = identities
-        self.policy = policy
+        self.policy = decisions.policy
         self.tables = tables
+        self.deadlines = deadlines
         self.spawn = spawn
-        self.deadlines = Deadlines(rearm)
 
     # --- operations ---
 
@@ -130,7 +119,7 @@ class Watchers:
             reference,
             self.clock.at(),
         )
-        if self.decision(pair).blocked:
+        if self.decisions.of(pair).blocked:
             self.sink.send(
                 notifications.subscription_ended(record, EndReason.BLOCKED, caller.trace)
             )
@@ -139,8 +128,11 @@ class Watchers:
         self.registry.put_subscription(record)
         try:
             await self.network.watch(caller, presentity)
-            await self.store.save_subscription(record)
-        except SignallingError as error:
+            kept = self.registry.subscription(caller.application, pair)
+            if kept is None:
+                return  # it has ended meanwhile, and its end was told
+            await self.store.save_subscription(kept)
+        except BaseException as error:
             self.restore(record, before)
             if isinstance(error, RequestRejected) and error.status == 404:
                 raise UnknownPresentity(
@@ -148,12 +140,23 @@ class Watchers:
                 ) from error
             raise
         self.review(pair, caller.trace)
+        self.contracts.report(pair, caller.trace)
 
     def restore(self, record: SubscriptionRecord, before: SubscriptionRecord | None) -> None:
+        """A subscription that could not be made: things are as they were, unless it was ended meanwhile."""
+        if (
+            self.registry.subscription(record.application, (record.watcher, record.presentity))
+            is None
+        ):
+            return
         if before is not None:
             self.registry.put_subscription(before)
-        else:
-            self.registry.drop_subscription(record)
+            self.spawn(self.store.save_subscription(before))
+            return
+        self.registry.drop_subscription(record)
+        self.spawn(
+            self.store.delete_subscription(record.application, record.watcher, record.presentity)
+        )
 
     async def start_notification(self, caller: Caller, wanted: StartNotification) -> list[str]:
         """Start Presence Notification. Returns the presentities the watcher is not subscribed to."""
@@ -161,18 +164,17 @@ class Watchers:
         pair = (caller.key, self.identities.canonical(wanted.presentity))
         requested = wanted.attributes or ALL_KINDS
         record = self.registry.subscription(caller.application, pair)
-        if record is None or not self.decision(pair).granted & requested & kinds(record):
+        if record is None or not self.decisions.of(pair).granted & requested & kinds(record):
             return [str(wanted.presentity)]
-        now, at = self.clock.now(), self.clock.at()
-        contract = self.make_contract(caller, wanted, pair, now, at)
+        contract = self.make_contract(caller, wanted, pair)
         self.registry.put_contract(contract)
         try:
             await self.store.add_contract(contract.record)
         except BaseException:
-            self.registry.drop_contract(contract)
+            self.contracts.forget(contract)
             raise
-        self.offer(pair, contract)
-        self.pump(contract, caller.trace)
+        if self.registry.runs(contract):  # else the subscription ended while the store wrote
+            self.contracts.begin(contract, caller.trace)
         return []
 
     def check_contract(self, caller: Caller, wanted: StartNotification) -> None:
@@ -182,9 +184,8 @@ class Watchers:
         if (caller.application, correlator) in self.registry.contracts:
             raise CorrelatorInUse(correlator)
 
-    def make_contract(
-        self, caller: Caller, wanted: StartNotification, pair: Pair, now: float, at: datetime
-    ) -> Contract:
+    def make_contract(self, caller: Caller, wanted: StartNotification, pair: Pair) -> Contract:
+        at = self.clock.at()
         if wanted.duration is not None:
             ends = ends_at(at, wanted.duration)
         else:
@@ -203,14 +204,14 @@ class Watchers:
             wanted.check_immediate,
             at,
         )
-        return Contract(record, now, now + (ends - at).total_seconds())
+        return Contract(record, self.clock.now(), at)
 
     async def end_notification(self, caller: Caller, correlator: str) -> None:
         """End Presence Notification: no `statusEnd`, the subscription stays."""
         contract = self.registry.contracts.get((caller.application, correlator))
         if contract is None:
             raise UnknownCorrelator(f"no notification {correlator!r}", part="correlator")
-        self.forget(contract)
+        self.contracts.forget(contract)
         await self.store.delete_contract(caller.application, correlator)
 
     async def get_presence(
@@ -221,7 +222,7 @@ class Watchers:
         record = self.registry.subscription(caller.application, pair)
         if record is None:
             raise UnknownWatcher(f"not subscribed to {presentity}", part="presentity")
-        granted = self.decision(pair).granted & kinds(record)
+        granted = self.decisions.of(pair).granted & kinds(record)
         if not granted:
             raise NotAuthorized(f"{presentity} has not granted anything", part=str(presentity))
         return list(visible(self.attributes(pair), granted, attributes or ALL_KINDS))
@@ -247,14 +248,14 @@ class Watchers:
         if update.document is not view.document:
             view.document = update.document
             self.remap(pair, view)
-        self.report(pair, update.trace)
+        self.contracts.report(pair, update.trace)
 
     def remap(self, pair: Pair, view: View) -> None:
         """Map the view's document, and remember when its values change by themselves."""
         document = view.document
         if document is None:
             return
-        permission = self.decision(pair).permission
+        permission = self.decisions.of(pair).permission
         if permission is not None:
             document = apply(document, permission)
         at = self.clock.at()
@@ -268,85 +269,37 @@ class Watchers:
         view.attributes = mapped.attributes
         when = mapped.next_change
         self.deadlines.arm(
-            pair, None if when is None else self.clock.now() + (when - at).total_seconds()
+            pair,
+            None if when is None else self.clock.now() + (when - at).total_seconds(),
+            lambda: self.changed_by_time(pair),
         )
 
-    def report(self, pair: Pair, trace: str = "") -> None:
-        """Offer the pair's current values to its contracts."""
-        for contract in list(self.registry.contracts_of.get(pair, {}).values()):
-            self.offer(pair, contract)
-            self.pump(contract, trace)
-
-    def offer(self, pair: Pair, contract: Contract) -> None:
-        if pair not in self.registry.views or self.registry.views[pair].document is None:
-            return
-        record = self.registry.subscription(contract.record.application, pair)
-        if record is None:
-            return
-        granted = self.decision(pair).granted & kinds(record)
-        requested = frozenset(AttributeKind(k) for k in contract.record.attributes)
-        contract.offer(visible(self.attributes(pair), granted, requested), granted & requested)
-
-    def pump(self, contract: Contract, trace: str = "") -> None:
-        """Send what is due, end what is over, wake again when there is reason to."""
-        now = self.clock.now()
-        if contract.ends is not None and now >= contract.ends:
-            self.finish(contract, trace)
-            return
-        if contract.due(now) and (report := contract.take(now, self.clock.at())):
-            record = contract.record
-            self.sink.send(
-                notifications.status_changed(record, record.presentity_uri, report, trace)
-            )
-            if record.remaining is not None:
-                contract.record = replace(record, remaining=record.remaining - 1)
-                if record.remaining <= 1:
-                    self.finish(contract, trace)
-                    return
-                self.spawn(self.store.update_contract(contract.record))
-        self.deadlines.arm(contract, contract.next_timeout())
-
-    def finish(self, contract: Contract, trace: str) -> None:
-        """Count reached or duration over."""
-        self.sink.send(notifications.status_end(contract.record, trace))
-        self.forget(contract)
-        record = contract.record
-        self.spawn(self.store.delete_contract(record.application, record.correlator))
-
-    def forget(self, contract: Contract) -> None:
-        self.registry.drop_contract(contract)
-        self.deadlines.arm(contract, None)
+    def changed_by_time(self, pair: Pair) -> None:
+        """A time window of the document has opened or closed."""
+        if (view := self.registry.views.get(pair)) is not None:
+            self.remap(pair, view)
+            self.contracts.report(pair)
 
     def end(self, pair: Pair, reason: EndReason, trace: str = "") -> None:
-        """The subscription is over for every application: tell them, forget its contracts."""
-        for contract in list(self.registry.contracts_of.get(pair, {}).values()):
-            self.forget(contract)
-            record = contract.record
-            self.spawn(self.store.delete_contract(record.application, record.correlator))
-        for subscription in list(self.registry.subscriptions.get(pair, {}).values()):
-            self.sink.send(notifications.subscription_ended(subscription, reason, trace))
-            self.registry.drop_subscription(subscription)
-            self.spawn(self.store.delete_subscription(subscription.application, *pair))
-        self.deadlines.arm(pair, None)
+        """The subscription is over for every application: tell them."""
+        for record in list(self.registry.subscriptions.get(pair, {}).values()):
+            self.drop(record)
+            self.sink.send(notifications.subscription_ended(record, reason, trace))
+
+    def drop(self, record: SubscriptionRecord) -> None:
+        """Forget one application's subscription, and its contracts with it."""
+        pair = (record.watcher, record.presentity)
+        self.registry.drop_subscription(record)
+        self.contracts.leave(record.application, pair)
+        self.spawn(self.store.delete_subscription(record.application, *pair))
+        if pair not in self.registry.subscriptions:
+            self.deadlines.cancel(pair)
 
     # --- decisions ---
 
-    def decision(self, pair: Pair) -> Decision:
-        """What this watcher may see of this presentity now."""
-        watcher, presentity = pair
-        if watcher == presentity:
-            return EVERYTHING_GRANTED
-        ours = presentity in self.policy.with_application
-        if ours or self.network.decides_here(Uri.parse(presentity)):
-            default = self.policy.default
-            stored = self.registry.rules.get(presentity)
-            return decide(stored, Uri.parse(watcher), watcher, self.clock.at(), default)
-        view = self.registry.views.get(pair)
-        return EVERYTHING_GRANTED if view and view.state == "active" else NOTHING_DECIDED
-
     def review(self, pair: Pair, trace: str = "") -> None:
         """Tell each application of the pair what was decided, if that is news."""
-        decision = self.decision(pair)
+        decision = self.decisions.of(pair)
         for record in list(self.registry.subscriptions.get(pair, {}).values()):
             told = decision.told(kinds(record))
             state = standing(told, record)
@@ -364,42 +317,15 @@ class Watchers:
         view = self.registry.views.get(pair)
         if view is not None:
             self.remap(pair, view)
-            self.report(pair, trace)
+            self.contracts.report(pair, trace)
 
     def attributes(self, pair: Pair) -> tuple[Attribute, ...]:
         view = self.registry.views.get(pair)
         return view.attributes if view else ()
 
-    # --- time ---
-
-    def next_timeout(self) -> float | None:
-        """Monotonic seconds at which `handle_timeout` wants to be called."""
-        return self.deadlines.next_timeout()
-
-    def handle_timeout(self, now: float) -> None:
-        """Contracts whose interval or duration is over, documents whose time window opened or closed."""
-        for name in self.deadlines.due(now):
-            if isinstance(name, Contract):
-                self.pump(name)
-            else:
-                pair: Pair = name  # type: ignore[assignment]
-                if (view := self.registry.views.get(pair)) is not None:
-                    self.remap(pair, view)
-                    self.report(pair)
-
-    # --- restart ---
-
-    def resume_contract(self, record: ContractRecord) -> None:
-        """A contract that was running before the restart; its end runs on during downtime."""
-        now, at = self.clock.now(), self.clock.at()
-        ends = now + (record.ends - at).total_seconds() if record.ends else None
-        contract = Contract(record, now, ends)
-        self.registry.put_contract(contract)
-        self.pump(contract)
-
 
 def kinds(record: SubscriptionRecord) -> frozenset[AttributeKind]:
-    return frozenset(AttributeKind(k) for k in record.attributes)
+    return kinds_of(record.attributes)
 
 
 def standing(told: tuple[tuple[str, bool], ...], record: SubscriptionRecord) -> str:

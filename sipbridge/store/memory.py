@@ -89,11 +89,12 @@ class MemoryStore:
             raise CorrelatorInUse(record.correlator)
         self.contracts[key] = record
 
-    async def update_contract(self, record: ContractRecord) -> None:
+    async def update_contracts(self, records: Sequence[ContractRecord]) -> None:
         self.open()
-        key = (record.application, record.correlator)
-        if key in self.contracts:  # a late update does not bring an ended contract back
-            self.contracts[key] = record
+        for record in records:
+            key = (record.application, record.correlator)
+            if key in self.contracts:  # a late update does not bring an ended contract back
+                self.contracts[key] = record
 
     async def delete_contract(self, application: str, correlator: str) -> None:
         self.open()

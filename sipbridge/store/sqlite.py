@@ -142,12 +142,11 @@ class SqliteStore:
 
         await self.writer.call(work)
 
-    async def update_contract(self, record: ContractRecord) -> None:
+    async def update_contracts(self, records: Sequence[ContractRecord]) -> None:
         # UPDATE, not INSERT: a late update does not bring an ended contract back.
-        await self.execute(
-            "UPDATE contracts SET record = ? WHERE application = ? AND correlator = ?",
-            (as_text(record), record.application, record.correlator),
-        )
+        sql = "UPDATE contracts SET record = ? WHERE application = ? AND correlator = ?"
+        rows = [(as_text(r), r.application, r.correlator) for r in records]
+        await self.writer.call(lambda db: db.executemany(sql, rows).close())
 
     async def delete_contract(self, application: str, correlator: str) -> None:
         await self.execute(

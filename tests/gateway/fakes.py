@@ -1,6 +1,6 @@
 """Fakes of the gateway's ports that really work, and a bench that holds a gateway on top of them."""
 
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -133,8 +133,10 @@ class FakeStore:
             raise CorrelatorInUse(record.correlator)
         self.contracts[record.application, record.correlator] = record
 
-    async def update_contract(self, record: ContractRecord) -> None:
-        self.contracts[record.application, record.correlator] = record
+    async def update_contracts(self, records: Sequence[ContractRecord]) -> None:
+        for record in records:
+            if (record.application, record.correlator) in self.contracts:
+                self.contracts[record.application, record.correlator] = record
 
     async def delete_contract(self, application: str, correlator: str) -> None:
         self.contracts.pop((application, correlator), None)

@@ -5,13 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sipbridge.errors import InvalidValue
-from sipbridge.gateway.contract import Contract, Metric, TimeMetric, ends_at
+from sipbridge.gateway.contract import Contract, Metric, Report, TimeMetric, ends_at
 from sipbridge.gateway.ports import ContractRecord
 from sipbridge.identities import PresentityKey
 from sipbridge.mapping.attributes import Activity, Attribute, AttributeKind, Other, Place
 
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 ALL = frozenset(AttributeKind)
+ALICE = PresentityKey("sip:alice@example.com")
 
 
 def contract(interval: float = 10.0, immediate: bool = True, now: float = 0.0) -> Contract:
@@ -29,7 +30,7 @@ def contract(interval: float = 10.0, immediate: bool = True, now: float = 0.0) -
         check_immediate=immediate,
         started=AT,
     )
-    return Contract(record, now, None)
+    return Contract(record, now, AT)
 
 
 def activity(value: Activity, note: str | None = None, at: datetime = AT) -> Attribute:
@@ -42,10 +43,10 @@ def place(value: Place) -> Attribute:
 
 def test_immediate_check_reports_at_once_and_the_interval_starts() -> None:
     c = contract()
-    c.offer([activity(Activity.BUSY)], ALL)
+    c.offer(ALICE, [activity(Activity.BUSY)], ALL)
     assert c.due(0.0)
-    assert c.take(0.0, AT) == (activity(Activity.BUSY),)
-    c.offer([activity(Activity.AWAY)], ALL)
+    assert c.take(0.0, AT) == Report(ALICE, (activity(Activity.BUSY),))
+    c.offer(ALICE, [activity(Activity.AWAY)], ALL)
     assert not c.due(9.9)
     assert c.next_timeout() == 10.0
     assert c.due(10.0)
@@ -53,75 +54,75 @@ def test_immediate_check_reports_at_once_and_the_interval_starts() -> None:
 
 def test_without_immediate_check_the_state_goes_out_at_the_end_of_the_first_interval() -> None:
     c = contract(immediate=False, now=100.0)
-    c.offer([activity(Activity.BUSY)], ALL)
+    c.offer(ALICE, [activity(Activity.BUSY)], ALL)
     assert not c.due(109.0)
     assert c.due(110.0)
-    assert c.take(110.0, AT) == (activity(Activity.BUSY),)
+    assert c.take(110.0, AT) == Report(ALICE, (activity(Activity.BUSY),))
 
 
 def test_newest_state_wins_inside_an_interval() -> None:
     c = contract()
-    c.offer([activity(Activity.BUSY)], ALL)
+    c.offer(ALICE, [activity(Activity.BUSY)], ALL)
     c.take(0.0, AT)
-    c.offer([activity(Activity.AWAY)], ALL)
-    c.offer([activity(Activity.MEETING)], ALL)
-    assert c.take(10.0, AT) == (activity(Activity.MEETING),)
+    c.offer(ALICE, [activity(Activity.AWAY)], ALL)
+    c.offer(ALICE, [activity(Activity.MEETING)], ALL)
+    assert c.take(10.0, AT) == Report(ALICE, (activity(Activity.MEETING),))
 
 
 def test_a_change_that_was_taken_back_inside_the_interval_is_no_news() -> None:
     c = contract()
-    c.offer([activity(Activity.BUSY)], ALL)
+    c.offer(ALICE, [activity(Activity.BUSY)], ALL)
     c.take(0.0, AT)
-    c.offer([activity(Activity.AWAY)], ALL)
-    c.offer([activity(Activity.BUSY)], ALL)
-    assert c.take(10.0, AT) == ()
-    c.offer([activity(Activity.AWAY)], ALL)
+    c.offer(ALICE, [activity(Activity.AWAY)], ALL)
+    c.offer(ALICE, [activity(Activity.BUSY)], ALL)
+    assert c.take(10.0, AT) is None
+    c.offer(ALICE, [activity(Activity.AWAY)], ALL)
     assert c.due(10.0), "nothing was sent, so no new interval began"
 
 
 def test_only_changed_kinds_are_reported() -> None:
     c = contract()
-    c.offer([activity(Activity.BUSY), place(Place.OFFICE)], ALL)
+    c.offer(ALICE, [activity(Activity.BUSY), place(Place.OFFICE)], ALL)
     c.take(0.0, AT)
-    c.offer([activity(Activity.BUSY), place(Place.TRAIN)], ALL)
-    assert c.take(10.0, AT) == (place(Place.TRAIN),)
+    c.offer(ALICE, [activity(Activity.BUSY), place(Place.TRAIN)], ALL)
+    assert c.take(10.0, AT) == Report(ALICE, (place(Place.TRAIN),))
 
 
 def test_last_change_alone_is_no_change_but_a_note_is() -> None:
     c = contract()
-    c.offer([activity(Activity.BUSY)], ALL)
+    c.offer(ALICE, [activity(Activity.BUSY)], ALL)
     c.take(0.0, AT)
-    c.offer([activity(Activity.BUSY, at=AT + timedelta(minutes=1))], ALL)
-    assert c.take(10.0, AT) == ()
-    c.offer([activity(Activity.BUSY, "soon")], ALL)
-    assert c.take(10.0, AT) == (activity(Activity.BUSY, "soon"),)
+    c.offer(ALICE, [activity(Activity.BUSY, at=AT + timedelta(minutes=1))], ALL)
+    assert c.take(10.0, AT) is None
+    c.offer(ALICE, [activity(Activity.BUSY, "soon")], ALL)
+    assert c.take(10.0, AT) == Report(ALICE, (activity(Activity.BUSY, "soon"),))
 
 
 def test_all_others_go_out_when_one_changes() -> None:
     first = Attribute(AttributeKind.OTHER, Other("a", "1"), None, AT)
     second = Attribute(AttributeKind.OTHER, Other("b", "1"), None, AT)
     c = contract()
-    c.offer([first, second], ALL)
+    c.offer(ALICE, [first, second], ALL)
     c.take(0.0, AT)
     news = Attribute(AttributeKind.OTHER, Other("b", "2"), None, AT)
-    c.offer([first, news], ALL)
-    assert c.take(10.0, AT) == (first, news)
+    c.offer(ALICE, [first, news], ALL)
+    assert c.take(10.0, AT) == Report(ALICE, (first, news))
 
 
 def test_a_kind_that_is_stated_no_more_is_said_to_be_not_set() -> None:
     c = contract()
-    c.offer([activity(Activity.BUSY), place(Place.OFFICE)], ALL)
+    c.offer(ALICE, [activity(Activity.BUSY), place(Place.OFFICE)], ALL)
     c.take(0.0, AT)
-    c.offer([activity(Activity.BUSY)], ALL)
-    assert c.take(10.0, AT) == (place(Place.NONE),)
+    c.offer(ALICE, [activity(Activity.BUSY)], ALL)
+    assert c.take(10.0, AT) == Report(ALICE, (place(Place.NONE),))
 
 
 def test_a_revoked_kind_just_stops() -> None:
     c = contract()
-    c.offer([activity(Activity.BUSY), place(Place.OFFICE)], ALL)
+    c.offer(ALICE, [activity(Activity.BUSY), place(Place.OFFICE)], ALL)
     c.take(0.0, AT)
-    c.offer([activity(Activity.BUSY)], frozenset({AttributeKind.ACTIVITY}))
-    assert c.take(10.0, AT) == ()
+    c.offer(ALICE, [activity(Activity.BUSY)], frozenset({AttributeKind.ACTIVITY}))
+    assert c.take(10.0, AT) is None
 
 
 @given(st.lists(st.tuples(st.floats(0.0, 30.0), st.sampled_from(list(Activity))), max_size=30))
@@ -132,7 +133,7 @@ def test_two_reports_are_never_closer_than_the_interval(
     now, sent = 0.0, []
     for wait, value in changes:
         now += wait
-        c.offer([activity(value)], ALL)
+        c.offer(ALICE, [activity(value)], ALL)
         while c.due(now) and c.take(now, AT):
             sent.append(now)
     assert all(later - earlier >= 5.0 for earlier, later in zip(sent, sent[1:], strict=False))

@@ -1,0 +1,147 @@
+"""Running contracts: who is told what, and when, after every piece of news and every step of the clock.
+
+A contract belongs to one application and to one presentity, or to the members of a group; it hears of every
+pair (watcher, member) it covers. What it may show is looked up again at the moment of sending, however long
+the news had to wait for the interval.
+
+What changed of a contract is kept in one store call for all contracts of one turn.
+"""
+
+from collections.abc import Callable, Coroutine
+
+from sipbridge.gateway import notifications
+from sipbridge.gateway.authorization import kinds_of, visible
+from sipbridge.gateway.contract import Contract, Report
+from sipbridge.gateway.deadlines import Deadlines
+from sipbridge.gateway.decisions import Decisions
+from sipbridge.gateway.ports import Clock, ContractRecord, GatewayStore, NotificationSink
+from sipbridge.gateway.registry import Pair, Registry
+from sipbridge.identities import PresentityKey
+
+
+class Contracts:
+    """All contracts of all applications."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        decisions: Decisions,
+        store: GatewayStore,
+        sink: NotificationSink,
+        clock: Clock,
+        deadlines: Deadlines,
+        spawn: Callable[[Coroutine[object, object, None]], None],
+    ) -> None:
+        self.registry = registry
+        self.decisions = decisions
+        self.store = store
+        self.sink = sink
+        self.clock = clock
+        self.deadlines = deadlines
+        self.spawn = spawn
+        self.unsaved: set[Contract] = set()
+
+    # --- restart ---
+
+    def resume(self, record: ContractRecord) -> None:
+        """A contract that was running before the restart; its end runs on during downtime."""
+        contract = Contract(record, self.clock.now(), self.clock.at())
+        self.registry.put_contract(contract)
+        self.begin(contract)
+
+    # --- news ---
+
+    def report(self, pair: Pair, trace: str = "") -> None:
+        """The pair's values, or what of them may be seen, have changed."""
+        for contract in list(self.registry.contracts_of.get(pair, {}).values()):
+            self.offer(contract, pair[1])
+            self.pump(contract, trace)
+
+    def begin(self, contract: Contract, trace: str = "") -> None:
+        """What there is to see now is the first news of a contract."""
+        for member in contract.members:
+            self.offer(contract, member)
+        self.pump(contract, trace)
+
+    def offer(self, contract: Contract, member: PresentityKey) -> None:
+        """Give the contract what its watcher may see of one member now."""
+        pair = (contract.record.watcher, member)
+        view = self.registry.views.get(pair)
+        record = self.registry.subscription(contract.record.application, pair)
+        if view is None or view.document is None or record is None:
+            contract.waiting.pop(member, None)
+            return
+        requested = kinds_of(contract.record.attributes) & kinds_of(record.attributes)
+        granted = self.decisions.of(pair).granted
+        contract.offer(member, visible(view.attributes, granted, requested), granted & requested)
+
+    def pump(self, contract: Contract, trace: str = "") -> None:
+        """Send what is due, end what is over, wake again when there is reason to."""
+        now = self.clock.now()
+        while contract.due(now) and not contract.over(now):
+            # What waited may have been revoked meanwhile: look again at the moment of sending.
+            self.offer(contract, next(iter(contract.waiting)))
+            if contract.waiting and (report := contract.take(now, self.clock.at())) is not None:
+                self.send(contract, report, trace)
+        if contract.over(now):
+            self.finish(contract, trace)
+            return
+        if contract.changed:
+            self.save_soon(contract)
+        self.deadlines.arm(contract, contract.next_timeout(), lambda: self.pump(contract))
+
+    def send(self, contract: Contract, report: Report, trace: str) -> None:
+        record = contract.record
+        pair = (record.watcher, report.member)
+        subscription = self.registry.subscription(record.application, pair)
+        group = report.member != record.presentity
+        uri = subscription.presentity_uri if group and subscription else record.presentity_uri
+        self.sink.send(notifications.status_changed(record, uri, report.attributes, trace))
+
+    # --- ends ---
+
+    def finish(self, contract: Contract, trace: str) -> None:
+        """Count reached or duration over."""
+        self.sink.send(notifications.status_end(contract.record, trace))
+        self.stop(contract)
+
+    def stop(self, contract: Contract) -> None:
+        """It is over, without a word."""
+        self.forget(contract)
+        record = contract.record
+        self.spawn(self.store.delete_contract(record.application, record.correlator))
+
+    def forget(self, contract: Contract) -> None:
+        self.registry.drop_contract(contract)
+        self.deadlines.cancel(contract)
+        self.unsaved.discard(contract)
+
+    def leave(self, application: str, pair: Pair) -> None:
+        """The application has no subscription to this presentity any more.
+
+        A contract on it is over; one on a group goes on as long as one member is left.
+        """
+        for contract in list(self.registry.contracts_of.get(pair, {}).values()):
+            if contract.record.application != application:
+                continue
+            contract.drop(pair[1])
+            if any(
+                self.registry.subscription(application, (pair[0], member))
+                for member in contract.members
+            ):
+                self.pump(contract)
+            else:
+                self.stop(contract)
+
+    # --- the store ---
+
+    def save_soon(self, contract: Contract) -> None:
+        if not self.unsaved:
+            self.unsaved.add(contract)
+            self.spawn(self.save())
+        else:
+            self.unsaved.add(contract)
+
+    async def save(self) -> None:
+        contracts, self.unsaved = self.unsaved, set()
+        await self.store.update_contracts([c.snapshot() for c in contracts])

@@ -1,0 +1,109 @@
+"""Who decides about a watcher, and what was decided: one question, asked before anything is shown.
+
+For a presentity with an application here, and for everybody whose presence server is ours, the rules kept
+here count. For anybody else it is the presence server's answer: an active subscription grants everything
+that was asked, a pending one leaves it open. Everybody may see themselves.
+
+The answer is remembered for each pair until the rules change or time changes what they mean, because it is
+asked for every notification.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sipbridge.gateway.authorization import (
+    EVERYTHING_GRANTED,
+    NOTHING_DECIDED,
+    Decision,
+    decide,
+)
+from sipbridge.gateway.contract import ContractLimits
+from sipbridge.gateway.ports import Clock, PresenceNetwork, StoredRules
+from sipbridge.gateway.registry import Pair, Registry
+from sipbridge.identities import PresentityKey
+from sipbridge.presence.rules import RuleSet, SubHandling, next_change
+from sipbridge.uri import Uri
+
+MAX_REMEMBERED = 200_000
+"""Answers, as many as the agent takes subscriptions; beyond it all are forgotten and found again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the operator decided: who has an application here, and what counts without a decision.
+
+    default: `agent.sub_handling`, for presentities whose server we are.
+    """
+
+    with_application: frozenset[PresentityKey] = frozenset()
+    default: SubHandling = SubHandling.CONFIRM
+    limits: ContractLimits = ContractLimits()
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """An answer, and what it was made from."""
+
+    decision: Decision
+    stored: StoredRules | None
+    until: datetime | None
+
+
+class Decisions:
+    """The only place that knows what a watcher may see."""
+
+    def __init__(
+        self, registry: Registry, network: PresenceNetwork, clock: Clock, policy: Policy
+    ) -> None:
+        self.registry = registry
+        self.network = network
+        self.clock = clock
+        self.policy = policy
+        self.remembered: dict[Pair, Remembered] = {}
+        self.bound: dict[PresentityKey, bool] = {}
+        """For each presentity asked about: do rules bind?"""
+
+    def of(self, pair: Pair) -> Decision:
+        """What this watcher may see of this presentity now."""
+        watcher, presentity = pair
+        if watcher == presentity:
+            return EVERYTHING_GRANTED
+        known = self.remembered.get(pair)
+        stored = self.registry.rules.get(presentity)
+        if (
+            known is not None
+            and known.stored is stored
+            and (known.until is None or self.clock.at() < known.until)
+        ):
+            return known.decision
+        if not self.decided_by_rules(presentity):
+            view = self.registry.views.get(pair)
+            return EVERYTHING_GRANTED if view and view.state == "active" else NOTHING_DECIDED
+        return self.evaluate(pair, stored)
+
+    def evaluate(self, pair: Pair, stored: StoredRules | None) -> Decision:
+        watcher, presentity = pair
+        at = self.clock.at()
+        rules = self.rules(presentity)
+        denied = stored.denied if stored else ()
+        decision = decide(rules, denied, Uri.parse(watcher), watcher, at, self.policy.default)
+        if len(self.remembered) >= MAX_REMEMBERED:
+            self.remembered.clear()
+        self.remembered[pair] = Remembered(decision, stored, next_change(rules, at))
+        return decision
+
+    def decided_by_rules(self, presentity: PresentityKey) -> bool:
+        """Do rules kept here bind, and not the answer of somebody else's server?"""
+        known = self.bound.get(presentity)
+        if known is None:
+            if len(self.bound) >= MAX_REMEMBERED:
+                self.bound.clear()
+            ours = presentity in self.policy.with_application
+            known = ours or self.network.decides_here(Uri.parse(presentity))
+            self.bound[presentity] = known
+        return known
+
+    def rules(self, presentity: PresentityKey) -> RuleSet | None:
+        """The rules that count for a presentity, here and in the presence agent; None if there are none."""
+        stored = self.registry.rules.get(presentity)
+        return stored.rules if stored else None
