@@ -560,3 +560,14 @@ KNOWN_DIFFERENTLY = (
     ),  # by theirs more closely
 )
 """Where the two differ on purpose (schemas/README.md)."""
+
+
+def test_a_type_nobody_knows_is_a_complaint_and_no_accident() -> None:
+    body = (
+        b'<presence xmlns="urn:ietf:params:xml:ns:pidf" entity="sip:a@example.com"'
+        b' xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"><tuple id="1"><status>'
+        b'<basic>open</basic></status><x:y xmlns:x="urn:x" xsi:type="x:nope"/></tuple></presence>'
+    )
+    verdict = validate(body)
+    assert not verdict.valid
+    assert verdict.errors
