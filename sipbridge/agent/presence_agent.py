@@ -356,9 +356,11 @@ class PresenceAgent:
     # --- judging ----------------------------------------------------------------------------------
 
     def permission(self, key: PresentityKey, watcher: Uri, now: float) -> Permission:
-        """What the presentity's rules give the watcher at this moment."""
-        rules = self.rules(key)
+        """What the presentity's rules give the watcher at this moment. Itself it always sees whole."""
         at = self.wall(now)
+        if self.identities.canonical(watcher) == key:
+            return evaluate(None, watcher, at, SubHandling.ALLOW)
+        rules = self.rules(key)
         sphere = None
         if judges_by_sphere(rules) and key in self.presentities:
             sphere = self.presentities[key].published.sphere(at)

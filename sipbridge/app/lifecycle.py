@@ -70,7 +70,6 @@ class Bridge:
         self.serving: asyncio.Task[None] | None = None
         self.settling: asyncio.TimerHandle | None = None
         self.ready = Listening()
-        self.ended = asyncio.Event()
 
     def spawn(self, job: Coroutine[object, object, None]) -> None:
         """Run a job of the gateway beside the caller; a failure is logged."""
@@ -231,11 +230,6 @@ class Bridge:
             self.settling.cancel()
             graph.reader.settle()
         await graph.store.close()
-        self.ended.set()
-
-    async def stopped(self) -> None:
-        """Waits until somebody has called `stop`."""
-        await self.ended.wait()
 
 
 def open_http(settings: Settings) -> socket.socket:

@@ -10,6 +10,7 @@ import asyncio
 import base64
 import http.client
 import json
+import signal
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -440,4 +441,7 @@ async def keep_running(bridge: Bridge, console: Console) -> None:
     )
     console.print(f"  curl -u app_bob:secret-b '{base}/rest/presence/subscription?status=open'")
     console.print(f"  {base}/docs  {base}/metrics  {base}/rest/presence/index.html")
-    await bridge.stopped()
+    interrupted = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, interrupted.set)
+    await interrupted.wait()
