@@ -13,6 +13,8 @@ from typing import Any
 
 import tomli_w
 
+from tests.app.rig import Application
+
 PATIENCE = 15.0
 """Seconds a process may take to start or to end; a busy machine needs a few."""
 
@@ -23,12 +25,24 @@ class Command:
     def __init__(self, process: Process) -> None:
         self.process = process
         self.log: list[str] = []
+        self.news = asyncio.Event()
         self.reading = asyncio.get_running_loop().create_task(self.read_log())
 
     async def read_log(self) -> None:
         assert self.process.stderr is not None
         async for line in self.process.stderr:
             self.log.append(line.decode().rstrip("\n"))
+            self.news.set()
+
+    async def complaint(self, word: str) -> str:
+        """The first line on standard error with this word in it."""
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                for line in self.log:
+                    if word in line:
+                        return line
+                self.news.clear()
+                await self.news.wait()
 
     async def line(self) -> dict[str, Any]:
         """The next line of standard output, which is JSON."""
@@ -85,9 +99,37 @@ def written(folder: Path, tree: dict[str, Any]) -> Path:
     return path
 
 
+class Served:
+    """A bridge that runs, and the applications that call it."""
+
+    def __init__(self, bridge: Command, ready: dict[str, Any]) -> None:
+        self.bridge = bridge
+        self.ready = ready
+        self.base: str = ready["http"]
+        self.there: list[Application] = []
+
+    @property
+    def sip(self) -> str:
+        """host:port of the UDP listener."""
+        listeners: list[str] = self.ready["sip"]
+        return next(p for p in listeners if p.startswith("udp:")).split(":", 1)[1]
+
+    def application(self, name: str) -> Application:
+        made = Application(self.base, name)
+        self.there.append(made)
+        return made
+
+    async def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        return await self.bridge.stop(number)
+
+
 @contextlib.asynccontextmanager
-async def served(folder: Path, tree: dict[str, Any]) -> AsyncIterator[tuple[Command, str]]:
-    """`sipbridge serve` with this configuration; the second value is its HTTP address."""
+async def served(folder: Path, tree: dict[str, Any]) -> AsyncIterator[Served]:
+    """`sipbridge serve` with this configuration."""
     async with command("serve", "-c", str(written(folder, tree))) as bridge:
-        ready = await bridge.line()
-        yield bridge, ready["http"]
+        made = Served(bridge, await bridge.line())
+        try:
+            yield made
+        finally:
+            for one in made.there:
+                await one.close()

@@ -104,6 +104,10 @@ class Application:
             text = await got.text()
             return got.status, json.loads(text) if text else None
 
+    async def text(self, path: str) -> str:
+        async with self.http.get(self.base + path) as got:
+            return await got.text()
+
     async def rest(self, method: str, path: str, body: object = None) -> Any:
         """A REST call that succeeds."""
         status, answer = await self.ask(method, REST + path, body)
@@ -313,6 +317,8 @@ class PresenceServer(asyncio.DatagramProtocol):
         self.silent: set[str] = set()
         self.tags: dict[str, str] = {}
         self.etags = 0
+        self.granted: int | None = None
+        """Seconds, instead of what is asked for."""
         self.cseq = 0
         self.transport: asyncio.DatagramTransport | None = None
         self.port = 0
@@ -335,7 +341,9 @@ class PresenceServer(asyncio.DatagramProtocol):
         status = self.refuse.get(method, 200)
         extra = []
         if status == 200 and method in ("SUBSCRIBE", "PUBLISH"):
-            extra.append(f"Expires: {request.get('expires')}")
+            asked = request.get("expires")
+            granted = asked if self.granted is None or asked == "0" else self.granted
+            extra.append(f"Expires: {granted}")
         if status == 200 and method == "SUBSCRIBE":
             extra.append(f"Contact: <sip:127.0.0.1:{self.port}>")
         if status == 200 and method == "PUBLISH":
