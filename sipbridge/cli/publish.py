@@ -1,6 +1,6 @@
 """`sipbridge publish`: a SIP presence user agent on the command line.
 
-Publishes, keeps the publication refreshed until it is interrupted, then removes it. With `--once` it ends after
+Publishes, keeps the publication refreshed until interrupted, then removes it. With `--once` it ends after
 the 200 and leaves the publication to run out. One JSON line for each answer: `{"status", "etag", "expires"}`.
 """
 
