@@ -63,25 +63,29 @@ async def test_raw_adds_the_body(tmp_path: Path) -> None:
 
 
 async def test_several_presentities_share_one_output(tmp_path: Path) -> None:
-    async with served(tmp_path, configuration(agent={"sub_handling": "allow"})) as bridge:
-        async with command("watch", ALICE, BOB, "--server", bridge.sip) as watch:
-            lines = [await watch.line(), await watch.line()]
-            assert {line["presentity"] for line in lines} == {ALICE, BOB}
-            assert await watch.stop() == 0
+    async with (
+        served(tmp_path, configuration(agent={"sub_handling": "allow"})) as bridge,
+        command("watch", ALICE, BOB, "--server", bridge.sip) as watch,
+    ):
+        lines = [await watch.line(), await watch.line()]
+        assert {line["presentity"] for line in lines} == {ALICE, BOB}
+        assert await watch.stop() == 0
 
 
 async def test_winfo_shows_the_watchers(tmp_path: Path) -> None:
-    async with served(tmp_path, configuration()) as bridge:
-        async with command("watch", ALICE, "--winfo", "--server", bridge.sip) as watch:
-            line = await watch.line()
-            assert list(line) == KEYS
-            assert (line["content_type"], line["watchers"]) == ("application/watcherinfo+xml", [])
-            async with command("watch", ALICE, "--from", CAROL, "--server", bridge.sip) as other:
-                assert (await other.line())["state"] == "pending"
-                (watcher,) = (await watch.line())["watchers"]
-                assert (watcher["uri"], watcher["status"]) == (CAROL, "pending")
-                assert await other.stop() == 0
-            assert await watch.stop() == 0
+    async with (
+        served(tmp_path, configuration()) as bridge,
+        command("watch", ALICE, "--winfo", "--server", bridge.sip) as watch,
+    ):
+        line = await watch.line()
+        assert list(line) == KEYS
+        assert (line["content_type"], line["watchers"]) == ("application/watcherinfo+xml", [])
+        async with command("watch", ALICE, "--from", CAROL, "--server", bridge.sip) as other:
+            assert (await other.line())["state"] == "pending"
+            (watcher,) = (await watch.line())["watchers"]
+            assert (watcher["uri"], watcher["status"]) == (CAROL, "pending")
+            assert await other.stop() == 0
+        assert await watch.stop() == 0
 
 
 async def test_a_refusal_is_1(tmp_path: Path) -> None:
@@ -109,10 +113,12 @@ async def test_a_watcher_that_is_blocked_later_ends_with_1(tmp_path: Path) -> No
 
 
 async def test_a_blocked_watcher_is_refused_at_the_door(tmp_path: Path) -> None:
-    async with served(tmp_path, configuration(agent={"sub_handling": "block"})) as bridge:
-        async with command("watch", ALICE, "--server", bridge.sip) as watch:
-            assert await watch.ended() == 1
-            assert watch.log == [f"sipbridge: {ALICE}: refused: 403 Forbidden"]
+    async with (
+        served(tmp_path, configuration(agent={"sub_handling": "block"})) as bridge,
+        command("watch", ALICE, "--server", bridge.sip) as watch,
+    ):
+        assert await watch.ended() == 1
+        assert watch.log == [f"sipbridge: {ALICE}: refused: 403 Forbidden"]
 
 
 async def test_a_document_that_cannot_be_read_is_a_line_too() -> None:
