@@ -59,6 +59,6 @@ def test_a_fragment_without_namespace_keeps_none_inside_pidf() -> None:
 def test_thousands_of_attributes_take_no_quadratic_time() -> None:
     body = "<a " + " ".join(f'b{i}="{i}"' for i in range(8000)) + "/>"
     element = markup.parse(body.encode())
-    began = time.perf_counter()
+    began = time.process_time()
     assert fragments.fragment(element).count("=") == 8000
-    assert time.perf_counter() - began < 0.2
+    assert time.process_time() - began < 0.5
