@@ -15,7 +15,8 @@
     │   ├── UnknownPresentity  UnknownWatcher  UnknownCorrelator
     │   ├── CorrelatorInUse    InvalidValue
     │   ├── NotAuthorized
-    │   └── AgainstPolicy             which rule of the operator
+    │   ├── AgainstPolicy             which rule of the operator
+    │   └── QuotaExceeded             which quota, when to come back
     └── StoreError                    StoreUnavailable, ConcurrentChange
 
 The type says whose fault it is. Inside the program an error rises untouched; only the edges translate:
@@ -193,6 +194,17 @@ class AgainstPolicy(GatewayError):
     def __init__(self, message: str, *, rule: str, part: str = "") -> None:
         super().__init__(message, part=part)
         self.rule = rule
+
+
+class QuotaExceeded(GatewayError):
+    """The application has, or asks, too much for the moment. `retry_after` in seconds."""
+
+    code = "quota"
+
+    def __init__(self, quota: str, message: str, *, retry_after: float) -> None:
+        super().__init__(message)
+        self.quota = quota
+        self.retry_after = retry_after
 
 
 class StoreError(SipBridgeError):

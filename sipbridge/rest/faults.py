@@ -9,10 +9,13 @@ where `type` and `message` are for old readers, the next three for machines, `de
 wrong and `requestId` finds the request in the log. With the envelope "oneapi" the same stands in
 `{"requestError": {"serviceException" | "policyException": …}}`.
 
+The session manager's own failures are of the type GeneralException instead.
+
 The tables are data: nothing else in this package knows a status or a fault id. An error class without a row
 of its own takes that of its nearest ancestor, but a test insists that every class has one.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -31,6 +34,7 @@ from sipbridge.errors import (
     NotAuthorized,
     ParseError,
     ProtocolError,
+    QuotaExceeded,
     RemoteProtocolError,
     RequestRejected,
     SignallingError,
@@ -64,6 +68,8 @@ TYPES: Mapping[str, str] = {
     "SVC": "org.csapi.schema.parlayx.common.v2_1.ServiceException",
     "POL": "org.csapi.schema.parlayx.common.v2_1.PolicyException",
 }
+GENERAL = "GeneralException"
+"""What the session manager throws."""
 ONEAPI: Mapping[str, str] = {"SVC": "serviceException", "POL": "policyException"}
 
 
@@ -103,6 +109,7 @@ TABLE: Mapping[type[SipBridgeError], Row] = {
     InvalidValue: Row(400, "SVC0002", ("part",)),
     NotAuthorized: Row(403, "POL0002", ("part",)),
     AgainstPolicy: Row(403, "POL0001", ("rule",)),
+    QuotaExceeded: Row(429, "POL0001", ("quota",)),
     StoreError: Row(500, "SVC0001", ("code",)),
     StoreUnavailable: Row(503, "SVC0001", ("code",)),
     ConcurrentChange: Row(409, "SVC0001", ("code",)),
@@ -134,13 +141,14 @@ REJECTED: Mapping[int, Row] = {
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What a failed request answers."""
+    """What a failed request answers. type: where it is not that of the id's family."""
 
     status: int
     id: str
     variables: tuple[str, ...] = ()
     detail: str = ""
     headers: Headers = ()
+    type: str = ""
 
 
 class Refused(Exception):
@@ -181,6 +189,11 @@ def no_json(kind: str) -> Refused:
     return Refused(Fault(415, "SVC0002", ("Content-Type",), detail))
 
 
+def no_session(status: int, detail: str) -> Refused:
+    """status: 403 where a session is needed, 404 where one is asked about."""
+    return Refused(Fault(status, "POL0001", ("session",), detail, type=GENERAL))
+
+
 def row_of(error: SipBridgeError) -> Row:
     """The line of the table an error falls under."""
     if isinstance(error, InvalidValue) and error.valid:
@@ -204,8 +217,8 @@ def fault_of(error: SipBridgeError) -> Fault:
     variables = tuple(variable(error, name) for name in row.variables)
     fault = Fault(row.status, row.id, variables, str(error))
     wait = getattr(error, "retry_after", None)
-    if row.status == 503 and wait is not None:
-        return replace(fault, headers=((b"retry-after", str(round(wait)).encode()),))
+    if row.status in (429, 503) and wait is not None:
+        return replace(fault, headers=((b"retry-after", str(math.ceil(wait)).encode()),))
     return fault
 
 
@@ -229,5 +242,5 @@ def render(fault: Fault, trace: str, envelope: Envelope = Envelope.PARLAYX) -> b
     if envelope is Envelope.ONEAPI:
         return orjson.dumps({"requestError": {ONEAPI[family]: core}})
     message = f"{fault.id}: {filled(text, fault.variables)}"
-    body = {"error": {"type": TYPES[family], "message": message, **core}}
+    body = {"error": {"type": fault.type or TYPES[family], "message": message, **core}}
     return orjson.dumps(body)

@@ -68,7 +68,9 @@ class Operations(Protocol):
         self, caller: Caller, presentity: Uri, attributes: frozenset[AttributeKind]
     ) -> list[Attribute]: ...
 
-    async def publish(self, caller: Caller, attributes: Sequence[Attribute]) -> None: ...
+    async def publish(
+        self, caller: Caller, attributes: Sequence[Attribute], expires: int | None = None
+    ) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +83,17 @@ class Style:
 
 @dataclass(slots=True)
 class Ask:
-    """One request. tail: the raw path below the resource, without its slash. base: our own address."""
+    """One request. tail: the raw path below the resource, without its slash. base: our own address.
+
+    headers: names in lower case.
+    """
 
     caller: Caller
     tail: str
     query: bytes
     body: bytes
     base: str
+    headers: Mapping[str, str]
 
 
 @dataclass(slots=True)
@@ -164,7 +170,9 @@ async def get_presence(gateway: Operations, ask: Ask) -> Answer:
 
 async def publish(gateway: Operations, ask: Ask) -> Answer:
     members = reading.read_body(ask.body)
-    await gateway.publish(ask.caller, list_from_json(members.get("presence")))
+    attributes = list_from_json(members.get("presence"))
+    expires = reading.read_expires(ask.headers.get("x-presence-expires"))
+    await gateway.publish(ask.caller, attributes, expires)
     return Answer()
 
 

@@ -153,6 +153,16 @@ def read_start(members: Mapping[str, object]) -> StartNotification:
     )
 
 
+def read_expires(given: str | None) -> int | None:
+    """Seconds in X-Presence-Expires; 0: for ever. None when the request does not say."""
+    if given is None:
+        return None
+    word = given.strip()
+    if not (word.isascii() and word.isdecimal() and len(word) <= 10) or int(word) > MAX_INT:
+        raise InvalidValue(f"no number of seconds: {word[:60]!r}", part="X-Presence-Expires")
+    return int(word)
+
+
 # --- the query object ---------------------------------------------------------------------------------
 
 

@@ -6,17 +6,24 @@ routes and hold each answer example against its schema.
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
 from sipbridge.rest import ocsg_models as models
+from sipbridge.rest.describing import (
+    REFERENCE,
+    SCHEMES,
+    Json,
+    body,
+    content,
+    fault_answers,
+    schema,
+)
 from sipbridge.rest.ocsg import EVENTS, NOTIFICATIONS, OPERATIONS, ROOT
-
-Json = dict[str, Any]
+from sipbridge.rest.openapi_sessions import session_manager
+from sipbridge.rest.sessions import ROOT as SESSIONS
 
 TAG = "RESTful Presence"
-REFERENCE = "#/components/schemas/{model}"
 
 ATTRIBUTE_EXAMPLES: list[Json] = [
     {
@@ -63,17 +70,6 @@ START_EXAMPLE: Json = {
     "attributes": ["Activity"],
     "count": 100,
     "duration": {"metric": "Hour", "units": 1},
-}
-FAULT_EXAMPLE: Json = {
-    "error": {
-        "type": "org.csapi.schema.parlayx.common.v2_1.ServiceException",
-        "message": "SVC0002: Invalid input value for message part presentity",
-        "messageId": "SVC0002",
-        "text": "Invalid input value for message part %1",
-        "variables": ["presentity"],
-        "detail": "missing",
-        "requestId": "5f0c1e7a2b3d4c55",
-    }
 }
 QUERY_EXAMPLE = '{"presentity":"sip:alice@example.com","attributes":["Activity","Communication"]}'
 
@@ -126,35 +122,36 @@ FILTER: Json = {
 }
 
 
-def schema(model: str) -> Json:
-    return {"$ref": REFERENCE.format(model=model)}
-
-
-def content(model: str, example: object) -> Json:
-    return {"application/json": {"schema": schema(model), "example": example}}
-
-
-def fault_answers(*statuses: int) -> Json:
-    """The failures every operation can answer with, and those of this one."""
-    words = {
-        400: "A part of the request makes no sense (SVC0002, SVC0003, SVC0004)",
-        401: "Credentials are missing or wrong",
-        403: "Not granted, or against a policy (POL…)",
-        409: "The correlator is in use (SVC0005)",
-        502: "The presence server refused or cannot be reached (SVC0001)",
-        503: "The store or the presence server is not available (SVC0001)",
-        504: "The presence server did not answer (SVC0001)",
-    }
-    return {
-        str(status): {"description": words[status], "content": content("FaultBody", FAULT_EXAMPLE)}
-        for status in sorted({400, 401, 403, 503, *statuses})
-    }
+COMMON: list[Json] = [
+    {
+        "name": "X-Presence-Identity",
+        "in": "header",
+        "schema": {"type": "string"},
+        "description": "The SIP address to act as, for applications that may act for others",
+        "example": "sip:carol@example.com",
+    },
+    {
+        "name": "X-Session-ID",
+        "in": "header",
+        "schema": {"type": "string"},
+        "description": "The session; needed where sessions are on",
+    },
+]
+EXPIRES: Json = {
+    "name": "X-Presence-Expires",
+    "in": "header",
+    "schema": {"type": "integer", "minimum": 0, "maximum": 2**31 - 1},
+    "description": "Seconds after which the publication ends if nothing is published; 0: never",
+}
 
 
 def operation(name: str, answer: Json, *faults: int, **more: object) -> Json:
     """One operation object; `answer` describes its success."""
     known = OPERATIONS[name]
     success = {"description": "Done", **answer}
+    if "requestBody" in more:
+        faults = (*faults, 413, 415)
+    more["parameters"] = [*more.get("parameters", ()), *COMMON]  # type: ignore[misc]
     return {
         "operationId": name,
         "summary": known.title,
@@ -164,10 +161,6 @@ def operation(name: str, answer: Json, *faults: int, **more: object) -> Json:
         **more,
         "responses": {str(known.success): success, **fault_answers(*faults)},
     }
-
-
-def body(model: str, example: object) -> Json:
-    return {"required": True, "content": content(model, example)}
 
 
 def lists() -> Json:
@@ -256,7 +249,9 @@ def paths() -> Json:
         },
         f"{ROOT}/presence": {
             "get": operation("getUserPresence", presence, parameters=[query_parameter()]),
-            "put": operation("publish", {}, 502, 504, requestBody=publication),
+            "put": operation(
+                "publish", {}, 502, 504, requestBody=publication, parameters=[EXPIRES]
+            ),
         },
     }
 
@@ -294,19 +289,25 @@ def stream() -> Json:
     }
 
 
-def describe(whole: Json, *, events: bool = False) -> Json:
+def describe(
+    whole: Json, mounts: frozenset[str] = frozenset(), closed: frozenset[str] = frozenset()
+) -> Json:
     """Add the operations to an OpenAPI document that FastAPI made of its own routes.
 
-    events: is the stream of notifications mounted?
+    mounts: paths of mounted applications; those that have a description here get it. closed: pages for the
+    operator only.
     """
-    whole.setdefault("paths", {}).update(paths())
-    if events:
-        whole["paths"][EVENTS] = {"get": stream()}
+    described = whole.setdefault("paths", {})
+    described.update(paths())
+    if EVENTS in mounts:
+        described[EVENTS] = {"get": stream()}
+    if SESSIONS in mounts:
+        described.update(session_manager())
+    for path in closed & described.keys():
+        for operation in described[path].values():
+            operation["security"] = [{"operator": []}]
+            operation["responses"]["401"] = fault_answers()["401"]
     components = whole.setdefault("components", {})
     components.setdefault("schemas", {}).update(schemas())
-    components.setdefault("securitySchemes", {})["basic"] = {
-        "type": "http",
-        "scheme": "basic",
-        "description": "The user name is the application instance id",
-    }
+    components.setdefault("securitySchemes", {}).update(SCHEMES)
     return whole

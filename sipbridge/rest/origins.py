@@ -3,6 +3,11 @@
 Browsers attach cached Basic credentials to whatever a page asks for, so a request that names an `Origin`
 must come from our own pages or from a listed origin; anything else is refused, not only left without CORS
 headers. A request without `Origin` comes from no page.
+
+The origin `*` lists every page, but never with what the browser has cached: the answer to a page that is not
+listed by name says `*` and no word of credentials, so the page has to bring its own `Authorization`, which
+needs a preflight. The one request that would need none, a POST whose body is not application/json, is
+refused.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,23 +17,30 @@ from sipbridge.rest.faults import foreign_origin
 
 Pairs = list[tuple[bytes, bytes]]
 
+ALLOWED_HEADERS = (
+    b"Authorization, Content-Type, Last-Event-ID, X-Presence-Expires, X-Presence-Identity, "
+    b"X-Request-ID, X-Session-ID"
+)
 PREFLIGHT: Pairs = [
     (b"access-control-allow-methods", b"GET, POST, PUT, DELETE, OPTIONS"),
     (
         b"access-control-allow-headers",
-        b"Authorization, Content-Type, X-Request-ID, X-Session-ID, Last-Event-ID",
+        ALLOWED_HEADERS,
     ),
     (b"access-control-max-age", b"86400"),
 ]
 
 
+EXPOSED = (b"access-control-expose-headers", b"Location, X-Request-ID, Retry-After")
+
+
 class Origins:
-    """The allow-list. `allowed`: origins such as `https://pages.example`."""
+    """The allow-list. `allowed`: origins such as `https://pages.example`, or `*`."""
 
     def __init__(self, allowed: Iterable[str] = ()) -> None:
         self.allowed = frozenset(origin.rstrip("/").lower() for origin in allowed)
 
-    def check(self, headers: Mapping[str, str]) -> Pairs:
+    def check(self, headers: Mapping[str, str], method: str = "GET") -> Pairs:
         """CORS headers of the answer; Refused (403) for a foreign page."""
         origin = headers.get("origin")
         if origin is None:
@@ -37,12 +49,20 @@ class Origins:
             return [
                 (b"access-control-allow-origin", origin.encode("latin-1")),
                 (b"access-control-allow-credentials", b"true"),
-                (b"access-control-expose-headers", b"Location, X-Request-ID"),
+                EXPOSED,
                 (b"vary", b"Origin"),
             ]
         if is_own(origin, headers.get("host", "")):
             return []
+        if "*" in self.allowed and not (method == "POST" and is_simple(headers)):
+            return [(b"access-control-allow-origin", b"*"), EXPOSED]
         raise foreign_origin(origin)
+
+
+def is_simple(headers: Mapping[str, str]) -> bool:
+    """Could a page send this body without a preflight (Fetch standard, CORS-safelisted headers)?"""
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    return kind != "application/json"
 
 
 def is_own(origin: str, host: str) -> bool:

@@ -1,15 +1,36 @@
-"""The page for people at `/rest/presence/index.html`: what is where, made of the table of operations."""
+"""Pages for people, made here and whole: no script, nothing from another server.
 
+`index` is the page at `/rest/presence/index.html`, what is where, made of the table of operations.
+`description` is `/docs`: the OpenAPI document as one page, every operation with its parameters, examples and
+answers, and every schema. Whoever wants to try requests out opens `/openapi.json` in a tool of theirs.
+"""
+
+from collections.abc import Iterable
 from html import escape
 
+import orjson
+
+from sipbridge.rest.describing import Json
 from sipbridge.rest.ocsg import NOTIFICATIONS, OPERATIONS, ROOT
 from sipbridge.rest.openapi import TEXTS
 
 STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}"
     "td,th{text-align:left;padding:.3rem .8rem .3rem 0;vertical-align:top}"
-    "code{font-size:.9em}@media(prefers-color-scheme:dark){body{background:#111;color:#ddd}a{color:#8bf}}"
+    "pre{background:#8881;padding:.6rem;overflow:auto}h3 code{font-size:1em}"
+    "code,pre{font-size:.9em}"
+    "@media(prefers-color-scheme:dark){body{background:#111;color:#ddd}a{color:#8bf}}"
 )
+METHODS = ("get", "put", "post", "patch", "delete")
+
+
+def page(title: str, content: str) -> bytes:
+    return (
+        '<!doctype html><html lang="en"><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width">'
+        f"<title>{escape(title)}</title><style>{STYLE}</style>"
+        f"<h1>{escape(title)}</h1>{content}</html>"
+    ).encode()
 
 
 def index() -> bytes:
@@ -19,12 +40,96 @@ def index() -> bytes:
         f"{escape(ROOT + operation.path)}</code></td><td>{escape(TEXTS[name])}</td></tr>"
         for name, operation in OPERATIONS.items()
     )
-    return (
-        '<!doctype html><html lang="en"><meta charset="utf-8">'
-        f"<title>RESTful Presence</title><style>{STYLE}</style>"
-        "<h1>RESTful Presence</h1>"
+    return page(
+        "RESTful Presence",
         "<p>Every request carries HTTP Basic credentials; the user name is the application instance id. "
         f"Notifications arrive by Bayeux at <code>{NOTIFICATIONS}</code>. "
         'The whole description: <a href="/docs">/docs</a>, <a href="/openapi.json">/openapi.json</a>.</p>'
-        f"<table><tr><th>Operation</th><th>Request</th><th></th></tr>{rows}</table></html>"
-    ).encode()
+        f"<table><tr><th>Operation</th><th>Request</th><th></th></tr>{rows}</table>",
+    )
+
+
+# --- /docs --------------------------------------------------------------------------------------------
+
+
+def description(whole: Json) -> bytes:
+    """An OpenAPI document as a page, UTF-8."""
+    listed = [
+        (path, method, described)
+        for path, methods in whole["paths"].items()
+        for method, described in methods.items()
+        if method in METHODS
+    ]
+    contents = "".join(
+        f"<li>{link(anchor(path, method), described.get('summary', path))} "
+        f"<code>{method.upper()} {escape(path)}</code>"
+        for path, method, described in listed
+    )
+    operations = "".join(
+        operation(path, method, described, whole["paths"][path].get("parameters", ()))
+        for path, method, described in listed
+    )
+    schemas = "".join(
+        f'<h3 id="{escape(name)}">{escape(name)}</h3>{shown(model)}'
+        for name, model in whole["components"]["schemas"].items()
+    )
+    info = whole["info"]
+    return page(
+        f"{info['title']} {info['version']}",
+        f"<p>{escape(info.get('description', ''))}. For tools: "
+        f'<a href="/openapi.json">/openapi.json</a>.</p><ul>{contents}</ul>'
+        f"<h2>Operations</h2>{operations}<h2>Schemas</h2>{schemas}",
+    )
+
+
+def anchor(path: str, method: str) -> str:
+    return f"{method}-{path.strip('/').replace('/', '-')}"
+
+
+def link(target: str, text: str) -> str:
+    return f'<a href="#{escape(target)}">{escape(text)}</a>'
+
+
+def operation(path: str, method: str, described: Json, shared: Iterable[Json]) -> str:
+    needs = ", ".join(name for one in described.get("security", ()) for name in one) or "nothing"
+    title, text = described.get("summary", ""), described.get("description", "")
+    parts = [
+        f'<h3 id="{escape(anchor(path, method))}"><code>{method.upper()} {escape(path)}</code></h3>',
+        f"<p><b>{escape(title)}</b>. {escape(text)} Credentials: {escape(needs)}.</p>",
+        parameters([*shared, *described.get("parameters", ())]),
+    ]
+    if "requestBody" in described:
+        parts.append(f"<p>Request body</p>{bodies(described['requestBody'])}")
+    for status, answer in described["responses"].items():
+        parts.append(f"<p><b>{escape(status)}</b> {escape(answer.get('description', ''))}</p>")
+        if status < "4":
+            parts.append(bodies(answer))
+    return "".join(parts)
+
+
+def parameters(listed: Iterable[Json]) -> str:
+    rows = "".join(
+        f"<tr><td><code>{escape(p['name'])}</code></td><td>{escape(p['in'])}"
+        f"{', required' if p.get('required') else ''}</td>"
+        f"<td>{escape(p.get('description', ''))}</td></tr>"
+        for p in listed
+    )
+    return f"<table>{rows}</table>" if rows else ""
+
+
+def bodies(described: Json) -> str:
+    """Media types with the schema's name and the examples."""
+    parts = []
+    for kind, content in described.get("content", {}).items():
+        model = content.get("schema", {}).get("$ref", "").rpartition("/")[2]
+        parts.append(f"<p><code>{escape(kind)}</code> {link(model, model) if model else ''}</p>")
+        examples = [e["value"] for e in content.get("examples", {}).values()]
+        if "example" in content:
+            examples.append(content["example"])
+        parts += [shown(example) for example in examples]
+    return "".join(parts)
+
+
+def shown(value: object) -> str:
+    text = value if isinstance(value, str) else orjson.dumps(value, option=orjson.OPT_INDENT_2)
+    return f"<pre>{escape(text if isinstance(text, str) else text.decode())}</pre>"

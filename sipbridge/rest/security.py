@@ -27,6 +27,10 @@ import argon2
 from sipbridge.gateway.caller import Caller
 
 REALM = "sipbridge"
+CHALLENGE = f'Basic realm="{REALM}", charset="UTF-8"'
+"""What a 401 says (RFC 7617 §2.1)."""
+CHALLENGES = ((b"www-authenticate", CHALLENGE.encode()),)
+OPERATOR_CHALLENGES = ((b"www-authenticate", b'Basic realm="sipbridge operator", charset="UTF-8"'),)
 
 REMEMBER = 300.0
 """Seconds a good header value is trusted without looking again."""
@@ -57,9 +61,7 @@ class Account:
 
 
 class BasicAuthenticator:
-    """HTTP Basic against a set of accounts. `challenge` is what a 401 says (RFC 7617 §2.1)."""
-
-    challenge = f'Basic realm="{REALM}", charset="UTF-8"'
+    """HTTP Basic against a set of accounts."""
 
     def __init__(self, accounts: Mapping[str, Account]) -> None:
         self.accounts = dict(accounts)
@@ -143,6 +145,11 @@ def credentials(encoded: str) -> tuple[str, str | None]:
 
 def now() -> float:
     return asyncio.get_running_loop().time()
+
+
+async def nobody(headers: Mapping[str, str]) -> Caller | None:
+    """The authenticator that knows nobody."""
+    return None
 
 
 def first_of(authenticators: Sequence[Authenticator]) -> Authenticator:

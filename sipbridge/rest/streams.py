@@ -22,10 +22,20 @@ from urllib.parse import parse_qs
 
 from starlette.types import Receive, Scope, Send
 
+from sipbridge.errors import QuotaExceeded, SipBridgeError
 from sipbridge.gateway.ports import Bus, LogEntry, NotificationLog
-from sipbridge.rest.faults import Envelope, Fault, Refused, no_method, render, unauthenticated
+from sipbridge.rest.exchange import Exceeded
+from sipbridge.rest.faults import (
+    Envelope,
+    Fault,
+    Refused,
+    fault_of,
+    no_method,
+    render,
+    unauthenticated,
+)
 from sipbridge.rest.origins import PREFLIGHT, Origins, Pairs
-from sipbridge.rest.security import Authenticator, BasicAuthenticator
+from sipbridge.rest.security import CHALLENGES, Authenticator
 
 PING = 15.0
 """Seconds between comments on a silent stream: below the idle limits of usual proxies."""
@@ -41,7 +51,6 @@ STREAM_HEADERS: Pairs = [
     (b"cache-control", b"no-store"),
     (b"x-accel-buffering", b"no"),
 ]
-CHALLENGES = ((b"www-authenticate", BasicAuthenticator.challenge.encode()),)
 
 
 class EventStreams:
@@ -60,6 +69,7 @@ class EventStreams:
         allowed_origins: Iterable[str] = (),
         envelope: Envelope = Envelope.PARLAYX,
         ping: float = PING,
+        exceeded: Exceeded = lambda quota: None,
     ) -> None:
         self.log = log
         self.bus = bus
@@ -68,21 +78,24 @@ class EventStreams:
         self.origins = Origins(allowed_origins)
         self.envelope = envelope
         self.ping = ping
+        self.exceeded = exceeded
         self.streams: dict[str, set[Stream]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = {n.decode("latin-1"): v.decode("latin-1") for n, v in scope["headers"]}
         cors: Pairs = []
         try:
-            cors = self.origins.check(headers)
+            cors = self.origins.check(headers, scope["method"])
             if scope["method"] == "OPTIONS" and cors:
                 await respond(send, 204, [*PREFLIGHT, *cors], b"")
                 return
             if scope["method"] != "GET":
                 raise no_method(scope["method"], "GET")
             stream = await self.open(headers, scope["query_string"])
-        except Refused as refused:
-            fault = refused.fault
+        except (Refused, SipBridgeError) as error:
+            fault = error.fault if isinstance(error, Refused) else fault_of(error)
+            if isinstance(error, QuotaExceeded):
+                self.exceeded(error.quota)
             body = render(fault, headers.get("x-request-id", ""), self.envelope)
             kind = (b"content-type", b"application/json")
             await respond(send, fault.status, [kind, *fault.headers, *cors], body)
@@ -94,6 +107,12 @@ class EventStreams:
 
     async def open(self, headers: Mapping[str, str], query: bytes) -> "Stream":
         """A stream for whoever asks. Raises Refused (401, 503)."""
+        asked = parse_qs(query.decode("latin-1"))
+        if "sessionId" in asked and "x-session-id" not in headers:
+            headers = {
+                **headers,
+                "x-session-id": asked["sessionId"][0],
+            }  # EventSource has no headers
         caller = await self.authenticate(headers)
         if caller is None:
             raise unauthenticated(CHALLENGES)
@@ -102,7 +121,7 @@ class EventStreams:
             detail = f"{MAX_STREAMS} streams are open already"
             raise Refused(Fault(503, "SVC0001", ("too-many-streams",), detail))
         stream = Stream(self.log, caller.application, self.ping)
-        stream.start(last_event_id(headers, query))
+        stream.start(last_event_id(headers, asked))
         stream.forget = self.bus.subscribe(
             self.topic(caller.application), lambda entry: stream.woken.set()
         )
@@ -223,11 +242,11 @@ def event(entry: LogEntry) -> bytes:
     return b"id: %d\nevent: %b\ndata: %b\n\n" % (entry.sequence, kind, entry.notification.data)
 
 
-def last_event_id(headers: Mapping[str, str], query: bytes) -> int | None:
+def last_event_id(headers: Mapping[str, str], query: Mapping[str, list[str]]) -> int | None:
     """What the client has seen; None if it says nothing, -1 if it says something we never gave out."""
     given = headers.get("last-event-id")
     if given is None:
-        values = parse_qs(query.decode("latin-1")).get("lastEventId")
+        values = query.get("lastEventId")
         given = values[0] if values else None
     if given is None or not given.strip():
         return None

@@ -28,6 +28,7 @@ async def test_a_notify_takes_seven_hops_to_the_application() -> None:
             "Activity": "Meeting"
         }
 
+        await bob.watchers()  # served after the connect that waits now
         walk = Walk()
         with walk.recording():
             server.notify(asked, document("travel", place="train"))
@@ -52,6 +53,7 @@ async def test_the_pure_functions_are_asked_by_the_hop_that_needs_them() -> None
         await bob.start(CAROL)
         await bob.told("statusChanged")
 
+        await bob.watchers()  # served after the connect that waits now
         walk = Walk()
         with walk.recording():
             server.notify(asked, document("travel", place="train"))

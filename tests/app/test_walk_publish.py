@@ -59,7 +59,7 @@ async def test_the_200_walks_back_and_the_call_returns_after_it() -> None:
             ("sip/user_agent.py", "receive_datagram"),
             ("events/publisher.py", "accepted"),
             ("app/network.py", "published"),
-            ("rest/api.py", "succeed"),
+            ("rest/api.py", "reply"),
         ]
         came = walk.calls.index(HOPS[-1])
         steps = [walk.calls.index(hop, came) for hop in back]

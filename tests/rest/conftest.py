@@ -98,7 +98,9 @@ class PresenceHouse:
         shown = granted & (attributes or ALL)
         return [a for kind, a in self.published.get(key, {}).items() if kind in shown]
 
-    async def publish(self, caller: Caller, attributes: Sequence[Attribute]) -> None:
+    async def publish(
+        self, caller: Caller, attributes: Sequence[Attribute], expires: int | None = None
+    ) -> None:
         self.published.setdefault(caller.key, {}).update({a.kind: a for a in attributes})
 
     def pair(self, caller: Caller, watcher: Uri) -> tuple[PresentityKey, PresentityKey]:

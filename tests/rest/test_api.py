@@ -187,7 +187,7 @@ async def test_metrics_are_there_if_somebody_makes_them() -> None:
 @pytest.mark.parametrize(
     ("path", "text"),
     [
-        ("/docs", "swagger"),
+        ("/docs", "Block Subscription"),
         ("/rest/presence/index.html", "Block Subscription"),
         ("/rest/presence", "Block Subscription"),
     ],

@@ -18,6 +18,7 @@ from sipbridge.rest.faults import (
     Row,
     fault_of,
     filled,
+    no_session,
     render,
 )
 
@@ -85,7 +86,18 @@ def test_a_subclass_without_row_takes_its_ancestors() -> None:
 
 def test_retry_after_is_passed_on() -> None:
     fault = fault_of(errors.RequestRejected(503, "Service Unavailable", retry_after=17.4))
-    assert fault.headers == ((b"retry-after", b"17"),)
+    assert fault.headers == ((b"retry-after", b"18"),)  # not a moment too early
+
+
+def test_a_quota_says_when_to_come_back() -> None:
+    fault = fault_of(errors.QuotaExceeded("contracts", "too many", retry_after=0.2))
+    assert (fault.status, fault.id, fault.variables) == (429, "POL0001", ("contracts",))
+    assert fault.headers == ((b"retry-after", b"1"),)
+
+
+def test_a_general_exception_says_so() -> None:
+    fault = no_session(404, "no such session").fault
+    assert orjson.loads(render(fault, "t"))["error"]["type"] == "GeneralException"
 
 
 def test_the_two_envelopes_hold_the_same() -> None:

@@ -45,7 +45,7 @@ async def test_every_operation_is_described() -> None:
 
 async def test_the_stream_is_described_where_it_is_mounted() -> None:
     assert EVENTS not in (await described())["paths"]
-    whole = openapi.describe({}, events=True)
+    whole = openapi.describe({}, frozenset({EVENTS}))
     assert whole["paths"][EVENTS]["get"]["operationId"] == "streamNotifications"
 
 

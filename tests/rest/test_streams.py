@@ -177,13 +177,15 @@ async def test_a_revoked_application_loses_its_streams(site: Site) -> None:
 @pytest.mark.parametrize(
     ("headers", "query", "expected"),
     [
-        ({}, b"", None),
-        ({"last-event-id": "7"}, b"lastEventId=9", 7),
-        ({}, b"lastEventId=9", 9),
-        ({"last-event-id": ""}, b"", None),
-        ({"last-event-id": "-1"}, b"", -1),
-        ({"last-event-id": "9" * 40}, b"", -1),
+        ({}, {}, None),
+        ({"last-event-id": "7"}, {"lastEventId": ["9"]}, 7),
+        ({}, {"lastEventId": ["9"]}, 9),
+        ({"last-event-id": ""}, {}, None),
+        ({"last-event-id": "-1"}, {}, -1),
+        ({"last-event-id": "9" * 40}, {}, -1),
     ],
 )
-def test_the_last_event_id(headers: dict[str, str], query: bytes, expected: int | None) -> None:
+def test_the_last_event_id(
+    headers: dict[str, str], query: dict[str, list[str]], expected: int | None
+) -> None:
     assert last_event_id(headers, query) == expected

@@ -1,0 +1,50 @@
+"""The gate of the presence routes: from request headers to the caller, or a fault.
+
+In this order: credentials, the application's rate of requests, its session where sessions are on, and the
+identity it acts as. An application has one identity of its own; one that may act for others
+(`acts_for`) names the identity with each request in `X-Presence-Identity`, and the caller's address and key
+follow. Everything else about a request is looked at behind the gate.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+
+from sipbridge.gateway.caller import Caller
+from sipbridge.rest.quotas import NO_LIMIT, Rate
+from sipbridge.rest.security import Authenticator
+from sipbridge.rest.sessions import Sessions
+
+IDENTITY = "x-presence-identity"
+REQUESTS = "requests-per-second"
+"""The quota's name in faults and metrics."""
+
+Acting = Callable[[Caller, str], Awaitable[Caller]]
+"""The caller as the identity it names. Raises AgainstPolicy when it may not, InvalidValue for no address."""
+
+
+class Gate:
+    """An authenticator that also keeps the rules of the house. Raises Refused and GatewayError."""
+
+    def __init__(
+        self,
+        authenticate: Authenticator,
+        *,
+        sessions: Sessions | None = None,
+        rate: Rate = NO_LIMIT,
+        acting: Acting | None = None,
+    ) -> None:
+        self.authenticate = authenticate
+        self.sessions = sessions
+        self.rate = rate
+        self.acting = acting
+
+    async def __call__(self, headers: Mapping[str, str]) -> Caller | None:
+        caller = await self.authenticate(headers)
+        if caller is None:
+            return None
+        self.rate.require(caller.application, REQUESTS)
+        if self.sessions is not None:
+            self.sessions.require(caller, headers)
+        named = headers.get(IDENTITY)
+        if named is not None and self.acting is not None:
+            return await self.acting(caller, named)
+        return caller
