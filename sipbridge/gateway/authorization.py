@@ -12,6 +12,7 @@ where everything was denied, `confirm`: it stays unconfirmed, and what it asked 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import lru_cache
 
 from sipbridge.gateway.ports import StoredRules
 from sipbridge.identities import PresentityKey
@@ -110,8 +111,9 @@ def with_block(stored: StoredRules, watcher: Uri, key: PresentityKey) -> StoredR
     return changed(stored, stored.rules.with_decision(watcher, SubHandling.BLOCK), key, ())
 
 
-def kinds_of(names: Iterable[str]) -> frozenset[AttributeKind]:
-    """The kinds of a stored record."""
+@lru_cache(maxsize=1024)
+def kinds_of(names: tuple[str, ...]) -> frozenset[AttributeKind]:
+    """The kinds of a stored record. Asked for every notification, and there are few different ones."""
     return frozenset(map(AttributeKind, names))
 
 
@@ -131,8 +133,20 @@ def visible(
         for a in attributes
         if a.kind in granted
         and a.kind in requested
-        and (not isinstance(a.value, Other) or owner_of(a.value.name, a.value.value) in granted)
+        and (not isinstance(a.value, Other) or owner(a.value) in granted)
     )
+
+
+def owner(pair: Other) -> AttributeKind:
+    """The kind that a pair belongs to."""
+    return owner_of(pair.name, pair.value)
+
+
+def kinds_shown(attributes: Iterable[Attribute]) -> tuple[str, ...]:
+    """The kinds that have to be granted for these attributes to be seen."""
+    shown = {a.kind for a in attributes}
+    shown |= {owner(a.value) for a in attributes if isinstance(a.value, Other)}
+    return tuple(sorted(shown))
 
 
 def changed(

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import lru_cache
 from hashlib import blake2b
 
 import orjson
@@ -33,6 +34,7 @@ from sipbridge.mapping.attributes import (
     Place,
     Privacy,
     Sphere,
+    Value,
 )
 from sipbridge.uri import Uri
 
@@ -276,10 +278,13 @@ class Contract:
 
 def digests(attributes: Sequence[Attribute]) -> dict[str, str]:
     """What is compared, and kept: each kind's values and notes, not their lastChange."""
-    found: dict[str, list[object]] = {}
+    found: dict[AttributeKind, list[tuple[Value, str | None]]] = {}
     for attribute in attributes:
-        found.setdefault(attribute.kind.value, []).append((attribute.value, attribute.note))
-    return {
-        kind: blake2b(orjson.dumps(values), digest_size=DIGEST_BYTES).hexdigest()
-        for kind, values in found.items()
-    }
+        found.setdefault(attribute.kind, []).append((attribute.value, attribute.note))
+    return {kind.value: digest(tuple(values)) for kind, values in found.items()}
+
+
+@lru_cache(maxsize=4096)
+def digest(values: tuple[tuple[Value, str | None], ...]) -> str:
+    """Of one kind's values and notes. Remembered: people change one thing at a time."""
+    return blake2b(orjson.dumps(values), digest_size=DIGEST_BYTES).hexdigest()

@@ -10,11 +10,11 @@ What changed of a contract is kept in one store call for all contracts of one tu
 from collections.abc import Callable, Coroutine
 
 from sipbridge.gateway import notifications
-from sipbridge.gateway.authorization import kinds_of, visible
+from sipbridge.gateway.authorization import kinds_of, kinds_shown, visible
 from sipbridge.gateway.contract import Contract, Report
 from sipbridge.gateway.deadlines import Deadlines
 from sipbridge.gateway.decisions import Decisions
-from sipbridge.gateway.ports import Clock, ContractRecord, GatewayStore, NotificationSink
+from sipbridge.gateway.ports import Clock, ContractRecord, Grant, GatewayStore, NotificationSink
 from sipbridge.gateway.registry import Pair, Registry
 from sipbridge.identities import PresentityKey
 
@@ -55,7 +55,7 @@ class Contracts:
         """The pair's values, or what of them may be seen, have changed."""
         for contract in list(self.registry.contracts_of.get(pair, {}).values()):
             self.offer(contract, pair[1])
-            self.pump(contract, trace)
+            self.pump(contract, trace, looked_at=pair[1])
 
     def begin(self, contract: Contract, trace: str = "") -> None:
         """What there is to see now is the first news of a contract."""
@@ -75,12 +75,17 @@ class Contracts:
         granted = self.decisions.of(pair).granted
         contract.offer(member, visible(view.attributes, granted, requested), granted & requested)
 
-    def pump(self, contract: Contract, trace: str = "") -> None:
-        """Send what is due, end what is over, wake again when there is reason to."""
+    def pump(self, contract: Contract, trace: str = "", looked_at: str = "") -> None:
+        """Send what is due, end what is over, wake again when there is reason to.
+
+        looked_at: the member that was offered just now.
+        """
         now = self.clock.now()
         while contract.due(now) and not contract.over(now):
             # What waited may have been revoked meanwhile: look again at the moment of sending.
-            self.offer(contract, next(iter(contract.waiting)))
+            member = next(iter(contract.waiting))
+            if member != looked_at:
+                self.offer(contract, member)
             if contract.waiting and (report := contract.take(now, self.clock.at())) is not None:
                 self.send(contract, report, trace)
         if contract.over(now):
@@ -96,7 +101,9 @@ class Contracts:
         subscription = self.registry.subscription(record.application, pair)
         group = report.member != record.presentity
         uri = subscription.presentity_uri if group and subscription else record.presentity_uri
-        self.sink.send(notifications.status_changed(record, uri, report.attributes, trace))
+        polite = self.decisions.of(pair).polite
+        grant = Grant(*pair, kinds_shown(report.attributes), polite)
+        self.sink.send(notifications.status_changed(record, uri, report.attributes, grant, trace))
 
     # --- ends ---
 

@@ -1,7 +1,8 @@
 """Moments at which something has to be looked at again, in one heap for the whole gateway.
 
 Who needs to be woken arms a deadline under a name of its own, with what is to be done then. Arming the same
-name again replaces; stale entries are skipped when they come up. Nothing here reads a clock.
+name again replaces; for the same moment that costs nothing. Stale entries are skipped when they come up, and
+thrown away all at once when they are most of the heap. Nothing here reads a clock.
 """
 
 import heapq
@@ -9,6 +10,9 @@ from collections.abc import Callable, Hashable, Iterator
 from itertools import count
 
 Action = Callable[[], None]
+
+COMPACT_ABOVE = 256
+"""Stale entries below this number are not worth a sweep."""
 
 
 class Deadlines:
@@ -21,7 +25,7 @@ class Deadlines:
     def __init__(self, changed: Action = lambda: None) -> None:
         self.changed = changed
         self.heap: list[tuple[float, int, Hashable]] = []
-        self.current: dict[Hashable, tuple[int, Action]] = {}
+        self.current: dict[Hashable, tuple[float, int, Action]] = {}
         self.tickets = count(1)
 
     def arm(self, name: Hashable, when: float | None, action: Action) -> None:
@@ -29,8 +33,14 @@ class Deadlines:
         if when is None:
             self.cancel(name)
             return
+        known = self.current.get(name)
+        if known is not None and known[0] == when:
+            self.current[name] = when, known[1], action
+            return
         ticket = next(self.tickets)
-        self.current[name] = ticket, action
+        self.current[name] = when, ticket, action
+        if len(self.heap) > 2 * len(self.current) + COMPACT_ABOVE:
+            self.compact()
         heapq.heappush(self.heap, (when, ticket, name))
         if self.heap[0][1] == ticket:
             self.changed()
@@ -42,7 +52,8 @@ class Deadlines:
         """The earliest moment."""
         while self.heap:
             when, ticket, name = self.heap[0]
-            if self.current.get(name, (0,))[0] == ticket:
+            known = self.current.get(name)
+            if known is not None and known[1] == ticket:
                 return when
             heapq.heappop(self.heap)
         return None
@@ -51,4 +62,10 @@ class Deadlines:
         """What is to be done at or before `now`, earliest first; each name is free again."""
         while (when := self.next_timeout()) is not None and when <= now:
             name = heapq.heappop(self.heap)[2]
-            yield self.current.pop(name)[1]
+            yield self.current.pop(name)[2]
+
+    def compact(self) -> None:
+        """Throw away what was replaced or cancelled."""
+        current = self.current
+        self.heap = [e for e in self.heap if e[2] in current and current[e[2]][1] == e[1]]
+        heapq.heapify(self.heap)

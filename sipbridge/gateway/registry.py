@@ -7,6 +7,7 @@ rules and published attributes in `presentity.py`.
 
 from dataclasses import dataclass, field
 
+from sipbridge.gateway.authorization import Decision
 from sipbridge.gateway.contract import Contract
 from sipbridge.gateway.ports import (
     PublishedRecord,
@@ -31,6 +32,8 @@ class View:
     document: Presence | None = None
     attributes: tuple[Attribute, ...] = ()
     memory: Memory = field(default_factory=Memory)
+    decision: Decision | None = None
+    """Under which the document was last reported."""
 
 
 @dataclass(slots=True)

@@ -242,12 +242,17 @@ class Watchers:
             view = self.registry.views[pair] = View()
         if view.state != update.state:
             view.state = update.state
+            self.sink.recheck(*pair)
             self.review(pair, update.trace)
         if update.document is None:
             return
+        decision = self.decisions.of(pair)
         if update.document is not view.document:
             view.document = update.document
             self.remap(pair, view)
+        elif decision is view.decision:
+            return  # a refresh: nothing is new
+        view.decision = decision
         self.contracts.report(pair, update.trace)
 
     def remap(self, pair: Pair, view: View) -> None:
@@ -285,6 +290,7 @@ class Watchers:
         for record in list(self.registry.subscriptions.get(pair, {}).values()):
             self.drop(record)
             self.sink.send(notifications.subscription_ended(record, reason, trace))
+        self.sink.recheck(*pair)
 
     def drop(self, record: SubscriptionRecord) -> None:
         """Forget one application's subscription, and its contracts with it."""
@@ -313,6 +319,7 @@ class Watchers:
 
     def rules_changed(self, pair: Pair, trace: str = "") -> None:
         """The presentity decided about this watcher: what it sees changes at once."""
+        self.sink.recheck(*pair)
         self.review(pair, trace)
         view = self.registry.views.get(pair)
         if view is not None:

@@ -22,6 +22,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
 
 from sipbridge.errors import InvalidValue, ParseError
 from sipbridge.uri import Uri
@@ -200,8 +201,9 @@ def fingerprint(attributes: Iterable[Attribute]) -> frozenset[Fingerprint]:
 # --- writing ------------------------------------------------------------------------------------------
 
 
+@lru_cache(maxsize=1024)
 def print_time(at: datetime) -> str:
-    """`2024-05-06T07:08:09.000Z`."""
+    """`2024-05-06T07:08:09.000Z`. Remembered: the attributes of one document share their times."""
     return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 

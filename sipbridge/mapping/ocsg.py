@@ -22,6 +22,7 @@ memory every value is new. Our writer puts the newest time into `timestamp` and 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import zip_longest
 from operator import attrgetter
 from typing import Any
 
@@ -29,6 +30,7 @@ from sipbridge.mapping import activity, communication, other, place, privacy, sp
 from sipbridge.mapping.attributes import (
     Attribute,
     AttributeKind,
+    Fingerprint,
     Other,
 )
 from sipbridge.mapping.reading import Reading
@@ -103,10 +105,16 @@ def to_attributes(
 
 def remembered(made: Sequence[Attribute], before: tuple[Attribute, ...]) -> tuple[Attribute, ...]:
     """The attributes; those that said the same before keep their time."""
-    if len(made) == len(before) and all(map(same, made, before)):
-        return before
-    known = {attribute.fingerprint: attribute for attribute in before}
-    return tuple(known.get(attribute.fingerprint, attribute) for attribute in made)
+    kept: list[Attribute] = []
+    known: dict[Fingerprint, Attribute] | None = None
+    for new, old in zip_longest(made, before[: len(made)]):
+        if old is not None and same(new, old):  # mostly each stands where it stood
+            kept.append(old)
+            continue
+        if known is None:
+            known = {attribute.fingerprint: attribute for attribute in before}
+        kept.append(known.get(new.fingerprint, new))
+    return before if known is None and len(made) == len(before) else tuple(kept)
 
 
 def same(one: Attribute, other: Attribute) -> bool:
