@@ -55,10 +55,8 @@ def test_moving_moments_do_not_pile_up() -> None:
     for n in range(10_000):
         deadlines.arm(n % 10, 1000.0 - n / 100, lambda: None)
     assert len(deadlines.heap) <= 2 * 10 + COMPACT_ABOVE + 1
-    moments = [deadlines.next_timeout()]
-    for _ in deadlines.due(2000.0):
-        moments.append(deadlines.next_timeout())
-    assert len(moments) == 11
+    moments = [deadlines.next_timeout() for _ in deadlines.due(2000.0)]
+    assert len(moments) == 10
     assert moments[-1] is None
 
 
