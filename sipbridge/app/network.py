@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -114,7 +115,7 @@ class SipNetwork:
         turn: Callable[[], None],
         now: Callable[[], float],
         at: Callable[[], datetime],
-        refused: Callable[[DocumentError, str], None],
+        refused: Callable[[DocumentError, str, str], None],
         remember: Callable[[tuple[str, PresentityKey], str | None], None],
         observe: Callable[[object], None],
     ) -> None:
@@ -152,42 +153,45 @@ class SipNetwork:
 
     # --- publications ---
 
-    async def publish(self, caller: Caller, document: Presence, expires: int | None = None) -> str:
+    def in_turn(self, caller: Caller) -> AbstractAsyncContextManager[None]:
+        return self.publication_of(caller).lock
+
+    def publication_of(self, caller: Caller) -> Publication:
         key = (caller.application, caller.key)
-        publication = self.publications.setdefault(key, Publication(key))
+        return self.publications.setdefault(key, Publication(key))
+
+    async def publish(self, caller: Caller, document: Presence, expires: int | None = None) -> str:
+        publication = self.publication_of(caller)
         peer = self.peer_of(caller.identity)
         body = pidf.serialise(document, strict=peer.policy.strict_documents)
-        async with publication.lock:
-            waiting = asyncio.get_running_loop().create_future()
-            publication.waiting = waiting
-            if publication.id:
-                publication.revision = self.publisher.modify(
-                    publication.id, PIDF, body, self.now(), trace=caller.trace
-                )
-            else:
-                publication.revision = 1
-                publication.id = self.publisher.publish(
-                    caller.identity,
-                    caller.identity,
-                    PRESENCE,
-                    PIDF,
-                    body,
-                    self.now(),
-                    expires=expires or peer.policy.expires,
-                    policy=peer.policy,
-                    credentials=self.credentials.get(caller.application),
-                    trace=caller.trace,
-                )
-                self.by_id[publication.id] = publication
-            self.turn()
-            etag: str = await waiting
-            return etag
+        waiting = asyncio.get_running_loop().create_future()
+        publication.waiting = waiting
+        if publication.id:
+            publication.revision = self.publisher.modify(
+                publication.id, PIDF, body, self.now(), trace=caller.trace
+            )
+        else:
+            publication.revision = 1
+            publication.id = self.publisher.publish(
+                caller.identity,
+                caller.identity,
+                PRESENCE,
+                PIDF,
+                body,
+                self.now(),
+                expires=expires or peer.policy.expires,
+                policy=peer.policy,
+                credentials=self.credentials.get(caller.application),
+                trace=caller.trace,
+            )
+            self.by_id[publication.id] = publication
+        self.turn()
+        etag: str = await waiting
+        return etag
 
     async def unpublish(self, caller: Caller) -> None:
-        publication = self.publications.get((caller.application, caller.key))
-        if publication is None or not publication.id:
-            return
-        async with publication.lock:
+        publication = self.publication_of(caller)
+        if publication.id:
             publication.waiting = asyncio.get_running_loop().create_future()
             self.publisher.remove(publication.id, self.now(), trace=caller.trace)
             self.turn()
@@ -370,7 +374,7 @@ class SipNetwork:
             try:
                 document = read(said.body, said.content_type)
             except DocumentError as error:
-                self.refused(error, said.trace)
+                self.refused(error, said.content_type, said.trace)
             else:
                 if isinstance(document, Presence):
                     watch.body, watch.document = said.body, document
@@ -412,7 +416,7 @@ class SipNetwork:
         try:
             complete = table.receive(said.body)
         except DocumentError as error:
-            self.refused(error, said.trace)
+            self.refused(error, said.content_type, said.trace)
             return
         if not complete:
             self.subscriber.refresh(watch.id, self.now())

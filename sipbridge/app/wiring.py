@@ -288,8 +288,9 @@ def make_network(
     publisher, subscriber = Publisher(core, PACKAGES), Subscriber(core, PACKAGES)
     default, peers = peers_of(settings)
 
-    def refused(error: DocumentError, trace: str) -> None:
-        tower.observe(DocumentRefused("application/pidf+xml", str(error), trace))
+    def refused(error: DocumentError, content_type: str, trace: str) -> None:
+        media_type = content_type.partition(";")[0].strip().lower()
+        tower.observe(DocumentRefused(media_type, str(error), trace))
 
     def remember(key: tuple[str, PresentityKey], text: str | None) -> None:
         store.remember(PUBLICATION, "\n".join(key), text)

@@ -5,6 +5,7 @@
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -68,6 +69,10 @@ class WatchersUpdate:
 
 class PresenceNetwork(Protocol):
     """The SIP side. `watch` and `watch_watchers` are idempotent; updates come through `Listener`."""
+
+    def in_turn(self, caller: Caller) -> AbstractAsyncContextManager[None]:
+        """Inside it nobody else publishes for this caller: read what is published, change it, publish."""
+        ...
 
     async def publish(self, caller: Caller, document: Presence, expires: int | None = None) -> str:
         """Create or modify the caller's publication; returns the entity-tag. Raises SignallingError."""

@@ -169,6 +169,12 @@ class Presentities:
         self, caller: Caller, attributes: Sequence[Attribute], expires: int | None = None
     ) -> None:
         """Publish: the kinds named are replaced, the others stay; an empty list removes everything."""
+        async with self.network.in_turn(caller):
+            await self.publish_now(caller, attributes, expires)
+
+    async def publish_now(
+        self, caller: Caller, attributes: Sequence[Attribute], expires: int | None
+    ) -> None:
         key = (caller.application, caller.key)
         before = self.registry.published.get(key)
         if not attributes:
@@ -195,13 +201,17 @@ class Presentities:
     async def republish(self, record: PublishedRecord) -> None:
         """After a restart: the network hears again what the application had published."""
         caller = Caller(record.application, Uri.parse(record.presentity_uri), record.presentity)
-        document = to_document(
-            published_attributes(record),
-            presentity=caller.identity,
-            at=self.clock.at(),
-            tables=self.tables,
-        )
-        await self.network.publish(caller, document, record.expires)
+        async with self.network.in_turn(caller):
+            newest = self.registry.published.get((caller.application, caller.key))
+            if newest is None:
+                return  # removed meanwhile
+            document = to_document(
+                published_attributes(newest),
+                presentity=caller.identity,
+                at=self.clock.at(),
+                tables=self.tables,
+            )
+            await self.network.publish(caller, document, newest.expires)
 
 
 def published_attributes(record: PublishedRecord | None) -> list[Attribute]:

@@ -1,6 +1,7 @@
 """Fakes of the gateway's ports that really work, and a bench that holds a gateway on top of them."""
 
 from collections.abc import Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -52,6 +53,9 @@ class FakeNetwork:
     watching: set[tuple[PresentityKey, PresentityKey]] = field(default_factory=set)
     failure: SignallingError | None = None
     unpublished: list[PresentityKey] = field(default_factory=list)
+
+    def in_turn(self, caller: Caller) -> AbstractAsyncContextManager[None]:
+        return nullcontext()
 
     async def publish(self, caller: Caller, document: Presence, expires: int | None = None) -> str:
         if self.failure:
