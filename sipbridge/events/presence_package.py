@@ -3,6 +3,8 @@
 from sipbridge.events.package import EventPackage
 
 PIDF = "application/pidf+xml"
+EVENTLIST = "eventlist"
+"""The option tag of resource lists (RFC 4662 §4.1)."""
 LIST_TYPES = ("multipart/related", "application/rlmi+xml")
 """What a resource list server sends (RFC 4662 §4.1), asked for only with `Supported: eventlist`."""
 

@@ -31,7 +31,7 @@ from dataclasses import dataclass
 from sipbridge.errors import LocalProtocolError, ParseError, RemoteProtocolError
 from sipbridge.events.machine import step
 from sipbridge.events.package import EventPackage
-from sipbridge.events.presence_package import LIST_TYPES
+from sipbridge.events.presence_package import EVENTLIST, LIST_TYPES
 from sipbridge.events.retry import pause, refresh_after
 from sipbridge.events.subscriber_tables import (
     AFTER,
@@ -103,6 +103,8 @@ class Subscriber:
         self.subscriptions: dict[str, Subscription] = {}
         for package in packages.values():
             ua.accept("NOTIFY", package.body_types)
+        if any(package.reads(LIST_TYPES[0]) for package in packages.values()):
+            ua.supported.append(EVENTLIST)
 
     def subscribe(
         self,
@@ -290,8 +292,8 @@ class Subscription:
     def headers(self, expires: int) -> list[tuple[str, str]]:
         types = self.package.body_types
         fields = [("Event", self.event), ("Expires", str(expires))]
-        if "eventlist" in self.policy.capabilities:
-            fields.append(("Supported", "eventlist"))
+        if EVENTLIST in self.policy.capabilities:
+            fields.append(("Supported", EVENTLIST))
             types = (*types, *(t for t in LIST_TYPES if t not in types))
         fields.append(("Accept", ", ".join(types)))
         return fields
@@ -368,7 +370,8 @@ class Subscription:
         self.established = self.established or not self.once
         if response.expires is not None:
             self.granted = min(self.asked, response.expires)  # §4.2.1.1: never longer than asked
-        self.ua.report(Accepted(self.id, self.granted, self.trace))
+        is_list = EVENTLIST in response.require
+        self.ua.report(Accepted(self.id, self.granted, self.trace, is_list))
         if self.state is not State.NOTIFY_WAIT:
             self.lives(self.granted, now)
 

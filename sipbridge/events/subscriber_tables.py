@@ -119,11 +119,12 @@ UNKNOWN_REASON = Retry(True)
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A SUBSCRIBE got its 2xx. expires: seconds granted."""
+    """A SUBSCRIBE got its 2xx. expires: seconds granted. is_list: it requires eventlist (RFC 4662 §4.1)."""
 
     subscription: str
     expires: int
     trace: str = ""
+    is_list: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,10 +107,11 @@ class ScriptedNotifier:
         event: str | None = "presence",
         content_type: str = PIDF,
         cseq: int | None = None,
+        require: str = "",
     ) -> None:
         """A NOTIFY in the newest dialog, or in `dialog`."""
         dialog = dialog or self.dialogs[-1]
-        headers = []
+        headers = [("Require", require)] if require else []
         if event is not None:
             headers.append(("Event", event))
         if state is not None:

@@ -3,7 +3,7 @@ import pytest
 from sipbridge.errors import DocumentError, ParseError
 from sipbridge.events import resource_list
 from sipbridge.events.presence_package import PIDF
-from sipbridge.events.resource_list import ListView, Member
+from sipbridge.events.resource_list import ListChange, ListView, Member
 from tests.events.peers import pidf
 
 KIND = 'multipart/related;type="application/rlmi+xml";start="<table@x>";boundary="50"'
@@ -80,20 +80,128 @@ def test_a_gap_before_a_part_is_noticed_and_the_part_is_used() -> None:
     change = view.receive(KIND, body(table(2, False, row(DAVE, "terminated", reason="rejected"))))
     assert change.missed
     assert [(m.state, m.reason) for m in change.members] == [("terminated", "rejected")]
-    assert view.members[DAVE] == {}
+    assert view.roster()[DAVE].state == "terminated"
 
 
 def test_a_part_that_comes_first_is_a_gap_too() -> None:
     assert ListView().receive(KIND, body(table(3, False, row(DAVE, "active")))).missed
 
 
-@pytest.mark.parametrize("version", [0, 1])
-def test_a_late_copy_says_nothing(version: int) -> None:
+def test_a_part_told_twice_says_nothing() -> None:
     view = ListView()
-    view.receive(KIND, body(table(1, True, row(DAVE, "active"))))
-    change = view.receive(KIND, body(table(version, True)))
-    assert (change.members, change.gone, change.missed) == ((), (), False)
-    assert set(view.members) == {DAVE}
+    view.receive(KIND, body(table(0, True, row(DAVE, "active"))))
+    again = body(table(1, False, row(DAVE, "pending")))
+    assert [m.state for m in view.receive(KIND, again).members] == ["pending"]
+    assert view.receive(KIND, again) == ListChange()
+
+
+@pytest.mark.parametrize("version", [0, 1, 7])
+def test_a_full_list_is_taken_whatever_its_version(version: int) -> None:
+    view = ListView()
+    view.receive(KIND, body(table(1, True, row(DAVE, "active"), row(ERIN, "active"))))
+    change = view.receive(KIND, body(table(version, True, row(ERIN, "pending"))))
+    assert [(m.uri, m.state) for m in change.members] == [(ERIN, "pending")]
+    assert (change.gone, change.missed) == ((DAVE,), False)
+    assert not view.receive(KIND, body(table(version + 1, False))).missed
+
+
+def test_a_server_that_counts_anew_in_parts_is_asked_again() -> None:
+    view = ListView()
+    view.receive(KIND, body(table(9, True, row(DAVE, "active"))))
+    change = view.receive(KIND, body(table(1, False, row(DAVE, "pending"))))
+    assert change.missed
+    assert [m.state for m in change.members] == ["pending"]
+
+
+def test_a_new_dialog_counts_anew_and_nobody_is_forgotten_until_it_says_so() -> None:
+    view = ListView()
+    view.receive(KIND, body(table(3, True, row(DAVE, "active"), row(ERIN, "active"))))
+    view.restart()
+    assert set(view.roster()) == {DAVE, ERIN}
+    change = view.receive(KIND, body(table(0, True, row(ERIN))))
+    assert (change.gone, change.missed) == ((DAVE,), False)
+    assert {uri: m.state for uri, m in view.roster().items()} == {ERIN: ""}
+
+
+def test_of_several_instances_the_one_that_says_most_speaks() -> None:
+    two = (
+        f'<resource uri="{DAVE}"><instance id="a" state="terminated" reason="timeout"/>'
+        '<instance id="b" state="active" cid="d@x"/></resource>'
+    )
+    view = ListView()
+    change = view.receive(KIND, body(table(0, True, two), d=pidf("open", DAVE)))
+    assert [(m.instance, m.state, m.body) for m in change.members] == [
+        ("b", "active", pidf("open", DAVE))
+    ]
+    ended = row(DAVE, "terminated", id="b")
+    assert [m.state for m in view.receive(KIND, body(table(1, False, ended))).members] == [
+        "terminated"
+    ]
+
+
+INNER = "sip:others@example.com"
+SIGNED = 'multipart/signed;protocol="application/pkcs7-signature";boundary="s1"'
+
+
+def inside(kind: str, data: bytes, boundary: str = "out") -> tuple[str, bytes]:
+    """A list of Erin and another list, whose notification is the document."""
+    contents = table(0, True, row(ERIN, "pending"), row(INNER, "active", "in@y"))
+    mark = f"--{boundary}\r\n".encode()
+    told = (
+        mark
+        + b"Content-ID: <table@y>\r\nContent-Type: application/rlmi+xml\r\n\r\n"
+        + contents
+        + b"\r\n"
+        + mark
+        + f"Content-ID: <in@y>\r\nContent-Type: {kind}\r\n\r\n".encode()
+        + data
+        + f"\r\n--{boundary}--\r\n".encode()
+    )
+    return f'multipart/related;start="<table@y>";boundary={boundary}', told
+
+
+def signed(kind: str, data: bytes) -> bytes:
+    part = f"--s1\r\nContent-Type: {kind}\r\n\r\n".encode() + data
+    return part + b"\r\n--s1\r\nContent-Type: application/pkcs7-signature\r\n\r\nx\r\n--s1--\r\n"
+
+
+@pytest.mark.parametrize("is_signed", [False, True])
+def test_members_of_a_list_in_the_list_stand_in_its_place(is_signed: bool) -> None:
+    view = ListView()
+    data = body(table(0, True, row(DAVE, "active", "d@x")), d=pidf("open", DAVE))
+    kind, data = (SIGNED, signed(KIND, data)) if is_signed else (KIND, data)
+    change = view.receive(*inside(kind, data))
+    assert [(m.uri, m.body) for m in change.members] == [(ERIN, b""), (DAVE, pidf("open", DAVE))]
+    assert set(view.roster()) == {DAVE, ERIN}
+
+
+def test_a_list_in_the_list_loses_members_and_ends_with_its_resource() -> None:
+    view = ListView()
+    view.receive(*inside(KIND, body(table(0, True, row(DAVE, "active"), row(ZOE, "active")))))
+    shrunk = view.receive(*inside(KIND, body(table(1, True, row(ZOE, "active")))))
+    assert (shrunk.gone, set(view.roster())) == ((DAVE,), {ERIN, ZOE})
+    ended = view.receive(KIND, body(table(1, False, row(INNER, "terminated", reason="noresource"))))
+    assert (ended.gone, [m.uri for m in ended.members]) == ((ZOE,), [INNER])
+    left = view.receive(KIND, body(table(2, True, row(ERIN, "active"))))
+    assert (left.gone, set(view.roster())) == ((INNER,), {ERIN})
+
+
+def test_a_gap_in_an_inner_list_is_a_gap() -> None:
+    view = ListView()
+    view.receive(*inside(KIND, body(table(0, True, row(DAVE, "active")))))
+    assert view.receive(*inside(KIND, body(table(4, False, row(DAVE, "pending"))))).missed
+
+
+def test_a_broken_inner_list_is_a_member_that_cannot_be_read() -> None:
+    change = ListView().receive(*inside(KIND, body(b"<list")))
+    assert [m.uri for m in change.members] == [ERIN, INNER]
+    assert change.members[1].body == body(b"<list")
+
+
+def test_lists_in_lists_have_a_bounded_depth(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resource_list, "MAX_DEPTH", 1)
+    change = ListView().receive(*inside(KIND, body(table(0, True, row(DAVE, "active")))))
+    assert [m.uri for m in change.members] == [ERIN, INNER]
 
 
 def test_a_bare_table_needs_no_multipart() -> None:

@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -534,6 +535,29 @@ def test_a_body_not_asked_for_but_known_is_taken(media: str) -> None:
     world = active()
     world.notify("active", b"...", content_type=media)
     assert world.notified[-1].content_type == media
+
+
+LISTS = replace(TO_BOB, capabilities=frozenset({"eventlist"}))
+
+
+@pytest.mark.parametrize("headers", [(), (("Require", "eventlist"),)])
+def test_a_peer_that_knows_lists_is_offered_them_and_says_whether_it_is_one(
+    headers: tuple[tuple[str, str], ...],
+) -> None:
+    world = World(Answer(headers=headers)).subscribe(policy=LISTS)
+    request = world.notifier.got[0].request
+    assert request.supported == ["eventlist"]
+    assert request.accept == [PIDF, "multipart/related", "application/rlmi+xml"]
+    accepted = [s for s in world.said(Accepted) if isinstance(s, Accepted)]
+    assert [said.is_list for said in accepted] == [bool(headers)]
+
+
+def test_a_notify_that_requires_lists_is_taken() -> None:
+    world = World(ACCEPT_ONLY).subscribe(policy=LISTS)
+    kind = 'multipart/related;type="application/rlmi+xml";boundary=b'
+    world.notify("active", b"--b--", content_type=kind, require="eventlist")
+    assert world.notifier.responses == [200]
+    assert [said.content_type for said in world.notified] == [kind]
 
 
 def test_a_late_notify_with_a_lower_cseq_gets_500_and_is_not_reported() -> None:
