@@ -315,6 +315,8 @@ class PresenceServer(asyncio.DatagramProtocol):
         self.news = asyncio.Event()
         self.refuse: dict[str, int] = {}
         self.silent: set[str] = set()
+        self.forgotten = False
+        """Entity-tags given out so far are unknown: 412, once."""
         self.tags: dict[str, str] = {}
         self.etags = 0
         self.granted: int | None = None
@@ -339,6 +341,8 @@ class PresenceServer(asyncio.DatagramProtocol):
         if method in self.silent:
             return
         status = self.refuse.get(method, 200)
+        if self.forgotten and request.get("sip-if-match"):
+            self.forgotten, status = False, 412
         extra = []
         if status == 200 and method in ("SUBSCRIBE", "PUBLISH"):
             asked = request.get("expires")

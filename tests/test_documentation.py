@@ -1,0 +1,122 @@
+"""What README says is true: its links, its tables, its walks, its commands. The settings have their own test
+(`tests/app/test_settings.py`)."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from sipbridge.app.lifecycle import Listening
+from sipbridge.cli.commands import app
+from sipbridge.rest.ocsg import OPERATIONS, ROOT
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+README = (REPOSITORY / "README.md").read_text("utf-8")
+LINK = re.compile(r"\[[^\]\n]+\]\(([^)\s]+)\)")
+TEST = re.compile(r"`(tests/[\w/.-]+\.py)(?:::(\w+))?`")
+ROW = re.compile(r"^\|(.+)\|$", re.MULTILINE)
+
+
+def rows(section: str) -> list[list[str]]:
+    """The cells of the first table below a heading, without its head."""
+    text = README.partition(f"# {section}\n")[2]
+    table = text[text.index("\n|") : re.search(r"\|\n\n", text).end()]  # type: ignore[union-attr]
+    found = [[cell.strip() for cell in row.split(" | ")] for row in ROW.findall(table)]
+    return found[2:]
+
+
+def anchors() -> set[str]:
+    """What headings can be linked to, in the way of usual hosts."""
+    titles = re.findall(r"^#+ (.+)$", README, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def test_relative_links_lead_somewhere() -> None:
+    links = LINK.findall(README)
+    assert links
+    for link in links:
+        if link.startswith("#"):
+            assert link[1:] in anchors(), link
+        elif "://" not in link:
+            assert (REPOSITORY / link.partition("#")[0]).exists(), link
+
+
+def test_tests_that_are_named_exist() -> None:
+    named = TEST.findall(README)
+    assert named
+    for path, function in named:
+        text = (REPOSITORY / path).read_text("utf-8") if (REPOSITORY / path).exists() else ""
+        assert "def test_" in text, path
+        assert not function or f"def {function}(" in text, f"{path}::{function}"
+
+
+@pytest.mark.parametrize("section", ["What of the standards", "The operations"])
+def test_every_row_names_its_tests(section: str) -> None:
+    table = rows(section)
+    assert len(table) > 8
+    for row in table:
+        assert TEST.search(row[-1]), row
+
+
+def test_folders_and_files_in_the_text_exist() -> None:
+    named = re.findall(r"`((?:configs|docker|schemas|tests)/[\w./-]*)`", README)
+    for path in named:
+        assert (REPOSITORY / path).exists(), path
+
+
+def test_every_operation_is_described_as_it_is() -> None:
+    table = {row[0]: row[1].strip("`") for row in rows("The operations")}
+    for operation in OPERATIONS.values():
+        assert table[operation.title] == f"{operation.method} {ROOT}{operation.path}"
+
+
+def test_every_command_is_described_and_no_other() -> None:
+    there = set(typer.main.get_group(app).commands)  # type: ignore[attr-defined]
+    text = " ".join(row[0] for row in rows("On the command line"))
+    told = set(re.findall(r"`(?:sipbridge )?([a-z-]+)[ `]", text))
+    assert told == there
+
+
+def test_the_walks_are_those_of_the_tests() -> None:
+    from tests.app import test_walk_notify, test_walk_publish
+
+    for walk in (test_walk_notify.FILES, test_walk_publish.FILES):
+        shown = r"\s+→\s+".join(re.escape(f"`{file}`") for file in walk)
+        assert re.search(shown, README), walk
+        for file in walk:
+            assert (REPOSITORY / "sipbridge" / file).is_file()
+
+
+def test_the_ready_line_is_shown_as_it_is() -> None:
+    ports = ("udp:127.0.0.1:5060", "tcp:127.0.0.1:5060")
+    import json
+
+    assert json.dumps(Listening("http://127.0.0.1:8080", ports).as_json()) in README
+
+
+def test_the_make_targets_exist() -> None:
+    makefile = (REPOSITORY / "Makefile").read_text("utf-8")
+    targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
+    named = set(re.findall(r"\bmake ([a-z]+)\b", README)) - {"sure"}
+    assert named and named <= targets
+
+
+def test_shell_examples_are_options_we_have() -> None:
+    """`sipbridge publish` as README shows it is understood, down to the connection."""
+    shown = re.search(r"sipbridge (publish .+)$", README, re.MULTILINE)
+    assert shown is not None
+    import shlex
+
+    words = shlex.split(shown[1])
+    server = ["--server", "127.0.0.1:1", "--transport", "tcp"]
+    told = subprocess.run(
+        [sys.executable, "-m", "sipbridge", *words, *server],
+        capture_output=True,
+        text=True,
+        cwd=REPOSITORY,
+        check=False,
+    )
+    assert told.returncode == 1, told.stderr  # nobody is there; 2 would be wrong usage
