@@ -74,7 +74,7 @@ def test_every_operation_is_described_as_it_is() -> None:
 
 
 def test_every_command_is_described_and_no_other() -> None:
-    there = set(typer.main.get_group(app).commands)  # type: ignore[attr-defined]
+    there = set(typer.main.get_group(app).commands)
     text = " ".join(row[0] for row in rows("On the command line"))
     told = set(re.findall(r"`(?:sipbridge )?([a-z-]+)[ `]", text))
     assert told == there
