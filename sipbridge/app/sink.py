@@ -4,6 +4,8 @@
 for is kept until the application subscribes to the channel again: then every `notifySubscription`,
 `statusEnd` and `subscriptionEnded`, and the newest `statusChanged` of each contract, go out once, in order.
 
+What was revoked meanwhile is cut out when it is handed out, and taken back from queues it is in already.
+
 What waits is written down once a second (`settle`): how far the log has been read, and which of the entries
 up to there have not left. After a restart these wait again. A crash may repeat what left in its last second,
 and loses nothing that the log still holds.
@@ -18,11 +20,14 @@ from typing import Any
 from sipbridge.bayeux import channels
 from sipbridge.bayeux.server import BayeuxServer
 from sipbridge.bayeux.values import Ended, Subscribed
-from sipbridge.gateway.ports import Bus, LogEntry, Notification, NotificationLog
+from sipbridge.gateway.ports import Bus, LogEntry, Notification, NotificationLog, Recheck
+from sipbridge.identities import PresentityKey
 
 KEPT_ENTRIES = 1000
 """Entries of one application's log (decision 11)."""
 KEPT_FOR = timedelta(minutes=10)
+DELIVERY = "delivery"
+"""Kind of the snapshots that keep what Bayeux clients have not fetched yet."""
 SETTLE_SECONDS = 1.0
 """How often what waits is written down."""
 TRIM_EVERY = 100
@@ -44,12 +49,15 @@ class LogSink:
         at: Callable[[], datetime],
         kept_entries: int = KEPT_ENTRIES,
         kept_for: timedelta = KEPT_FOR,
+        recheck: Callable[[PresentityKey, PresentityKey], None] = lambda watcher, presentity: None,
     ) -> None:
+        """recheck: tells readers that hold something of this pair to look at it again."""
         self.log = log
         self.bus = bus
         self.at = at
         self.kept_entries = kept_entries
         self.kept_for = kept_for
+        self.readers_recheck = recheck
         self.appended: dict[str, int] = {}
 
     def check(self, application: str, endpoint: str) -> None:
@@ -63,6 +71,9 @@ class LogSink:
         if count % TRIM_EVERY == 0:
             self.log.trim(notification.application, self.kept_entries, at - self.kept_for)
         self.bus.publish(topic_of(notification.application), entry)
+
+    def recheck(self, watcher: PresentityKey, presentity: PresentityKey) -> None:
+        self.readers_recheck(watcher, presentity)
 
 
 class BayeuxReader:
@@ -80,8 +91,10 @@ class BayeuxReader:
         self.server = server
         self.now = now
         self.remember = remember
+        self.check: Recheck = lambda notification: notification
+        """What of a notification may still be handed out."""
         self.undelivered: dict[str, OrderedDict[object, LogEntry]] = {}
-        self.recent: OrderedDict[tuple[str, int], LogEntry] = OrderedDict()
+        self.recent: dict[str, OrderedDict[int, LogEntry]] = {}
         """Entries handed to a session: they come back if the session ends before they left."""
         self.seen: dict[str, int] = {}
         """The last sequence read of each application's log."""
@@ -89,8 +102,10 @@ class BayeuxReader:
 
     def receive(self, entry: LogEntry) -> None:
         """A new entry: deliver it, or keep it for later."""
-        note = entry.notification
-        self.seen[note.application] = entry.sequence
+        self.seen[entry.notification.application] = entry.sequence
+        note = self.check(entry.notification)
+        if note is None:
+            return
         if self.server.publish(note.endpoint, note.data, self.now(), entry.sequence):
             self.handed(entry)
         else:
@@ -98,9 +113,10 @@ class BayeuxReader:
 
     def handed(self, entry: LogEntry) -> None:
         self.unsettled.add(entry.notification.application)
-        self.recent[entry.notification.application, entry.sequence] = entry
-        while len(self.recent) > KEPT_ENTRIES:
-            self.recent.popitem(last=False)
+        recent = self.recent.setdefault(entry.notification.application, OrderedDict())
+        recent[entry.sequence] = entry
+        while len(recent) > KEPT_ENTRIES:
+            recent.popitem(last=False)
 
     def keep(self, entry: LogEntry) -> None:
         """A statusChanged replaces the one of the same contract that waits; others each count."""
@@ -122,19 +138,38 @@ class BayeuxReader:
         if not waiting:
             return
         for key, entry in sorted(waiting.items(), key=lambda item: item[1].sequence):
-            note = entry.notification
-            if channels.matches(said.channel, note.endpoint):
-                self.server.deliver(
-                    said.session, note.endpoint, note.data, self.now(), entry.sequence
-                )
-                self.handed(entry)
+            if channels.matches(said.channel, entry.notification.endpoint):
                 del waiting[key]
+                if (note := self.check(entry.notification)) is not None:
+                    self.server.deliver(
+                        said.session, note.endpoint, note.data, self.now(), entry.sequence
+                    )
+                    self.handed(entry)
+
+    def recheck(self, watcher: PresentityKey, presentity: PresentityKey) -> None:
+        """Take back from the queues what this watcher may not see of this presentity any more."""
+        for application, tags in self.server.queued().items():
+            recent = self.recent.get(application, OrderedDict())
+            for entry in [recent[tag] for tag in tags if tag in recent]:
+                note, grant = entry.notification, entry.notification.grant
+                if grant is None or (grant.watcher, grant.presentity) != (watcher, presentity):
+                    continue
+                if (shown := self.check(note)) is not note:
+                    data = None if shown is None else shown.data
+                    self.server.amend(application, entry.sequence, note.endpoint, data)
 
     def ended(self, said: Ended) -> None:
         """A session is gone: what never left, or was never acknowledged, waits for the next one."""
         for sequence in said.undelivered:
-            if (entry := self.recent.pop((said.application, sequence), None)) is not None:
+            recent = self.recent.get(said.application)
+            if recent is not None and (entry := recent.pop(sequence, None)) is not None:
                 self.keep(entry)
+
+    def forget(self, application: str) -> None:
+        """The application is gone, and what it had not fetched with it."""
+        for held in (self.undelivered, self.recent, self.seen):
+            held.pop(application, None)
+        self.unsettled.discard(application)
 
     def settle(self) -> None:
         """Write down what has not left yet. What is still on its way is looked at again next time."""

@@ -160,6 +160,7 @@ def build(settings: Settings, store: Store, spawn: Spawn) -> Graph:
         rearm=scheduler.arm,
     )
     network.listener = gateway
+    reader.check = gateway.recheck
     if settings.embedded:
         served.agent, served.driver = make_agent(
             settings, agent_bound, memory, store, gateway, identities, tower
@@ -173,6 +174,7 @@ def build(settings: Settings, store: Store, spawn: Spawn) -> Graph:
         bus,
         basic,
         topic_of,
+        recheck=gateway.recheck,
         allowed_origins=settings.http.allowed_origins,
         envelope=Envelope(settings.ocsg.error_envelope.value),
     )
@@ -437,7 +439,7 @@ def make_sink(
         bus.subscribe(topic_of(application), reader.receive)
     limits = settings.limits
     age = timedelta(seconds=limits.log_age)
-    return LogSink(store, bus, clock.at, limits.log_entries, age)
+    return LogSink(store, bus, clock.at, limits.log_entries, age, reader.recheck)
 
 
 def make_bayeux(

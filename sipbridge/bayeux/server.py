@@ -210,6 +210,21 @@ class BayeuxServer:
         theirs = (s for s in self.sessions.values() if s.application == application)
         return {tag for session in theirs for tag in session.undelivered()}
 
+    def queued(self) -> dict[str, set[int]]:
+        """The same for every application that has any."""
+        found: dict[str, set[int]] = {}
+        for session in self.sessions.values():
+            if session.backlog:
+                found.setdefault(session.application, set()).update(session.undelivered())
+        return found
+
+    def amend(self, application: str, tag: int, channel: str, data: bytes | None) -> None:
+        """Replace an event wherever it has not been acknowledged or not left; None takes it back."""
+        event = None if data is None else Event(messages.event(channel, data), tag)
+        for session in self.sessions.values():
+            if session.application == application and session.backlog:
+                session.amend(tag, event)
+
     def revoke(self, application: str, now: float) -> int:
         """End every session of an application, and close WebSockets opened with its credentials."""
         theirs = [s for s in self.sessions.values() if s.application == application]

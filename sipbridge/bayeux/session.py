@@ -14,7 +14,7 @@ live WebSocket carries it.
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from itertools import count
@@ -156,6 +156,22 @@ class Session(Timed):
             _, events = self.unacknowledged.pop()
             self.unacknowledged_events -= len(events)
             self.queue.extendleft(reversed(events))
+
+    def amend(self, tag: int, event: Event | None) -> None:
+        """Put this event in place of those with that tag, or take them out."""
+
+        def amended(events: Iterable[Event]) -> Iterator[Event]:
+            for old in events:
+                if old.tag != tag:
+                    yield old
+                elif event is not None:
+                    yield event
+
+        self.queue = deque(amended(self.queue))
+        self.unacknowledged = deque((n, list(amended(sent))) for n, sent in self.unacknowledged)
+        waiting = [*self.queue, *(e for _, sent in self.unacknowledged for e in sent)]
+        self.unacknowledged_events = len(waiting) - len(self.queue)
+        self.queued_bytes = sum(len(e.data) for e in waiting)
 
     def undelivered(self) -> tuple[int, ...]:
         """Tags of the events that are queued or not acknowledged, oldest first."""

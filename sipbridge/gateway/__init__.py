@@ -17,6 +17,7 @@ from sipbridge.gateway.ports import (
     Clock,
     ContractRecord,
     GatewayStore,
+    Notification,
     NotificationSink,
     PresenceNetwork,
     PresenceUpdate,
@@ -162,6 +163,10 @@ class Gateway:
     def rules(self, presentity: PresentityKey) -> RuleSet | None:
         """The rules that count for a presentity: what the presence agent evaluates too."""
         return self.decisions.rules(presentity)
+
+    def recheck(self, notification: Notification) -> Notification | None:
+        """What of a notification may be handed out now: `ports.Recheck` for whoever reads the log."""
+        return self.decisions.recheck(notification)
 
     # --- restart ---
 

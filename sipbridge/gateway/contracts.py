@@ -14,7 +14,7 @@ from sipbridge.gateway.authorization import kinds_of, kinds_shown, visible
 from sipbridge.gateway.contract import Contract, Report
 from sipbridge.gateway.deadlines import Deadlines
 from sipbridge.gateway.decisions import Decisions
-from sipbridge.gateway.ports import Clock, ContractRecord, Grant, GatewayStore, NotificationSink
+from sipbridge.gateway.ports import Clock, ContractRecord, GatewayStore, Grant, NotificationSink
 from sipbridge.gateway.registry import Pair, Registry
 from sipbridge.identities import PresentityKey
 

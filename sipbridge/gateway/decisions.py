@@ -8,6 +8,7 @@ The answer is remembered for each pair until the rules change or time changes wh
 asked for every notification.
 """
 
+from collections.abc import Container
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -18,7 +19,8 @@ from sipbridge.gateway.authorization import (
     decide,
 )
 from sipbridge.gateway.contract import ContractLimits
-from sipbridge.gateway.ports import Clock, PresenceNetwork, StoredRules
+from sipbridge.gateway.notifications import cut
+from sipbridge.gateway.ports import Clock, Notification, PresenceNetwork, StoredRules
 from sipbridge.gateway.registry import Pair, Registry
 from sipbridge.identities import PresentityKey
 from sipbridge.presence.rules import RuleSet, SubHandling, next_change
@@ -35,7 +37,7 @@ class Policy:
     default: `agent.sub_handling`, for presentities whose server we are.
     """
 
-    with_application: frozenset[PresentityKey] = frozenset()
+    with_application: Container[PresentityKey] = frozenset()
     default: SubHandling = SubHandling.CONFIRM
     limits: ContractLimits = ContractLimits()
 
@@ -91,6 +93,18 @@ class Decisions:
             self.remembered.clear()
         self.remembered[pair] = Remembered(decision, stored, next_change(rules, at))
         return decision
+
+    def recheck(self, notification: Notification) -> Notification | None:
+        """What of a notification its reader may see now (`ports.Recheck`)."""
+        grant = notification.grant
+        if grant is None or grant.polite:
+            return notification
+        decision = self.of((grant.watcher, grant.presentity))
+        if decision.polite:
+            return None
+        if decision.granted.issuperset(grant.kinds):
+            return notification
+        return cut(notification, decision.granted)
 
     def decided_by_rules(self, presentity: PresentityKey) -> bool:
         """Do rules kept here bind, and not the answer of somebody else's server?"""

@@ -6,12 +6,15 @@ belong to a subscription and carry the presentity.
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 from enum import StrEnum
+from typing import Any
 
 import orjson
 
-from sipbridge.gateway.ports import ContractRecord, Notification, SubscriptionRecord
-from sipbridge.mapping.attributes import Attribute, to_json
+from sipbridge.gateway.ports import ContractRecord, Grant, Notification, SubscriptionRecord
+from sipbridge.mapping.attributes import Attribute, AttributeKind, to_json
+from sipbridge.mapping.other import owner_of
 
 
 class EndReason(StrEnum):
@@ -23,7 +26,11 @@ class EndReason(StrEnum):
 
 
 def status_changed(
-    contract: ContractRecord, presentity: str, changed: Iterable[Attribute], trace: str = ""
+    contract: ContractRecord,
+    presentity: str,
+    changed: Iterable[Attribute],
+    grant: Grant,
+    trace: str = "",
 ) -> Notification:
     """Permitted attributes of `presentity` changed, or this is the immediate check."""
     body = {
@@ -38,7 +45,31 @@ def status_changed(
         orjson.dumps({"statusChanged": body}),
         supersedes=contract.correlator,
         trace=trace,
+        grant=grant,
     )
+
+
+def cut(notification: Notification, granted: frozenset[AttributeKind]) -> Notification | None:
+    """A statusChanged with only what is granted; None if nothing of it is."""
+    if notification.grant is None:
+        return notification
+    told = orjson.loads(notification.data)
+    body = told["statusChanged"]
+    body["changedAttributes"] = [a for a in body["changedAttributes"] if may_see(a, granted)]
+    if not body["changedAttributes"]:
+        return None
+    kinds = tuple(k for k in notification.grant.kinds if k in granted)
+    grant = replace(notification.grant, kinds=kinds)
+    return replace(notification, data=orjson.dumps(told), grant=grant)
+
+
+def may_see(attribute: dict[str, Any], granted: frozenset[AttributeKind]) -> bool:
+    """Is this attribute, as JSON, of a granted kind, and its owner too?"""
+    union = attribute["typeAndValue"]
+    if union["unionElement"] not in granted:
+        return False
+    pair = union.get("other")
+    return pair is None or owner_of(pair["name"], pair["value"]) in granted
 
 
 def status_end(contract: ContractRecord, trace: str = "") -> Notification:

@@ -47,6 +47,34 @@ class PresenceUpdate:
     at: datetime | None = None
     trace: str = ""
     call_id: str = ""
+    group: PresentityKey | None = None
+    """The list at a presence server through which this was learnt; None: a subscription of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListMember:
+    """One member of a list at a presence server. state: as in PresenceUpdate, "" while nothing is known."""
+
+    uri: Uri
+    state: str = ""
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ListUpdate:
+    """Who is in a list at a presence server (RFC 4662), all of them, or that the list is over.
+
+    state: of the subscription to the list: "active", "pending" or "terminated"; reason as in PresenceUpdate.
+    It comes before the news of members that it names first. What members show comes as PresenceUpdate with
+    `group` set; a member that is not named any more has no other end than this.
+    """
+
+    watcher: PresentityKey
+    group: PresentityKey
+    state: str
+    members: tuple[ListMember, ...] = ()
+    reason: str = ""
+    trace: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +143,38 @@ class Listener(Protocol):
     def watchers_changed(self, update: WatchersUpdate) -> None: ...
 
 
+class ListNetwork(Protocol):
+    """Groups that a presence server keeps: one subscription for all members (RFC 4662)."""
+
+    async def watch_list(self, caller: Caller, group: Uri, *, resuming: bool = False) -> None:
+        """As `PresenceNetwork.watch`, for a list. Raises NotAList when the server sees none there."""
+        ...
+
+    async def unwatch_list(self, caller: Caller, group: Uri) -> None:
+        """End that subscription."""
+        ...
+
+
+class ListListener(Protocol):
+    """What the gateway is told of lists."""
+
+    def list_changed(self, update: ListUpdate) -> None: ...
+
+
 # --- notifications ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What a statusChanged was sent under: whose values these are, who may see them, and of which kinds.
+
+    polite: it says only that somebody is not available, whatever may be seen.
+    """
+
+    watcher: PresentityKey
+    presentity: PresentityKey
+    kinds: tuple[str, ...]
+    polite: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +193,15 @@ class Notification:
     """The JSON object, compact UTF-8."""
     supersedes: str = ""
     trace: str = ""
+    grant: Grant | None = None
+    """None: nothing in it was ever granted, so nothing can be revoked."""
+
+
+Recheck = Callable[[Notification], Notification | None]
+"""What of a notification may still be read: all of it (the same object), less, or nothing (None).
+
+Whoever reads the log, or holds what was sent before, asks this at the moment of handing it out.
+"""
 
 
 class NotificationSink(Protocol):
@@ -145,6 +213,10 @@ class NotificationSink(Protocol):
 
     def send(self, notification: Notification) -> None:
         """Append to the application's log and wake its readers. Never waits."""
+        ...
+
+    def recheck(self, watcher: PresentityKey, presentity: PresentityKey) -> None:
+        """This watcher may see less of this presentity: look again at what is on its way."""
         ...
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import orjson
 
 from sipbridge.errors import InvalidValue, UnknownWatcher
-from sipbridge.gateway.authorization import ALL_KINDS, with_block, with_decisions
+from sipbridge.gateway.authorization import ALL_KINDS, owner, with_block, with_decisions
 from sipbridge.gateway.caller import Caller
 from sipbridge.gateway.decisions import Decisions
 from sipbridge.gateway.notifications import EndReason
@@ -27,7 +27,6 @@ from sipbridge.gateway.watcher import Watchers, kinds
 from sipbridge.identities import Identities, PresentityKey
 from sipbridge.mapping.attributes import Attribute, AttributeKind, Other, from_json, to_json
 from sipbridge.mapping.ocsg import to_document
-from sipbridge.mapping.other import owner_of
 from sipbridge.mapping.table import Tables
 from sipbridge.presence.rules import RuleSet
 from sipbridge.uri import Uri
@@ -224,7 +223,7 @@ def published_attributes(record: PublishedRecord | None) -> list[Attribute]:
 def kept_with(attribute: Attribute) -> AttributeKind:
     """The kind whose publishing replaces this attribute: a reserved pair's owner (decision 1)."""
     if isinstance(attribute.value, Other):
-        return owner_of(attribute.value.name, attribute.value.value)
+        return owner(attribute.value)
     return attribute.kind
 
 

@@ -222,10 +222,12 @@ class Watchers:
         record = self.registry.subscription(caller.application, pair)
         if record is None:
             raise UnknownWatcher(f"not subscribed to {presentity}", part="presentity")
-        granted = self.decisions.of(pair).granted & kinds(record)
-        if not granted:
+        granted = self.decisions.of(pair).granted
+        if not granted & kinds(record):
             raise NotAuthorized(f"{presentity} has not granted anything", part=str(presentity))
-        return list(visible(self.attributes(pair), granted, attributes or ALL_KINDS))
+        return list(
+            visible(self.attributes(pair), granted, kinds(record) & (attributes or ALL_KINDS))
+        )
 
     # --- news from the network ---
 

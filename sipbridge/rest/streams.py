@@ -23,7 +23,7 @@ from urllib.parse import parse_qs
 from starlette.types import Receive, Scope, Send
 
 from sipbridge.errors import QuotaExceeded, SipBridgeError
-from sipbridge.gateway.ports import Bus, LogEntry, NotificationLog
+from sipbridge.gateway.ports import Bus, LogEntry, Notification, NotificationLog, Recheck
 from sipbridge.rest.exchange import Exceeded
 from sipbridge.rest.faults import (
     Envelope,
@@ -69,6 +69,7 @@ class EventStreams:
         allowed_origins: Iterable[str] = (),
         envelope: Envelope = Envelope.PARLAYX,
         ping: float = PING,
+        recheck: Recheck = lambda notification: notification,
         exceeded: Exceeded = lambda quota: None,
     ) -> None:
         self.log = log
@@ -78,6 +79,7 @@ class EventStreams:
         self.origins = Origins(allowed_origins)
         self.envelope = envelope
         self.ping = ping
+        self.recheck = recheck
         self.exceeded = exceeded
         self.streams: dict[str, set[Stream]] = {}
 
@@ -120,7 +122,7 @@ class EventStreams:
         if len(mine) >= MAX_STREAMS:
             detail = f"{MAX_STREAMS} streams are open already"
             raise Refused(Fault(503, "SVC0001", ("too-many-streams",), detail))
-        stream = Stream(self.log, caller.application, self.ping)
+        stream = Stream(self.log, caller.application, self.ping, self.recheck)
         stream.start(last_event_id(headers, asked))
         stream.forget = self.bus.subscribe(
             self.topic(caller.application), lambda entry: stream.woken.set()
@@ -149,10 +151,13 @@ class EventStreams:
 class Stream:
     """One open stream. `cursor`: sequence of the last entry written."""
 
-    def __init__(self, log: NotificationLog, application: str, ping: float) -> None:
+    def __init__(
+        self, log: NotificationLog, application: str, ping: float, recheck: Recheck
+    ) -> None:
         self.log = log
         self.application = application
         self.ping = ping
+        self.recheck = recheck
         self.cursor = 0
         self.reset = False
         self.ended = False
@@ -219,13 +224,19 @@ class Stream:
             self.reset, self.cursor = False, 0
             entries = self.log.read_after(self.application, 0)
             first = b"event: reset\ndata: {}\n\n"
-            chunks = [first, *(event(entry) for entry in newest_of_each(entries))]
+            chunks = [first, *self.shown(newest_of_each(entries))]
         else:
             entries = self.log.read_after(self.application, self.cursor)
-            chunks = [event(entry) for entry in entries]
+            chunks = list(self.shown(entries))
         if entries:
             self.cursor = entries[-1].sequence
         return b"".join(chunks)
+
+    def shown(self, entries: Iterable[LogEntry]) -> Iterator[bytes]:
+        """The events that may be seen now; what was revoked since is left out."""
+        for entry in entries:
+            if (notification := self.recheck(entry.notification)) is not None:
+                yield event(entry.sequence, notification)
 
 
 def newest_of_each(entries: Sequence[LogEntry]) -> Iterator[LogEntry]:
@@ -236,10 +247,10 @@ def newest_of_each(entries: Sequence[LogEntry]) -> Iterator[LogEntry]:
             yield entry
 
 
-def event(entry: LogEntry) -> bytes:
+def event(sequence: int, notification: Notification) -> bytes:
     """One event; the data is compact JSON and has no line end."""
-    kind = entry.notification.kind.encode()
-    return b"id: %d\nevent: %b\ndata: %b\n\n" % (entry.sequence, kind, entry.notification.data)
+    kind = notification.kind.encode()
+    return b"id: %d\nevent: %b\ndata: %b\n\n" % (sequence, kind, notification.data)
 
 
 def last_event_id(headers: Mapping[str, str], query: Mapping[str, list[str]]) -> int | None:

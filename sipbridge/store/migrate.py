@@ -44,6 +44,10 @@ STEPS: tuple[tuple[str, ...], ...] = (
         ),
         "CREATE TABLE sequences (application TEXT PRIMARY KEY, reserved INTEGER NOT NULL)",
     ),
+    (
+        # 2: what an entry of the log was sent under
+        "ALTER TABLE log ADD COLUMN granted TEXT NOT NULL DEFAULT 'null'",
+    ),
 )
 
 

@@ -31,6 +31,7 @@ from sipbridge.agent.ports import (
 from sipbridge.errors import ConcurrentChange, CorrelatorInUse, StoreUnavailable
 from sipbridge.gateway.ports import (
     ContractRecord,
+    Grant,
     LogEntry,
     Notification,
     PublishedRecord,
@@ -326,10 +327,10 @@ def save_reservations(db: sqlite3.Connection, reservations: dict[str, int]) -> N
 
 def save_log(db: sqlite3.Connection, entries: Sequence[LogEntry]) -> None:
     db.executemany(
-        "INSERT OR REPLACE INTO log VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT OR REPLACE INTO log VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [
             (n.application, entry.sequence, entry.at.isoformat(), n.endpoint, n.kind, n.data)
-            + (n.supersedes, n.trace)
+            + (n.supersedes, n.trace, as_text(n.grant))
             for entry in entries
             for n in (entry.notification,)
         ],
@@ -344,11 +345,13 @@ def save_remembered(db: sqlite3.Connection, remembered: dict[tuple[str, str], st
 def read_log(db: sqlite3.Connection, log: MemoryLog, reserved: dict[str, int]) -> None:
     """Fill the memory from the disk; sequences go on above everything reserved."""
     rows = db.execute(
-        "SELECT application, sequence, at, endpoint, kind, data, supersedes, trace FROM log"
+        "SELECT application, sequence, at, endpoint, kind, data, supersedes, trace, granted FROM log"
         " ORDER BY application, sequence"
     )
-    for application, sequence, at, endpoint, kind, data, supersedes, trace in rows:
-        notification = Notification(application, endpoint, kind, data, supersedes, trace)
+    decode = msgspec.json.Decoder(Grant | None).decode
+    for application, sequence, at, endpoint, kind, data, supersedes, trace, granted in rows:
+        grant = decode(granted)
+        notification = Notification(application, endpoint, kind, data, supersedes, trace, grant)
         log.restore(LogEntry(sequence, datetime.fromisoformat(at), notification))
     for application, number in db.execute("SELECT application, reserved FROM sequences"):
         log.last[application] = max(number, log.last.get(application, 0))

@@ -168,6 +168,9 @@ class FakeSink:
     def send(self, notification: Notification) -> None:
         self.sent.append(notification)
 
+    def recheck(self, watcher: PresentityKey, presentity: PresentityKey) -> None:
+        """Nothing is on its way here: what was sent has arrived."""
+
     def take(self, application: str = "app_bob") -> list[dict[str, Any]]:
         """The messages of one application since the last call, as JSON values."""
         mine = [orjson.loads(n.data) for n in self.sent if n.application == application]
