@@ -14,6 +14,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from sipbridge.app.peers import PeerStates
 from sipbridge.app.winfo import WatcherTable
 from sipbridge.errors import (
     DocumentError,
@@ -133,6 +134,7 @@ class SipNetwork:
         self.observe = observe
         self.listener: Listener | None = None
         self.resuming = asyncio.Semaphore(RESUMING)
+        self.states = PeerStates()
         self.publications: dict[tuple[str, PresentityKey], Publication] = {}
         self.by_id: dict[str, Publication] = {}
         self.watches: dict[tuple[str, PresentityKey, PresentityKey], Watch] = {}
@@ -261,6 +263,9 @@ class SipNetwork:
 
     def handle(self, said: object) -> None:
         """What the machines noticed."""
+        up = self.states.news(said)
+        if up is not None and (server := self.server_of(said)) is not None:
+            self.states.heard(server.policy.name, up)
         match said:
             case Notified():
                 self.notified(said)
@@ -280,6 +285,18 @@ class SipNetwork:
                 self.publish_failed(said)
             case _:
                 return
+
+    def server_of(self, said: object) -> Peer | None:
+        """The server that an indication is about."""
+        presentity: PresentityKey | None = None
+        match said:
+            case Notified() | Accepted() | Refused() | RefreshFailed():
+                watch = self.watch_of.get(said.subscription)
+                presentity = watch.presentity if watch else None
+            case Published() | PublishFailed():
+                publication = self.by_id.get(said.publication)
+                presentity = publication.key[1] if publication else None
+        return self.peer_of(Uri.parse(presentity)) if presentity else None
 
     def published(self, said: Published) -> None:
         publication = self.by_id.get(said.publication)

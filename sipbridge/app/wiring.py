@@ -7,6 +7,7 @@
 Sections become constructor arguments here; below this module nobody sees settings.
 """
 
+import functools
 import os
 import secrets
 import time
@@ -167,6 +168,12 @@ def build(settings: Settings, store: Store, spawn: Spawn) -> Graph:
         )
     gauges.watch_bayeux(metrics, bayeux_server)
     tower.checks.need("store", store.writable)
+    drivers = [driver for driver in (gateway_driver, served.driver) if driver is not None]
+    tower.checks.need("sip", lambda: all(driver.running for driver in drivers))
+    for peer in (network.default, *network.peers.values()):
+        if not peer.embedded:
+            name = peer.policy.name
+            tower.checks.want(f"peer {name}", functools.partial(network.states.up, name))
     basic = BasicAuthenticator(accounts_of(settings, callers))
     bayeux = make_bayeux(settings, bayeux_server, basic, reader)
     streams = EventStreams(
