@@ -11,9 +11,11 @@
     │   ├── TransactionTimeout
     │   ├── TransportFailed
     │   └── RequestRejected           status, reason, retry_after
+    │       └── NotAList              a subscription to a list was none
     ├── GatewayError                  the operation is refused
     │   ├── UnknownPresentity  UnknownWatcher  UnknownCorrelator
     │   ├── CorrelatorInUse    InvalidValue
+    │   ├── InvalidGroup              which group
     │   ├── NotAuthorized
     │   ├── AgainstPolicy             which rule of the operator
     │   └── QuotaExceeded             which quota, when to come back
@@ -132,6 +134,12 @@ class RequestRejected(SignallingError):
         self.retry_after = retry_after
 
 
+class NotAList(RequestRejected):
+    """The peer knows no list there: it refused, or took the subscription for one to a single resource."""
+
+    code = "not-a-list"
+
+
 class GatewayError(SipBridgeError):
     """A gateway operation is refused. `part` names the part of the input that is at fault."""
 
@@ -178,6 +186,16 @@ class InvalidValue(GatewayError):
     def __init__(self, message: str, *, part: str, valid: tuple[str, ...] = ()) -> None:
         super().__init__(message, part=part)
         self.valid = valid
+
+
+class InvalidGroup(GatewayError):
+    """There is no such group."""
+
+    code = "invalid-group"
+
+    def __init__(self, group: str, message: str, *, part: str = "presentity") -> None:
+        super().__init__(message, part=part)
+        self.group = group
 
 
 class NotAuthorized(GatewayError):

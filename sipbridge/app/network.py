@@ -4,6 +4,9 @@ Thin on purpose. A publication is a (application, presentity) with one id in `ev
 subscription is a (watcher, presentity) with one id in `events.subscriber`. Calls of the gateway turn into
 calls of these machines and wait for the indication that answers them; indications that answer nobody become
 news for the gateway. The peer is chosen by the presentity's domain, once, in `peer_of`.
+
+A list at a presence server is watched like a person, with `Supported: eventlist`. What answers without
+`Require: eventlist`, and sends no list either, is none.
 """
 
 import asyncio
@@ -11,19 +14,21 @@ import contextlib
 import json
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from sipbridge.app.list_watch import ListWatch
 from sipbridge.app.peers import PeerStates
 from sipbridge.app.winfo import WatcherTable
 from sipbridge.errors import (
     DocumentError,
+    NotAList,
     RequestRejected,
     SignallingError,
     TransactionTimeout,
     TransportFailed,
 )
-from sipbridge.events.presence_package import PIDF
+from sipbridge.events.presence_package import EVENTLIST, PIDF
 from sipbridge.events.publisher import Published, Publisher, PublishFailed, Unpublished
 from sipbridge.events.subscriber import (
     Accepted,
@@ -34,7 +39,7 @@ from sipbridge.events.subscriber import (
     Terminated,
 )
 from sipbridge.gateway.caller import Caller
-from sipbridge.gateway.ports import Listener, PresenceUpdate, WatchersUpdate
+from sipbridge.gateway.ports import Listener, ListListener, PresenceUpdate, WatchersUpdate
 from sipbridge.identities import Identities, PresentityKey
 from sipbridge.observability.indications import DocumentTolerated, NotifyHandled
 from sipbridge.presence import pidf
@@ -50,6 +55,11 @@ RESUME_SECONDS = 1.0
 
 PRESENCE = "presence"
 WINFO = "presence.winfo"
+LIST = "presence of a list"
+"""Not the name of a package: the package is `presence`."""
+
+NO_LIST = frozenset({404, 405, 410, 420, 421, 489, 501, 604})
+"""Refusals that say that there is no list, or that lists are not known there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +109,7 @@ class Watch:
     body: bytes = b""
     document: Presence | None = None
     table: WatcherTable | None = None
+    list: ListWatch | None = None
 
 
 class SipNetwork:
@@ -133,6 +144,7 @@ class SipNetwork:
         self.remember = remember
         self.observe = observe
         self.listener: Listener | None = None
+        self.list_listener: ListListener | None = None
         self.resuming = asyncio.Semaphore(RESUMING)
         self.states = PeerStates()
         self.publications: dict[tuple[str, PresentityKey], Publication] = {}
@@ -202,11 +214,19 @@ class SipNetwork:
     # --- subscriptions ---
 
     async def watch(self, caller: Caller, presentity: Uri, *, resuming: bool = False) -> None:
+        await self.keep_watching(caller, presentity, PRESENCE, resuming)
+
+    async def watch_list(self, caller: Caller, group: Uri, *, resuming: bool = False) -> None:
+        await self.keep_watching(caller, group, LIST, resuming)
+
+    async def keep_watching(
+        self, caller: Caller, presentity: Uri, kind: str, resuming: bool
+    ) -> None:
         if not resuming:
-            await self.accepted(self.subscribe(caller, presentity, PRESENCE, keep_trying=False))
+            await self.accepted(self.subscribe(caller, presentity, kind, keep_trying=False))
             return
         async with self.resuming:
-            watch = self.subscribe(caller, presentity, PRESENCE, keep_trying=True)
+            watch = self.subscribe(caller, presentity, kind, keep_trying=True)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(RESUME_SECONDS):
                     await self.accepted(watch)
@@ -219,35 +239,43 @@ class SipNetwork:
         # Shielded: a caller that goes away must not take the others' answer with it.
         await asyncio.shield(watch.accepted)
 
-    def subscribe(
-        self, caller: Caller, presentity: Uri, package: str, *, keep_trying: bool
-    ) -> Watch:
-        """The subscription there is, else a new one."""
-        key = (package, caller.key, self.identities.canonical(presentity))
+    def subscribe(self, caller: Caller, presentity: Uri, kind: str, *, keep_trying: bool) -> Watch:
+        """The subscription there is, else a new one. kind: PRESENCE, WINFO or LIST."""
+        key = (kind, caller.key, self.identities.canonical(presentity))
         watch = self.watches.get(key)
         if watch is None:
-            peer = self.peer_of(presentity)
+            policy = self.peer_of(presentity).policy
+            if kind == LIST:
+                policy = replace(policy, capabilities=policy.capabilities | {EVENTLIST})
             identifier = self.subscriber.subscribe(
                 presentity,
                 caller.identity,
-                package,
+                PRESENCE if kind == LIST else kind,
                 self.now(),
-                expires=peer.policy.expires,
-                policy=peer.policy,
+                expires=policy.expires,
+                policy=policy,
                 credentials=self.credentials.get(caller.application),
                 trace=caller.trace,
                 keep_trying=keep_trying,
             )
             accepted = asyncio.get_running_loop().create_future()
             watch = Watch(identifier, key[1], key[2], accepted, keep_trying)
-            if package == WINFO:
+            if kind == WINFO:
                 watch.table = WatcherTable()
+            elif kind == LIST:
+                watch.list = ListWatch(caller.key, key[2], self.identities)
             self.watches[key] = self.watch_of[identifier] = watch
             self.turn()
         return watch
 
     async def unwatch(self, caller: Caller, presentity: Uri) -> None:
-        key = (PRESENCE, caller.key, self.identities.canonical(presentity))
+        self.stop_watching(caller, presentity, PRESENCE)
+
+    async def unwatch_list(self, caller: Caller, group: Uri) -> None:
+        self.stop_watching(caller, group, LIST)
+
+    def stop_watching(self, caller: Caller, presentity: Uri, kind: str) -> None:
+        key = (kind, caller.key, self.identities.canonical(presentity))
         if (watch := self.watches.get(key)) is not None:
             self.forget_watch(watch)
             self.subscriber.end(watch.id, self.now())
@@ -270,7 +298,7 @@ class SipNetwork:
             case Notified():
                 self.notified(said)
             case Accepted():
-                self.answer_watch(said.subscription, None)
+                self.accept(said)
             case RefreshFailed():
                 self.answer_watch(said.subscription, failure(said.status, said.reason, None))
             case Refused():
@@ -356,15 +384,31 @@ class SipNetwork:
             watch.accepted.set_exception(error)
             watch.accepted.exception()  # seen: there may be nobody waiting
 
+    def accept(self, said: Accepted) -> None:
+        watch = self.watch_of.get(said.subscription)
+        if watch is None or watch.list is None or said.is_list or watch.list.is_list:
+            self.answer_watch(said.subscription, None)
+            return
+        self.subscriber.end(watch.id, self.now())
+        self.turn()
+        self.give_up(watch, NotAList(200, "it is no list, or the server knows none"), said.trace)
+
     def refuse(self, said: Refused) -> None:
         watch = self.watch_of.get(said.subscription)
         if watch is None:
             return
+        error = failure(said.status, said.reason, said.retry_after)
+        if watch.list is not None and said.status in NO_LIST:
+            error = NotAList(said.status, said.reason, said.retry_after)
+        self.give_up(watch, error, said.trace, "rejected" if said.status == 403 else "")
+
+    def give_up(self, watch: Watch, error: SignallingError, trace: str, reason: str = "") -> None:
+        """The subscription is over with a failure: an answer if somebody waits for one, else news."""
         running = watch.resumed or watch.accepted.done()
-        self.answer_watch(said.subscription, failure(said.status, said.reason, said.retry_after))
+        self.answer_watch(watch.id, error)
         self.forget_watch(watch)
         if running:
-            self.tell(watch, "terminated", "rejected" if said.status == 403 else "", said.trace)
+            self.tell(watch, "terminated", reason, trace)
 
     def terminated(self, said: Terminated) -> None:
         watch = self.watch_of.get(said.subscription)
@@ -380,6 +424,9 @@ class SipNetwork:
         """Hop 5 of a NOTIFY: the body becomes a document, the gateway is told."""
         watch = self.watch_of.get(said.subscription)
         if watch is None:
+            return
+        if watch.list is not None:
+            self.list_notified(watch, watch.list, said)
             return
         self.answer_watch(said.subscription, None)
         if watch.table is not None:
@@ -411,6 +458,10 @@ class SipNetwork:
         document: Presence | None = None,
         said: Notified | None = None,
     ) -> None:
+        if watch.list is not None:
+            if self.list_listener is not None:
+                self.list_listener.list_changed(watch.list.ended(reason, trace))
+            return
         if self.listener is None or watch.table is not None:
             return
         self.listener.presence_changed(
@@ -426,6 +477,29 @@ class SipNetwork:
                 said.call_id if said else "",
             )
         )
+
+    def list_notified(self, watch: Watch, listed: ListWatch, said: Notified) -> None:
+        """Hop 5 for a list: one piece of news for each member that has one."""
+        if said.state == "terminated":
+            return  # `Terminated` follows, and says whether this is the end
+        news = listed.receive(said, self.at())
+        if listed.is_list:
+            self.answer_watch(watch.id, None)
+        elif not watch.accepted.done():
+            return  # the answer to SUBSCRIBE will say whether it is one
+        for error in news.errors:
+            self.refused(error, said.content_type, said.trace)
+        for codes in news.tolerated:
+            self.observe(DocumentTolerated(codes, said.trace))
+        if news.roster is not None and self.list_listener is not None:
+            self.list_listener.list_changed(news.roster)
+        for update in news.members:
+            if self.listener is not None:
+                self.listener.presence_changed(update)
+        if news.refresh:
+            self.subscriber.refresh(watch.id, self.now())
+            self.turn()
+        self.observe(NotifyHandled(self.now() - said.received, said.trace))
 
     def watchers_notified(self, watch: Watch, table: WatcherTable, said: Notified) -> None:
         if not said.body:
