@@ -14,9 +14,11 @@
     │       └── NotAList              a subscription to a list was none
     ├── GatewayError                  the operation is refused
     │   ├── UnknownPresentity  UnknownWatcher  UnknownCorrelator
-    │   ├── CorrelatorInUse    InvalidValue
+    │   ├── UnknownApplication CorrelatorInUse  InvalidValue
     │   ├── InvalidGroup              which group
     │   ├── NotAuthorized
+    │   ├── NotEnforceable            the decision would change nothing
+    │   ├── InvalidGroup
     │   ├── AgainstPolicy             which rule of the operator
     │   └── QuotaExceeded             which quota, when to come back
     └── StoreError                    StoreUnavailable, ConcurrentChange
@@ -168,6 +170,12 @@ class UnknownCorrelator(GatewayError):
     code = "unknown-correlator"
 
 
+class UnknownApplication(GatewayError):
+    """No application has this id."""
+
+    code = "unknown-application"
+
+
 class CorrelatorInUse(GatewayError):
     """The application has a live notification under this correlator already."""
 
@@ -205,13 +213,29 @@ class NotAuthorized(GatewayError):
 
 
 class AgainstPolicy(GatewayError):
-    """The operator's limits do not allow this. `rule` is "unlimited", "count" or "frequency"."""
+    """The operator's limits do not allow this. `rule` is "unlimited", "count", "frequency", "group" or "nested"."""
 
     code = "against-policy"
 
     def __init__(self, message: str, *, rule: str, part: str = "") -> None:
         super().__init__(message, part=part)
         self.rule = rule
+
+
+class NotEnforceable(GatewayError):
+    """A decision that would bind nobody: the watcher is served by a presence server that does not ask us."""
+
+    code = "not-enforceable-at-presence-server"
+
+
+class InvalidGroup(GatewayError):
+    """A group that is none: it has no members."""
+
+    code = "invalid-group"
+
+    def __init__(self, group: str, *, part: str = "presentity") -> None:
+        super().__init__(f"{group} has no members", part=part)
+        self.group = group
 
 
 class QuotaExceeded(GatewayError):

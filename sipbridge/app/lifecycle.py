@@ -17,8 +17,8 @@ import uvicorn
 
 from sipbridge import store as stores
 from sipbridge.app.settings import Settings
-from sipbridge.app.sink import SETTLE_SECONDS
-from sipbridge.app.wiring import DELIVERY, PUBLICATION, Graph, build
+from sipbridge.app.sink import DELIVERY, SETTLE_SECONDS
+from sipbridge.app.wiring import PUBLICATION, Graph, build
 from sipbridge.errors import ConfigurationError, SignallingError, SipBridgeError
 from sipbridge.gateway import Caller
 from sipbridge.identities import PresentityKey
@@ -114,6 +114,7 @@ class Bridge:
         self.spawn(self.resume(graph))
 
     async def start_sip(self, graph: Graph) -> None:
+        await graph.doors.provisioner.load()
         await graph.gateway.load(graph.callers)
         await self.restore_deliveries(graph)
         if graph.agent is not None and graph.agent_driver is not None:
@@ -175,7 +176,7 @@ class Bridge:
     async def start_http(self, graph: Graph, http_socket: socket.socket) -> None:
         http = self.settings.http
         config = uvicorn.Config(
-            graph.front,
+            graph.doors.front,
             log_config=None,
             log_level="warning",
             access_log=False,
@@ -214,8 +215,8 @@ class Bridge:
         if graph is None:
             return
         graph.tower.checks.draining = True
-        await graph.bayeux.stop()
-        graph.streams.stop()
+        await graph.doors.bayeux.stop()
+        graph.doors.streams.stop()
         if self.http is not None and self.serving is not None:
             self.http.should_exit = True
             await self.serving

@@ -52,6 +52,8 @@ RESUMING = 50
 """Subscriptions that are taken up at the same time after a restart ..."""
 RESUME_SECONDS = 1.0
 """... each for so long before the next may begin: a server that is silent is asked 50 times a second."""
+LIST_SECONDS = 1.0
+"""How long somebody waits for a presentity's first list of watchers (RFC 6665 §4.4.1: it comes at once)."""
 
 PRESENCE = "presence"
 WINFO = "presence.winfo"
@@ -110,6 +112,8 @@ class Watch:
     document: Presence | None = None
     table: WatcherTable | None = None
     list: ListWatch | None = None
+    known: asyncio.Event = field(default_factory=asyncio.Event)
+    """The first whole list of watchers has come."""
 
 
 class SipNetwork:
@@ -234,6 +238,15 @@ class SipNetwork:
     async def watch_watchers(self, caller: Caller) -> None:
         if "winfo" in self.peer_of(caller.identity).policy.capabilities:
             await self.accepted(self.subscribe(caller, caller.identity, WINFO, keep_trying=True))
+
+    async def know_watchers(self, caller: Caller) -> None:
+        """The same, and the list is there when this returns, or the server was slow with it."""
+        await self.watch_watchers(caller)
+        watch = self.watches.get((WINFO, caller.key, caller.key))
+        if watch is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LIST_SECONDS):
+                    await watch.known.wait()
 
     async def accepted(self, watch: Watch) -> None:
         # Shielded: a caller that goes away must not take the others' answer with it.
@@ -514,6 +527,7 @@ class SipNetwork:
             self.turn()
         elif self.listener is not None:
             self.listener.watchers_changed(WatchersUpdate(watch.presentity, table.watchers()))
+            watch.known.set()
 
 
 def failure(status: int | None, reason: str, retry_after: float | None) -> SignallingError:

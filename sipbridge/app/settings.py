@@ -20,6 +20,8 @@ from pydantic import BaseModel, SecretStr
 from sipbridge.app.settings_checks import Users, cross_check, read_secret, read_tables, read_users
 from sipbridge.app.settings_sources import Raw, foreign_keys, gather, read_toml, tables_copied
 from sipbridge.app.settings_tree import (
+    Access,
+    AdminSettings,
     AgentSettings,
     ApplicationSettings,
     BayeuxSettings,
@@ -46,6 +48,8 @@ from sipbridge.app.settings_tree import (
 from sipbridge.errors import ConfigurationError
 
 __all__ = [
+    "Access",
+    "AdminSettings",
     "AgentSettings",
     "ApplicationSettings",
     "BayeuxSettings",
@@ -187,6 +191,7 @@ def with_paths(settings: Settings, directory: Path) -> Settings:
             "http": absolute(settings.http),
             "agent": absolute(settings.agent),
             "mapping": absolute(settings.mapping),
+            "store": absolute(settings.store),
             "applications": tuple(map(absolute, settings.applications)),
         }
     )

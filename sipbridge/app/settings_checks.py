@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from sipbridge.app.settings_sources import read_toml
 from sipbridge.app.settings_tree import (
+    Access,
     ApplicationSettings,
     DomainServerSettings,
     Endpoint,
@@ -119,6 +120,18 @@ def check_mapping(settings: Settings) -> Faults:
             yield fault
 
 
+def check_admin(settings: Settings) -> Faults:
+    closed = [n for n in ("docs", "metrics") if getattr(settings.http, n) is Access.ADMIN]
+    if closed and settings.admin.password_hash is None:
+        yield ConfigurationError(f"http.{closed[0]}", "'admin' needs admin.password_hash")
+    yield from readable("store.key_file", existing(settings.store.key_file))
+
+
+def existing(path: Path | None) -> Path | None:
+    """The key file is made when it is needed and absent."""
+    return path if path is not None and path.exists() else None
+
+
 def check_applications(settings: Settings) -> Faults:
     seen: set[str] = set()
     for n, application in enumerate(settings.applications):
@@ -169,6 +182,7 @@ CHECKS: tuple[Callable[[Settings], Faults], ...] = (
     check_agent,
     check_mapping,
     check_applications,
+    check_admin,
 )
 
 

@@ -39,13 +39,10 @@ LATER: dict[str, tuple[object, ...]] = {
     "bems.session_timeout": (),
     "bems.lookup_expiry": (),
     "bems.change_method": (),
-    "store.key_file": EMPTY,
-    "admin.password_hash": EMPTY,
     "groups": EMPTY,
     "peers": EMPTY,
     "applications[].webhooks": (False,),
     "applications[].auth_tokens": EMPTY,
-    "applications[].acts_for": EMPTY,
 }
 """Keys that will exist, and the values that already mean "off" and may be written today."""
 

@@ -27,6 +27,7 @@ from pydantic import (
 )
 
 from sipbridge.errors import ParseError
+from sipbridge.gateway.acting import IdentityPattern
 from sipbridge.uri import Uri, parse_hostport
 
 CHANNEL_SEGMENT = re.compile(r"[A-Za-z0-9\-_!~()$@]+")
@@ -157,18 +158,12 @@ def check_store(text: str) -> str:
     return text
 
 
-def check_open(text: str) -> str:
-    if text == "admin":
-        raise ValueError(f"'admin' is {NOT_YET}")
-    if text != "open":
-        raise ValueError(f"{text!r} is not 'open'")
+def check_pattern(text: str) -> str:
+    try:
+        IdentityPattern.parse(text)
+    except ParseError as error:
+        raise ValueError(str(error)) from None
     return text
-
-
-def check_off(value: bool) -> bool:
-    if value:
-        raise ValueError(f"true is {NOT_YET}")
-    return value
 
 
 Texts = Annotated[tuple[str, ...], BeforeValidator(as_list)]
@@ -186,8 +181,15 @@ Domain = Annotated[str, Field(min_length=1), matching(DOMAIN, "a host name")]
 Seconds = Annotated[float, Field(ge=0, le=MAX_SECONDS)]
 Positive = Annotated[float, Field(gt=0, le=MAX_SECONDS)]
 Count = Annotated[int, Field(ge=0)]
-OpenOnly = Annotated[str, AfterValidator(check_open)]
+Patterns = Annotated[
+    tuple[Annotated[str, AfterValidator(check_pattern)], ...], BeforeValidator(as_list)
+]
 FilePath = Annotated[Path | None, BeforeValidator(lambda value: None if value == "" else value)]
+Hash = Annotated[
+    SecretStr | None,
+    AfterValidator(check_argon2),
+    BeforeValidator(lambda value: None if value == "" else value),
+]
 
 
 class Section(BaseModel):
@@ -229,6 +231,13 @@ class Envelope(StrEnum):
     ONEAPI = "oneapi"
 
 
+class Access(StrEnum):
+    """Who may see a page: anybody, or the operator."""
+
+    OPEN = "open"
+    ADMIN = "admin"
+
+
 class Synchronous(StrEnum):
     FULL = "full"
     NORMAL = "normal"
@@ -258,8 +267,8 @@ class HttpSettings(Section):
     tls_key: FilePath = None
     allow_plain: bool = False
     allowed_origins: Origins = ()
-    docs: OpenOnly = "open"
-    metrics: OpenOnly = "open"
+    docs: Access = Access.OPEN
+    metrics: Access = Access.OPEN
 
     @property
     def tls(self) -> bool:
@@ -322,7 +331,8 @@ class BayeuxSettings(Section):
 
 
 class OcsgSettings(Section):
-    sessions: Annotated[bool, AfterValidator(check_off)] = False
+    sessions: bool = False
+    session_lifetime: Positive = 86400.0
     stringify_scalars: bool = False
     null_for_absent: bool = False
     error_envelope: Envelope = Envelope.PARLAYX
@@ -335,12 +345,17 @@ class MappingSettings(Section):
 class StoreSettings(Section):
     url: Annotated[str, AfterValidator(check_store)] = ""
     synchronous: Synchronous = Synchronous.FULL
+    key_file: FilePath = None
 
 
 class LogSettings(Section):
     level: Level = Level.INFO
     format: Format = Format.TEXT
     sip_trace: bool = False
+
+
+class AdminSettings(Section):
+    password_hash: Hash = None
 
 
 class LimitsSettings(Section):
@@ -351,18 +366,23 @@ class LimitsSettings(Section):
     min_notify_interval: Seconds = 0.0
     log_entries: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
     log_age: Positive = 600.0
+    max_subscriptions: Count = 100_000
+    max_contracts: Count = 100_000
+    requests_per_second: Seconds = 10_000.0
+    publishes_per_second: Seconds = 100.0
 
 
 class ApplicationSettings(Section):
     id: Annotated[str, Field(min_length=1), matching(CHANNEL_SEGMENT, "a Bayeux channel segment")]
     password: SecretStr | None = None
     password_file: FilePath = None
-    password_hash: Annotated[SecretStr | None, AfterValidator(check_argon2)] = None
+    password_hash: Hash = None
     uri: Annotated[str, AfterValidator(check_identity)]
     sip_password: SecretStr | None = None
     sip_password_file: FilePath = None
     sip_username: str = ""
     sip_realm: str = ""
+    acts_for: Patterns = ()
 
     @property
     def identity(self) -> Uri:
@@ -383,6 +403,7 @@ class Settings(Section):
     store: StoreSettings = StoreSettings()
     log: LogSettings = LogSettings()
     limits: LimitsSettings = LimitsSettings()
+    admin: AdminSettings = AdminSettings()
     applications: tuple[ApplicationSettings, ...] = ()
     _directory: Path = Path()
 

@@ -11,26 +11,24 @@ import functools
 import os
 import secrets
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from sipbridge.agent.ports import Authenticator as DigestAuthenticator
 from sipbridge.agent.presence_agent import AgentLimits, PresenceAgent
+from sipbridge.app.applications import Application, Directory
+from sipbridge.app.doors import Doors, Inside, make_doors
 from sipbridge.app.network import Peer, SipNetwork
 from sipbridge.app.scheduler import Scheduler
 from sipbridge.app.settings import (
     Mode,
     Settings,
-    password,
     read_tables,
     read_users,
-    sip_password,
 )
-from sipbridge.app.sink import BayeuxReader, LogSink, topic_of
-from sipbridge.bayeux.asgi import BayeuxApp
+from sipbridge.app.sink import DELIVERY, BayeuxReader, LogSink
 from sipbridge.bayeux.server import BayeuxServer
-from sipbridge.bayeux.values import Ended, Indication, Subscribed
 from sipbridge.bayeux.values import Settings as BayeuxLimits
 from sipbridge.errors import DocumentError
 from sipbridge.events.presence_package import PRESENCE
@@ -43,20 +41,15 @@ from sipbridge.identities import NormalisingIdentities, PresentityKey
 from sipbridge.mapping.table import DEFAULT
 from sipbridge.observability import gauges
 from sipbridge.observability.counting import MessageCounter
-from sipbridge.observability.health import Checks, Word
+from sipbridge.observability.health import Checks
 from sipbridge.observability.indications import DocumentRefused
 from sipbridge.observability.logs import IndicationLog, logger
-from sipbridge.observability.metrics import CONTENT_TYPE, Metrics
+from sipbridge.observability.metrics import Metrics
 from sipbridge.observability.trace import SipTrace
 from sipbridge.presence.rules import SubHandling
-from sipbridge.rest.api import Front, Ready, RestSettings, create_app
-from sipbridge.rest.faults import Envelope
-from sipbridge.rest.ocsg import Style
-from sipbridge.rest.security import Account, BasicAuthenticator
-from sipbridge.rest.streams import EventStreams
 from sipbridge.sip.digest import DigestServer, ha1
 from sipbridge.sip.flow import Flow
-from sipbridge.sip.policy import Credentials, PeerPolicy
+from sipbridge.sip.policy import PeerPolicy
 from sipbridge.sip.user_agent import UserAgent
 from sipbridge.store import Store
 from sipbridge.store.memory_bus import MemoryBus
@@ -66,8 +59,6 @@ from sipbridge.transports.memory import PORT, MemoryNetwork
 PACKAGES = {p.name: p for p in (PRESENCE, PRESENCE_WINFO)}
 PUBLICATION = "publication"
 """Kind of the snapshots that keep our publications' entity-tags."""
-DELIVERY = "delivery"
-"""Kind of the snapshots that keep what Bayeux clients have not fetched yet."""
 Spawn = Callable[[Coroutine[object, object, None]], None]
 AGENT, GATEWAY = ("agent", PORT), ("gateway", PORT)
 TO_AGENT = PeerPolicy(name="embedded", flow=Flow("memory", GATEWAY, AGENT))
@@ -101,9 +92,8 @@ class Graph:
     agent_driver: Driver | None
     agent: PresenceAgent | None
     scheduler: Scheduler
-    bayeux: BayeuxApp
-    streams: EventStreams
-    front: Front
+    doors: Doors
+    directory: Directory
     tower: "Watchtower"
     callers: dict[str, Caller]
     reader: BayeuxReader
@@ -135,10 +125,8 @@ def build(settings: Settings, store: Store, spawn: Spawn) -> Graph:
     )
     memory = MemoryNetwork()
     agent_bound, gateway_bound = listeners(settings)
-    network, gateway_driver = make_network(
-        settings, gateway_bound, memory, store, identities, tower
-    )
-    callers = callers_of(settings, identities)
+    directory = directory_of(settings, identities)
+    network, gateway_driver = make_network(settings, gateway_bound, memory, store, directory, tower)
     bayeux_server = BayeuxServer(
         BayeuxLimits(settings.bayeux.timeout, settings.bayeux.max_interval), client_id, clock.wall
     )
@@ -151,10 +139,10 @@ def build(settings: Settings, store: Store, spawn: Spawn) -> Graph:
     gateway = Gateway(
         network,
         store,
-        make_sink(settings, store, bus, callers, reader, clock),
+        make_sink(settings, store, bus, reader, clock),
         clock,
         identities,
-        policy=policy_of(settings, callers),
+        policy=policy_of(settings, directory),
         tables=read_tables(settings.mapping.file) if settings.mapping.file else DEFAULT,
         rules_changed=served.rules_changed,
         spawn=spawn,
@@ -164,7 +152,7 @@ def build(settings: Settings, store: Store, spawn: Spawn) -> Graph:
     reader.check = gateway.recheck
     if settings.embedded:
         served.agent, served.driver = make_agent(
-            settings, agent_bound, memory, store, gateway, identities, tower
+            settings, agent_bound, memory, store, gateway, directory, tower
         )
     gauges.watch_bayeux(metrics, bayeux_server)
     tower.checks.need("store", store.writable)
@@ -174,18 +162,22 @@ def build(settings: Settings, store: Store, spawn: Spawn) -> Graph:
         if not peer.embedded:
             name = peer.policy.name
             tower.checks.want(f"peer {name}", functools.partial(network.states.up, name))
-    basic = BasicAuthenticator(accounts_of(settings, callers))
-    bayeux = make_bayeux(settings, bayeux_server, basic, reader)
-    streams = EventStreams(
-        store,
-        bus,
-        basic,
-        topic_of,
-        recheck=gateway.recheck,
-        allowed_origins=settings.http.allowed_origins,
-        envelope=Envelope(settings.ocsg.error_envelope.value),
+    doors = make_doors(
+        Inside(
+            settings,
+            store,
+            bus,
+            clock,
+            directory,
+            gateway,
+            network,
+            bayeux_server,
+            reader,
+            metrics,
+            tower.checks,
+            spawn,
+        )
     )
-    front = make_front(settings, gateway, basic, bayeux, streams, tower)
     return Graph(
         settings,
         store,
@@ -195,11 +187,10 @@ def build(settings: Settings, store: Store, spawn: Spawn) -> Graph:
         served.driver,
         served.agent,
         scheduler,
-        bayeux,
-        streams,
-        front,
+        doors,
+        directory,
         tower,
-        callers,
+        directory.callers,
         reader,
     )
 
@@ -273,23 +264,12 @@ def peers_of(settings: Settings) -> tuple[Peer, dict[str, Peer]]:
     return default, others
 
 
-def credentials_of(settings: Settings) -> dict[str, Credentials]:
-    """What answers digest challenges, for each application that has a SIP password."""
-    found: dict[str, Credentials] = {}
-    for application in settings.applications:
-        secret = sip_password(application)
-        if secret is not None:
-            user = application.sip_username or application.identity.username
-            found[application.id] = Credentials(user, secret, application.sip_realm)
-    return found
-
-
 def make_network(
     settings: Settings,
     bound: list[Bound],
     memory: MemoryNetwork,
     store: Store,
-    identities: NormalisingIdentities,
+    directory: Directory,
     tower: Watchtower,
 ) -> tuple[SipNetwork, Driver]:
     """The gateway's user agent with its machines, and the driver round it."""
@@ -319,10 +299,10 @@ def make_network(
     network = SipNetwork(
         publisher,
         subscriber,
-        identities,
+        directory.identities,
         peers,
         default,
-        credentials_of(settings),
+        directory.credentials,
         turn=driver.turn,
         now=tower.clock.now,
         at=tower.clock.at,
@@ -340,7 +320,7 @@ def make_agent(
     memory: MemoryNetwork,
     store: Store,
     gateway: Gateway,
-    identities: NormalisingIdentities,
+    directory: Directory,
     tower: Watchtower,
 ) -> tuple[PresenceAgent, Driver]:
     """The embedded presence agent, and the driver round its core."""
@@ -349,11 +329,11 @@ def make_agent(
     agent = PresenceAgent(
         core,
         domain=settings.sip.domain,
-        identities=identities,
+        identities=directory.identities,
         rules=gateway.rules,
         sub_handling=SubHandling(wanted.sub_handling.value),
         wall=tower.clock.wall,
-        authenticator=authenticator_of(settings) if wanted.authenticate else None,
+        authenticator=authenticator_of(settings, directory) if wanted.authenticate else None,
         min_expires=wanted.min_expires,
         max_expires=wanted.max_expires,
         default_expires=wanted.default_expires,
@@ -373,20 +353,15 @@ def make_agent(
     return agent, driver
 
 
-def authenticator_of(settings: Settings) -> DigestAuthenticator:
+def authenticator_of(settings: Settings, directory: Directory) -> DigestAuthenticator:
     """Digest for SIP clients: the users of the file, and the applications with their SIP passwords."""
     realm = settings.sip.domain
     users = dict(read_users(settings.agent.users_file)) if settings.agent.users_file else {}
-    secrets_of = {
-        a.sip_username or a.identity.username: secret
-        for a in settings.applications
-        if (secret := sip_password(a)) is not None
-    }
 
     def ha1_of(user: str, asked: str, algorithm: str) -> str | None:
         if (known := users.get((user, asked, algorithm.upper()))) is not None:
             return known
-        secret = secrets_of.get(user)
+        secret = directory.sip_secret(user)
         return None if secret is None else ha1(algorithm, user, asked, secret)
 
     return DigestAuthenticator(DigestServer(realm, os.urandom(32)), ha1_of)
@@ -395,29 +370,18 @@ def authenticator_of(settings: Settings) -> DigestAuthenticator:
 # --- the product ----------------------------------------------------------------------------------------
 
 
-def callers_of(settings: Settings, identities: NormalisingIdentities) -> dict[str, Caller]:
-    """Each application acting as its own identity."""
-    return {
-        a.id: Caller(a.id, a.identity, identities.canonical(a.identity))
-        for a in settings.applications
-    }
+def directory_of(settings: Settings, identities: NormalisingIdentities) -> Directory:
+    """The applications of the configuration."""
+    directory = Directory(identities)
+    for application in settings.applications:
+        directory.put(Application.from_settings(application))
+    return directory
 
 
-def accounts_of(settings: Settings, callers: dict[str, Caller]) -> dict[str, Account]:
-    return {
-        a.id: Account(
-            callers[a.id],
-            password(a),
-            a.password_hash.get_secret_value() if a.password_hash else None,
-        )
-        for a in settings.applications
-    }
-
-
-def policy_of(settings: Settings, callers: dict[str, Caller]) -> Policy:
+def policy_of(settings: Settings, directory: Directory) -> Policy:
     limits = settings.limits
     return Policy(
-        frozenset(c.key for c in callers.values()),
+        directory.represented,
         SubHandling(settings.agent.sub_handling.value),
         ContractLimits(
             limits.min_frequency,
@@ -437,61 +401,10 @@ def make_sink(
     settings: Settings,
     store: Store,
     bus: MemoryBus,
-    callers: dict[str, Caller],
     reader: BayeuxReader,
     clock: SystemClock,
 ) -> LogSink:
     """The notification log with its first reader."""
-    for application in callers:
-        bus.subscribe(topic_of(application), reader.receive)
     limits = settings.limits
     age = timedelta(seconds=limits.log_age)
     return LogSink(store, bus, clock.at, limits.log_entries, age, reader.recheck)
-
-
-def make_bayeux(
-    settings: Settings, server: BayeuxServer, basic: BasicAuthenticator, reader: BayeuxReader
-) -> BayeuxApp:
-    async def authenticate(headers: Mapping[str, str]) -> str | None:
-        caller = await basic(headers)
-        return caller.application if caller else None
-
-    def told(said: Indication) -> None:
-        match said:
-            case Subscribed():
-                reader.subscribed(said)
-            case Ended():
-                reader.ended(said)
-
-    return BayeuxApp(server, authenticate, allowed_origins=settings.http.allowed_origins, told=told)
-
-
-def make_front(
-    settings: Settings,
-    gateway: Gateway,
-    basic: BasicAuthenticator,
-    bayeux: BayeuxApp,
-    streams: EventStreams,
-    tower: Watchtower,
-) -> Front:
-    def ready() -> Ready:
-        health = tower.checks.ready()
-        return Ready(health.word in (Word.OK, Word.DEGRADED), health.as_json())
-
-    return create_app(
-        gateway,
-        [basic],
-        settings=RestSettings(
-            settings.http.public_url.rstrip("/"),
-            settings.http.allowed_origins,
-            Envelope(settings.ocsg.error_envelope.value),
-            Style(settings.ocsg.stringify_scalars, settings.ocsg.null_for_absent),
-        ),
-        mounts={
-            "/rest/presence/notifications": bayeux,
-            "/bayeux": bayeux,
-            "/rest/presence/events": streams,
-        },
-        ready=ready,
-        metrics=lambda: (tower.metrics.render(), CONTENT_TYPE),
-    )

@@ -5,6 +5,7 @@ notification. One owner for each: subscriptions and views change in `watcher.py`
 rules and published attributes in `presentity.py`.
 """
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 from sipbridge.gateway.authorization import Decision
@@ -51,19 +52,25 @@ class Registry:
     views: dict[Pair, View] = field(default_factory=dict)
     seen: dict[PresentityKey, tuple[WatcherSeen, ...]] = field(default_factory=dict)
     """What presence.winfo last told of a presentity's watchers."""
+    live: Counter[str] = field(default_factory=Counter)
+    """Subscriptions of each application."""
+    running: Counter[str] = field(default_factory=Counter)
+    """Contracts of each application."""
 
     def subscription(self, application: str, pair: Pair) -> SubscriptionRecord | None:
         return self.subscriptions.get(pair, {}).get(application)
 
     def put_subscription(self, record: SubscriptionRecord) -> None:
         pair = (record.watcher, record.presentity)
-        self.subscriptions.setdefault(pair, {})[record.application] = record
+        records = self.subscriptions.setdefault(pair, {})
+        self.live[record.application] += record.application not in records
+        records[record.application] = record
         self.watched_by.setdefault(record.presentity, set()).add(record.watcher)
 
     def drop_subscription(self, record: SubscriptionRecord) -> None:
         pair = (record.watcher, record.presentity)
         records = self.subscriptions.get(pair, {})
-        records.pop(record.application, None)
+        self.live[record.application] -= records.pop(record.application, None) is not None
         if not records:
             self.subscriptions.pop(pair, None)
             self.views.pop(pair, None)
@@ -75,6 +82,7 @@ class Registry:
     def put_contract(self, contract: Contract) -> None:
         record = contract.record
         key = (record.application, record.correlator)
+        self.running[record.application] += key not in self.contracts
         self.contracts[key] = contract
         for member in contract.members:
             self.contracts_of.setdefault((record.watcher, member), {})[key] = contract
@@ -82,7 +90,7 @@ class Registry:
     def drop_contract(self, contract: Contract) -> None:
         record = contract.record
         key = (record.application, record.correlator)
-        self.contracts.pop(key, None)
+        self.running[record.application] -= self.contracts.pop(key, None) is not None
         for member in contract.members:
             contracts = self.contracts_of.get((record.watcher, member), {})
             contracts.pop(key, None)

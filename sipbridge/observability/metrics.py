@@ -106,6 +106,11 @@ class Metrics:
             "documents_refused", "Documents refused as a whole", "media_type"
         )
         self.deviations = counter("deviations", "Rules broken by documents that were read", "code")
+        self.requests = counter(
+            "http_requests", "Requests to RESTful Presence", "operation", "status"
+        )
+        self.request_children: dict[tuple[str, int], Counter] = {}
+        self.quotas = counter("quota_refusals", "Requests refused or paced by a quota", "quota")
         self.notify_seconds = Histogram(
             "sipbridge_notify_seconds",
             "From the arrival of a NOTIFY until its news is in the applications' queues",
@@ -161,6 +166,18 @@ class Metrics:
         if child is None:
             child = self.message_children[key] = self.messages.labels(*key)
         child.inc()
+
+    def count_request(self, operation: str, status: int) -> None:
+        """One request to RESTful Presence; the operation is "" when it never became one."""
+        key = (operation, status)
+        child = self.request_children.get(key)
+        if child is None:
+            child = self.requests.labels(operation or "none", str(status))
+            self.request_children[key] = child
+        child.inc()
+
+    def count_quota(self, quota: str) -> None:
+        self.quotas.labels(quota).inc()
 
     def message_refused(self, said: indications.MessageRefused) -> None:
         self.refused.labels(str(said.status_hint or "dropped")).inc()

@@ -30,10 +30,12 @@ from sipbridge.errors import (
     DocumentError,
     GatewayError,
     InvalidGroup,
+    InvalidGroup,
     InvalidValue,
     LocalProtocolError,
     NotAList,
     NotAuthorized,
+    NotEnforceable,
     ParseError,
     ProtocolError,
     QuotaExceeded,
@@ -45,6 +47,7 @@ from sipbridge.errors import (
     StoreUnavailable,
     TransactionTimeout,
     TransportFailed,
+    UnknownApplication,
     UnknownCorrelator,
     UnknownPresentity,
     UnknownWatcher,
@@ -63,6 +66,8 @@ TEXTS: Mapping[str, str] = {
     "POL0002": "Privacy verification failed for address %1, request is refused",
     "POL0004": "Unlimited notification request not supported",
     "POL0005": "Too many notifications requested",
+    "SVC0006": "Group %1 in message part %2 is not a valid group",
+    "POL0007": "Nested groups specified in message part %1 not allowed",
     "POL0006": "Group specified in message part %1 not allowed",
     "POL0009": "Invalid frequency requested",
 }
@@ -109,11 +114,14 @@ TABLE: Mapping[type[SipBridgeError], Row] = {
     UnknownPresentity: Row(400, "SVC0004", ("part",)),
     UnknownWatcher: Row(400, "SVC0002", ("part",)),
     UnknownCorrelator: Row(400, "SVC0002", ("part",)),
+    UnknownApplication: Row(404, "SVC0002", ("part",)),
     CorrelatorInUse: Row(409, "SVC0005", ("correlator", "part")),
     InvalidValue: Row(400, "SVC0002", ("part",)),
     InvalidGroup: Row(400, "SVC0006", ("group", "part")),
     NotAuthorized: Row(403, "POL0002", ("part",)),
     AgainstPolicy: Row(403, "POL0001", ("rule",)),
+    NotEnforceable: Row(403, "POL0001", ("code",)),
+    InvalidGroup: Row(400, "SVC0006", ("group", "part")),
     QuotaExceeded: Row(429, "POL0001", ("quota",)),
     StoreError: Row(500, "SVC0001", ("code",)),
     StoreUnavailable: Row(503, "SVC0001", ("code",)),
@@ -124,9 +132,11 @@ CLOSED_LIST = Row(400, "SVC0003", ("part", "valid"))
 """An InvalidValue that knows all values that would do."""
 
 RULES: Mapping[str, Row] = {
+    "exists": Row(409, "POL0001", ("rule",)),
     "unlimited": Row(403, "POL0004"),
     "count": Row(403, "POL0005"),
     "group": Row(403, "POL0006", ("part",)),
+    "nested": Row(403, "POL0007", ("part",)),
     "frequency": Row(403, "POL0009"),
 }
 """An AgainstPolicy by the rule it names."""

@@ -6,7 +6,7 @@ identity it acts as. An application has one identity of its own; one that may ac
 follow. Everything else about a request is looked at behind the gate.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 
 from sipbridge.gateway.caller import Caller
 from sipbridge.rest.quotas import NO_LIMIT, Rate
@@ -17,7 +17,7 @@ IDENTITY = "x-presence-identity"
 REQUESTS = "requests-per-second"
 """The quota's name in faults and metrics."""
 
-Acting = Callable[[Caller, str], Awaitable[Caller]]
+Acting = Callable[[Caller, str], Caller]
 """The caller as the identity it names. Raises AgainstPolicy when it may not, InvalidValue for no address."""
 
 
@@ -46,5 +46,5 @@ class Gate:
             self.sessions.require(caller, headers)
         named = headers.get(IDENTITY)
         if named is not None and self.acting is not None:
-            return await self.acting(caller, named)
+            return self.acting(caller, named)
         return caller

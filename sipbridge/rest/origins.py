@@ -22,7 +22,7 @@ ALLOWED_HEADERS = (
     b"X-Request-ID, X-Session-ID"
 )
 PREFLIGHT: Pairs = [
-    (b"access-control-allow-methods", b"GET, POST, PUT, DELETE, OPTIONS"),
+    (b"access-control-allow-methods", b"GET, POST, PUT, PATCH, DELETE, OPTIONS"),
     (
         b"access-control-allow-headers",
         ALLOWED_HEADERS,

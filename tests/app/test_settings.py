@@ -211,15 +211,17 @@ NO = "not in this version"
         ("[sip]\nminimum_digest = 'MD4'", "sip.minimum_digest", "should be 'MD5' or 'SHA-256', not 'MD4'"),
         ("[http]\nport = true", "http.port", "a number is expected"),
         ("[http]\nport = 'x'", "http.port", "should be a valid integer"),
-        ("[http]\ndocs = 'admin'", "http.docs", f"'admin' is {NO}"),
-        ("[http]\nmetrics = 'admin'", "http.metrics", f"'admin' is {NO}"),
-        ("[http]\nmetrics = 'shut'", "http.metrics", "'shut' is not 'open'"),
+        ("[http]\ndocs = 'admin'", "http.docs", "'admin' needs admin.password_hash"),
+        ("[http]\nmetrics = 'admin'", "http.metrics", "'admin' needs admin.password_hash"),
+        ("[http]\nmetrics = 'shut'", "http.metrics", "should be 'open' or 'admin', not 'shut'"),
+        ("[admin]\npassword_hash = 'x'", "admin.password_hash", "not a hash made by"),
+        ("[ocsg]\nsession_lifetime = 0", "ocsg.session_lifetime", "should be greater than 0"),
+        ("[limits]\nmax_contracts = -1", "limits.max_contracts", "should be greater than or"),
         ("[http]\nallowed_origins = ['app.example.com']", "http.allowed_origins[0]", "is not '*' or"),
         ("[http]\npublic_url = 'ftp://a'", "http.public_url", "is not an http or https URL"),
         ("[http]\ntls_cert = 'c.pem'", "http.tls_key", "belong together"),
         ("[http]\ntls_cert = 'c.pem'", "http.tls_cert", "No such file"),
         ("[http]\nhost = '0.0.0.0'", "http.allow_plain", "passwords without TLS on 0.0.0.0"),
-        ("[ocsg]\nsessions = true", "ocsg.sessions", f"true is {NO}"),
         ("[ocsg]\nerror_envelope = 'soap'", "ocsg.error_envelope", "should be 'parlayx' or 'oneapi'"),
         ("[store]\nurl = 'postgresql://x'", "store.url", f"postgresql stores are {NO}"),
         ("[store]\nurl = 'sqlite:state.db'", "store.url", "is not memory://"),
@@ -308,8 +310,26 @@ def test_no_fault_and_no_output_tells_a_secret(tmp_path: Path) -> None:
             "sip_password": "********",
             "sip_username": "",
             "sip_realm": "",
+            "acts_for": [],
         }
     ]
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "alice",
+        "tel:+1*",
+        "sip:example.com",
+        "sip:*@*",
+        "sip:*@*.example.com",
+        "sip:a@b;x=y",
+        "sips:*@a",
+    ],
+)
+def test_a_pattern_names_users_of_one_host(tmp_path: Path, pattern: str) -> None:
+    (fault,) = faults(tmp_path, ALICE + f'acts_for = ["{pattern}"]\n')
+    assert fault.startswith("applications[0].acts_for[0]: ")
 
 
 def test_an_unmasked_print_reads_back_the_same(tmp_path: Path) -> None:

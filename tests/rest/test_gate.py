@@ -17,7 +17,7 @@ HEADERS = {"authorization": ALICE["Authorization"]}
 CAROL = "sip:carol@example.com"
 
 
-async def acting(caller: Caller, named: str) -> Caller:
+def acting(caller: Caller, named: str) -> Caller:
     """Alice's application may act for Carol."""
     if caller.application != "app_alice" or named != CAROL:
         raise AgainstPolicy(f"not {named}", rule="identity")

@@ -1,0 +1,135 @@
+"""The applications that live here now: those of the configuration, and those added at run time.
+
+One directory, read by everybody who asks who an application is: callers, accounts for HTTP Basic, credentials
+for digest, the identities it may act as. The maps it hands out are live; a change is seen by the next reader.
+Who has to be told of a change besides is `provisioning.py`'s affair.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sipbridge.app.settings import ApplicationSettings, password, sip_password
+from sipbridge.errors import AgainstPolicy, InvalidValue, ParseError
+from sipbridge.gateway import Caller
+from sipbridge.gateway.acting import Represented
+from sipbridge.identities import Identities, PresentityKey
+from sipbridge.rest.gate import IDENTITY
+from sipbridge.rest.security import Account
+from sipbridge.sip.policy import Credentials
+from sipbridge.uri import Uri
+
+MAX_ACTED = 4096
+"""Answers of `act` remembered: an application that acts for many names the same ones again and again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """One application. configured: it stands in the configuration file. disabled: it may not call."""
+
+    id: str
+    identity: Uri
+    acts_for: tuple[str, ...] = ()
+    password: str | None = None
+    password_hash: str | None = None
+    sip_password: str | None = None
+    sip_username: str = ""
+    sip_realm: str = ""
+    disabled: bool = False
+    configured: bool = False
+
+    @classmethod
+    def from_settings(cls, settings: ApplicationSettings) -> "Application":
+        """An application of the configuration file; its password files are read now."""
+        known = settings.password_hash
+        return cls(
+            settings.id,
+            settings.identity,
+            settings.acts_for,
+            password(settings),
+            known.get_secret_value() if known else None,
+            sip_password(settings),
+            settings.sip_username,
+            settings.sip_realm,
+            configured=True,
+        )
+
+    @property
+    def sip_user(self) -> str:
+        """The user name in digest answers."""
+        return self.sip_username or self.identity.username
+
+
+class Directory:
+    """All applications, by id."""
+
+    def __init__(self, identities: Identities) -> None:
+        self.identities = identities
+        self.applications: dict[str, Application] = {}
+        self.callers: dict[str, Caller] = {}
+        self.credentials: dict[str, Credentials] = {}
+        self.represented = Represented(identities)
+        self.acted: dict[tuple[str, str], Caller] = {}
+        self.met: Callable[[Caller], None] = lambda caller: None
+        """Told when an application acts as an identity that was not remembered."""
+
+    def put(self, application: Application) -> None:
+        """Add or replace. Raises ParseError for a pattern that is none."""
+        self.represented.put(application.id, application.identity, application.acts_for)
+        key = self.identities.canonical(application.identity)
+        self.applications[application.id] = application
+        self.callers[application.id] = Caller(application.id, application.identity, key)
+        self.credentials.pop(application.id, None)
+        if application.sip_password is not None:
+            self.credentials[application.id] = Credentials(
+                application.sip_user, application.sip_password, application.sip_realm
+            )
+        self.acted.clear()
+
+    def drop(self, id: str) -> None:
+        self.represented.drop(id)
+        for map in (self.applications, self.callers, self.credentials):
+            map.pop(id, None)
+        self.acted.clear()
+
+    def account(self, id: str) -> Account | None:
+        """What HTTP Basic needs to know; None: this one may not call."""
+        application = self.applications.get(id)
+        if application is None or application.disabled:
+            return None
+        return Account(self.callers[id], application.password, application.password_hash)
+
+    def accounts(self) -> dict[str, Account]:
+        found = ((id, self.account(id)) for id in self.applications)
+        return {id: account for id, account in found if account is not None}
+
+    def sip_secret(self, user: str) -> str | None:
+        """The digest password of an application by its SIP user name."""
+        for application in self.applications.values():
+            if application.sip_password is not None and application.sip_user == user:
+                return None if application.disabled else application.sip_password
+        return None
+
+    def owner(self, key: PresentityKey) -> str | None:
+        """The application whose own identity this is."""
+        return next((id for id, caller in self.callers.items() if caller.key == key), None)
+
+    def act(self, caller: Caller, named: str) -> Caller:
+        """The caller as the identity it names (`rest.gate.Acting`)."""
+        remembered = self.acted.get((caller.application, named))
+        if remembered is not None:
+            return remembered
+        try:
+            uri = Uri.parse(named.strip())
+        except ParseError as error:
+            raise InvalidValue(str(error), part=IDENTITY.title()) from None
+        key = self.identities.canonical(uri)
+        if not uri.is_address or not self.represented.allowed(caller.application, key):
+            raise AgainstPolicy(
+                f"{caller.application} may not act as {uri}", rule="identity", part=IDENTITY.title()
+            )
+        found = Caller(caller.application, Uri.parse(key), key)
+        if len(self.acted) >= MAX_ACTED:
+            self.acted.clear()
+        self.acted[caller.application, named] = found
+        self.met(found)
+        return found

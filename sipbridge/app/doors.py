@@ -1,0 +1,260 @@
+"""The HTTP side put together: who may come in, and what lies behind which path.
+
+/rest/presence/…                 the operations, behind the gate, within quotas
+/rest/presence/notifications     Bayeux, also at /bayeux
+/rest/presence/events            server-sent events, behind the gate
+/rest/session_manager            when sessions are on
+/admin                           operator routes
+"""
+
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from starlette.types import ASGIApp
+
+from sipbridge.app.applications import Directory
+from sipbridge.app.network import SipNetwork
+from sipbridge.app.operations import Operations, Quotas
+from sipbridge.app.provisioning import Provisioner, Told
+from sipbridge.app.sealing import Seal
+from sipbridge.app.settings import Access, Settings
+from sipbridge.app.sink import DELIVERY, BayeuxReader, topic_of
+from sipbridge.bayeux.asgi import BayeuxApp
+from sipbridge.bayeux.server import BayeuxServer
+from sipbridge.bayeux.values import Ended, Indication, Subscribed
+from sipbridge.errors import UnknownPresentity
+from sipbridge.gateway import Caller, Gateway
+from sipbridge.gateway.ports import Clock
+from sipbridge.identities import PresentityKey
+from sipbridge.observability.health import Checks, Word
+from sipbridge.observability.metrics import CONTENT_TYPE, Metrics
+from sipbridge.rest import admin, sessions
+from sipbridge.rest.admin import AdminApp
+from sipbridge.rest.api import DESCRIPTION, METRICS, Front, Ready, RestSettings, create_app
+from sipbridge.rest.exchange import Exchange
+from sipbridge.rest.faults import Envelope
+from sipbridge.rest.gate import Gate
+from sipbridge.rest.ocsg import EVENTS, NOTIFICATIONS, Style
+from sipbridge.rest.origins import Origins
+from sipbridge.rest.quotas import Rate
+from sipbridge.rest.security import Account, Authenticator, BasicAuthenticator, nobody
+from sipbridge.rest.sessions import SessionManager, Sessions
+from sipbridge.rest.streams import EventStreams
+from sipbridge.store import Store, path_of
+from sipbridge.store.memory_bus import MemoryBus
+from sipbridge.uri import Uri
+
+Spawn = Callable[[Coroutine[object, object, None]], None]
+OPERATOR = "operator"
+"""The application of the operator's calls; decisions need no more of it than a name."""
+NOT_ANYBODY = "sip:operator@localhost"
+"""The operator has no SIP identity; each call stands in somebody's place."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inside:
+    """What lies behind the doors."""
+
+    settings: Settings
+    store: Store
+    bus: MemoryBus
+    clock: Clock
+    directory: Directory
+    gateway: Gateway
+    network: SipNetwork
+    bayeux: BayeuxServer
+    reader: BayeuxReader
+    metrics: Metrics
+    checks: Checks
+    spawn: Spawn
+
+
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """The HTTP side."""
+
+    front: Front
+    bayeux: BayeuxApp
+    streams: EventStreams
+    provisioner: Provisioner
+
+
+def make_doors(inside: Inside) -> Doors:
+    """Everything that HTTP needs."""
+    settings, directory = inside.settings, inside.directory
+    basic = BasicAuthenticator(directory.accounts())
+    kept = Sessions(settings.ocsg.session_lifetime) if settings.ocsg.sessions else None
+    gate = Gate(
+        basic,
+        sessions=kept,
+        rate=Rate(settings.limits.requests_per_second),
+        acting=directory.act,
+    )
+    directory.met = lambda caller: inside.spawn(inside.network.watch_watchers(caller))
+    exchange = Exchange(
+        Origins(settings.http.allowed_origins),
+        Envelope(settings.ocsg.error_envelope.value),
+        inside.metrics.count_quota,
+    )
+    bayeux = make_bayeux(inside, basic)
+    streams = EventStreams(
+        inside.store,
+        inside.bus,
+        gate,
+        topic_of,
+        recheck=inside.gateway.recheck,
+        allowed_origins=settings.http.allowed_origins,
+        envelope=exchange.envelope,
+        exceeded=inside.metrics.count_quota,
+    )
+
+    def revoke(application: str) -> None:
+        if kept is not None:
+            kept.revoke(application)
+        streams.revoke(application)
+        inside.bayeux.revoke(application, inside.clock.now())
+        bayeux.schedule_turn()
+
+    provisioner = make_provisioner(inside, basic, revoke)
+    operations = make_operations(inside)
+    operator = make_operator(settings)
+    mounts: dict[str, ASGIApp] = {
+        NOTIFICATIONS: bayeux,
+        "/bayeux": bayeux,
+        EVENTS: streams,
+        admin.ROOT: AdminApp(operator, operations, standing(inside), provisioner, exchange),
+    }
+    if kept is not None:
+        mounts[sessions.ROOT] = SessionManager(kept, basic, exchange)
+    front = make_front(inside, operations, gate, operator or nobody, mounts)
+    return Doors(front, bayeux, streams, provisioner)
+
+
+def make_operations(inside: Inside) -> Operations:
+    limits = inside.settings.limits
+    quotas = Quotas(
+        limits.max_subscriptions, limits.max_contracts, Rate(limits.publishes_per_second)
+    )
+    identities = inside.directory.identities
+    return Operations(inside.gateway, identities, quotas, inside.metrics.count_quota)
+
+
+def make_operator(settings: Settings) -> Authenticator | None:
+    """Knows the operator; None when there is none."""
+    known = settings.admin.password_hash
+    if known is None:
+        return None
+    nowhere = Caller(OPERATOR, Uri.parse(NOT_ANYBODY), PresentityKey(NOT_ANYBODY))
+    return BasicAuthenticator(
+        {admin.USER: Account(nowhere, password_hash=known.get_secret_value())}
+    )
+
+
+def standing(inside: Inside) -> admin.Stand:
+    """The operator in a presentity's place."""
+
+    async def stand(presentity: Uri, trace: str) -> Caller:
+        network, directory = inside.network, inside.directory
+        key = directory.identities.canonical(presentity)
+        person = Uri.parse(key)
+        if not network.serves(person):
+            raise UnknownPresentity(f"{presentity} is not served here", part="presentity")
+        # Whoever has an application here is asked about with its credentials.
+        await network.know_watchers(Caller(directory.owner(key) or OPERATOR, person, key, trace))
+        return Caller(OPERATOR, person, key, trace)
+
+    return stand
+
+
+def make_provisioner(
+    inside: Inside, basic: BasicAuthenticator, revoke: Callable[[str], None]
+) -> Provisioner:
+    store, reader = inside.store, inside.reader
+    listening: dict[str, Callable[[], None]] = {}
+
+    def listen(application: str) -> None:
+        listening[application] = inside.bus.subscribe(topic_of(application), reader.receive)
+
+    def forget(application: str) -> None:
+        stop = listening.pop(application, None)
+        if stop is not None:
+            stop()
+        store.trim(application, 0, inside.clock.at())
+        store.remember(DELIVERY, application, None)
+        reader.forget(application)
+
+    for application in inside.directory.applications:
+        listen(application)
+    return Provisioner(
+        inside.directory,
+        store,
+        Seal(key_path(inside.settings)),
+        inside.gateway,
+        inside.network,
+        Told(basic, revoke, listen, forget),
+        inside.spawn,
+    )
+
+
+def key_path(settings: Settings) -> Path | None:
+    """Where the key of sealed passwords lies; None for a store that forgets."""
+    if settings.store.key_file is not None or settings.store.url == "memory://":
+        return settings.store.key_file
+    state = path_of(settings.store.url, settings.directory)
+    return state.with_name(f"{state.name}.key")
+
+
+def make_bayeux(inside: Inside, basic: BasicAuthenticator) -> BayeuxApp:
+    reader = inside.reader
+
+    async def authenticate(headers: Mapping[str, str]) -> str | None:
+        caller = await basic(headers)
+        return caller.application if caller else None
+
+    def told(said: Indication) -> None:
+        match said:
+            case Subscribed():
+                reader.subscribed(said)
+            case Ended():
+                reader.ended(said)
+
+    origins = inside.settings.http.allowed_origins
+    return BayeuxApp(inside.bayeux, authenticate, allowed_origins=origins, told=told)
+
+
+def make_front(
+    inside: Inside,
+    operations: Operations,
+    gate: Gate,
+    operator: Authenticator,
+    mounts: Mapping[str, ASGIApp],
+) -> Front:
+    settings, metrics = inside.settings, inside.metrics
+
+    def ready() -> Ready:
+        health = inside.checks.ready()
+        return Ready(health.word in (Word.OK, Word.DEGRADED), health.as_json())
+
+    closed: frozenset[str] = frozenset()
+    if settings.http.docs is Access.ADMIN:
+        closed |= DESCRIPTION
+    if settings.http.metrics is Access.ADMIN:
+        closed |= METRICS
+    return create_app(
+        operations,
+        [gate],
+        settings=RestSettings(
+            settings.http.public_url.rstrip("/"),
+            settings.http.allowed_origins,
+            Envelope(settings.ocsg.error_envelope.value),
+            Style(settings.ocsg.stringify_scalars, settings.ocsg.null_for_absent),
+            closed=closed,
+        ),
+        mounts=mounts,
+        ready=ready,
+        metrics=lambda: (metrics.render(), CONTENT_TYPE),
+        observe=metrics.count_request,
+        exceeded=metrics.count_quota,
+        operator=operator,
+    )
