@@ -18,7 +18,6 @@
     │   ├── InvalidGroup              which group
     │   ├── NotAuthorized
     │   ├── NotEnforceable            the decision would change nothing
-    │   ├── InvalidGroup
     │   ├── AgainstPolicy             which rule of the operator
     │   └── QuotaExceeded             which quota, when to come back
     └── StoreError                    StoreUnavailable, ConcurrentChange
@@ -196,16 +195,6 @@ class InvalidValue(GatewayError):
         self.valid = valid
 
 
-class InvalidGroup(GatewayError):
-    """There is no such group."""
-
-    code = "invalid-group"
-
-    def __init__(self, group: str, message: str, *, part: str = "presentity") -> None:
-        super().__init__(message, part=part)
-        self.group = group
-
-
 class NotAuthorized(GatewayError):
     """The presentity, or a policy, has not granted this."""
 
@@ -213,7 +202,7 @@ class NotAuthorized(GatewayError):
 
 
 class AgainstPolicy(GatewayError):
-    """The operator's limits do not allow this. `rule` is "unlimited", "count", "frequency", "group" or "nested"."""
+    """The operator's limits do not allow this. `rule` says which, in one word such as "count" or "group"."""
 
     code = "against-policy"
 
@@ -233,8 +222,8 @@ class InvalidGroup(GatewayError):
 
     code = "invalid-group"
 
-    def __init__(self, group: str, *, part: str = "presentity") -> None:
-        super().__init__(f"{group} has no members", part=part)
+    def __init__(self, group: str, message: str = "", *, part: str = "presentity") -> None:
+        super().__init__(message or f"{group} has no members", part=part)
         self.group = group
 
 
