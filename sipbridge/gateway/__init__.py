@@ -168,6 +168,10 @@ class Gateway:
         """What of a notification may be handed out now: `ports.Recheck` for whoever reads the log."""
         return self.decisions.recheck(notification)
 
+    def restate(self, application: str, endpoint: str = "") -> list[Notification]:
+        """The current state of every contract of an application, for a reader of its log with a gap."""
+        return self.contracts.restate(application, endpoint)
+
     # --- restart ---
 
     async def load(self, applications: Container[str]) -> None:

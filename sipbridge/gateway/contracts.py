@@ -11,10 +11,17 @@ from collections.abc import Callable, Coroutine
 
 from sipbridge.gateway import notifications
 from sipbridge.gateway.authorization import kinds_of, kinds_shown, visible
-from sipbridge.gateway.contract import Contract, Report
+from sipbridge.gateway.contract import Contract, Offer, Report
 from sipbridge.gateway.deadlines import Deadlines
 from sipbridge.gateway.decisions import Decisions
-from sipbridge.gateway.ports import Clock, ContractRecord, GatewayStore, Grant, NotificationSink
+from sipbridge.gateway.ports import (
+    Clock,
+    ContractRecord,
+    GatewayStore,
+    Grant,
+    Notification,
+    NotificationSink,
+)
 from sipbridge.gateway.registry import Pair, Registry
 from sipbridge.identities import PresentityKey
 
@@ -65,15 +72,22 @@ class Contracts:
 
     def offer(self, contract: Contract, member: PresentityKey) -> None:
         """Give the contract what its watcher may see of one member now."""
+        shown = self.shown(contract, member)
+        if shown is None:
+            contract.waiting.pop(member, None)
+        else:
+            contract.offer(member, shown.visible, shown.granted)
+
+    def shown(self, contract: Contract, member: PresentityKey) -> Offer | None:
+        """What the contract's watcher may see of one member now; None: nothing is known of it."""
         pair = (contract.record.watcher, member)
         view = self.registry.views.get(pair)
         record = self.registry.subscription(contract.record.application, pair)
         if view is None or view.document is None or record is None:
-            contract.waiting.pop(member, None)
-            return
+            return None
         requested = kinds_of(contract.record.attributes) & kinds_of(record.attributes)
         granted = self.decisions.of(pair).granted
-        contract.offer(member, visible(view.attributes, granted, requested), granted & requested)
+        return Offer(visible(view.attributes, granted, requested), granted & requested)
 
     def pump(self, contract: Contract, trace: str = "", looked_at: str = "") -> None:
         """Send what is due, end what is over, wake again when there is reason to.
@@ -96,6 +110,10 @@ class Contracts:
         self.deadlines.arm(contract, contract.next_timeout(), lambda: self.pump(contract))
 
     def send(self, contract: Contract, report: Report, trace: str) -> None:
+        self.sink.send(self.statement(contract, report, trace))
+
+    def statement(self, contract: Contract, report: Report, trace: str = "") -> Notification:
+        """The statusChanged that says this of one member."""
         record = contract.record
         pair = (record.watcher, report.member)
         subscription = self.registry.subscription(record.application, pair)
@@ -103,7 +121,29 @@ class Contracts:
         uri = subscription.presentity_uri if group and subscription else record.presentity_uri
         polite = self.decisions.of(pair).polite
         grant = Grant(*pair, kinds_shown(report.attributes), polite)
-        self.sink.send(notifications.status_changed(record, uri, report.attributes, grant, trace))
+        return notifications.status_changed(record, uri, report.attributes, grant, trace)
+
+    # --- readers that lost track ---
+
+    def restate(self, application: str, endpoint: str = "") -> list[Notification]:
+        """Everything a reader of the application's log would know by now; nothing of it is counted.
+
+        endpoint: only contracts that have this one. For a reader that missed something: told differences
+        are of no use to it any more. Members of whom nothing is known at the moment (after a restart) are
+        told of as if for the first time as soon as something is.
+        """
+        found = []
+        for contract in self.registry.of_application(application):
+            if endpoint and contract.record.endpoint != endpoint:
+                continue
+            for member in [m for m in contract.members if contract.told.get(m)]:
+                shown = self.shown(contract, member)
+                if shown is None:
+                    contract.drop(member)
+                    self.save_soon(contract)
+                elif shown.visible:
+                    found.append(self.statement(contract, Report(member, shown.visible)))
+        return found
 
     # --- ends ---
 

@@ -49,6 +49,8 @@ class Registry:
     """Watchers that have a record, for each presentity."""
     contracts: dict[tuple[str, str], Contract] = field(default_factory=dict)
     contracts_of: dict[Pair, dict[tuple[str, str], Contract]] = field(default_factory=dict)
+    correlators: dict[str, dict[str, Contract]] = field(default_factory=dict)
+    """Contracts by correlator, for each application."""
     views: dict[Pair, View] = field(default_factory=dict)
     seen: dict[PresentityKey, tuple[WatcherSeen, ...]] = field(default_factory=dict)
     """What presence.winfo last told of a presentity's watchers."""
@@ -84,6 +86,7 @@ class Registry:
         key = (record.application, record.correlator)
         self.running[record.application] += key not in self.contracts
         self.contracts[key] = contract
+        self.correlators.setdefault(record.application, {})[record.correlator] = contract
         for member in contract.members:
             self.contracts_of.setdefault((record.watcher, member), {})[key] = contract
 
@@ -91,11 +94,19 @@ class Registry:
         record = contract.record
         key = (record.application, record.correlator)
         self.running[record.application] -= self.contracts.pop(key, None) is not None
+        mine = self.correlators.get(record.application, {})
+        mine.pop(record.correlator, None)
+        if not mine:
+            self.correlators.pop(record.application, None)
         for member in contract.members:
             contracts = self.contracts_of.get((record.watcher, member), {})
             contracts.pop(key, None)
             if not contracts:
                 self.contracts_of.pop((record.watcher, member), None)
+
+    def of_application(self, application: str) -> list[Contract]:
+        """The contracts of an application."""
+        return list(self.correlators.get(application, {}).values())
 
     def runs(self, contract: Contract) -> bool:
         """Is this very contract still running?"""
