@@ -28,6 +28,7 @@ HERE = Path(__file__).resolve().parent
 START_SECONDS = 15.0
 STOP_SECONDS = 10.0
 TABLES = ("version", "presentity", "active_watchers", "watchers", "xcap")
+TABLES += ("pua", "rls_presentity", "rls_watchers")
 
 
 class ActorFailed(Exception):
@@ -76,6 +77,7 @@ class Kamailio:
             f'DBPATH="{self.database()}"',
             f"MAX_EXPIRES={self.wanted.get('max_expires', 3600)}",
             f"WORKERS={self.wanted.get('workers', 2)}",
+            f'RLS_ADDRESS="sip:rls@127.0.0.1:{self.port}"',
         ]
         return values + [f"WITH_{word.upper()}" for word in self.wanted.get("with", [])]
 
@@ -93,7 +95,7 @@ class Kamailio:
             import sqlite3
 
             with sqlite3.connect(self.folder / "kamailio.sqlite") as base:
-                for name in ("standard", "presence"):
+                for name in ("standard", "presence", "rls"):
                     base.executescript((share / f"db_sqlite/{name}-create.sql").read_text())
                 base.execute("PRAGMA journal_mode=WAL")
             base.close()

@@ -327,11 +327,21 @@ async def do_raw(stage: Stage, step: dict[str, Any]) -> None:
     expect_answer(stage, step, answer)
 
 
-async def do_rules(stage: Stage, step: dict[str, Any]) -> None:
-    """Put presence rules of user `of` on Kamailio's XCAP server: `allow` or `block` the users named."""
+async def put_xcap(stage: Stage, path: str, kind: str, body: str) -> None:
+    """Put a document on Kamailio's XCAP server."""
     import aiohttp
 
     assert stage.kamailio is not None
+    url = f"http://127.0.0.1:{stage.kamailio.http_port}/xcap-root/{path}"
+    async with aiohttp.ClientSession() as session:
+        headers = {"Content-Type": f"application/{kind}+xml"}
+        async with session.put(url, data='<?xml version="1.0"?>' + body, headers=headers) as got:
+            if got.status not in (200, 201):
+                raise NotSeen(f"XCAP PUT: {got.status} {await got.text()}")
+
+
+async def do_rules(stage: Stage, step: dict[str, Any]) -> None:
+    """Put presence rules of user `of` on Kamailio's XCAP server: `allow` or `block` the users named."""
     rules = "".join(
         f'<cp:rule id="{word}"><cp:conditions><cp:identity>'
         + "".join(f'<cp:one id="sip:{name}@example.com"/>' for name in step[word])
@@ -341,16 +351,24 @@ async def do_rules(stage: Stage, step: dict[str, Any]) -> None:
         if step.get(word)
     )
     body = (
-        '<?xml version="1.0"?><cp:ruleset xmlns:cp="urn:ietf:params:xml:ns:common-policy"'
+        '<cp:ruleset xmlns:cp="urn:ietf:params:xml:ns:common-policy"'
         f' xmlns:pr="urn:ietf:params:xml:ns:pres-rules">{rules}</cp:ruleset>'
     )
-    user = f"sip:{step['of']}@example.com"
-    url = f"http://127.0.0.1:{stage.kamailio.http_port}/xcap-root/pres-rules/users/{user}/index"
-    async with aiohttp.ClientSession() as session:
-        kind = {"Content-Type": "application/auth-policy+xml"}
-        async with session.put(url, data=body, headers=kind) as response:
-            if response.status not in (200, 201):
-                raise NotSeen(f"XCAP PUT: {response.status} {await response.text()}")
+    path = f"pres-rules/users/sip:{step['of']}@example.com/index"
+    await put_xcap(stage, path, "auth-policy", body)
+
+
+async def do_list(stage: Stage, step: dict[str, Any]) -> None:
+    """Put a resource list on Kamailio's XCAP server: list `name` of user `of` has these `members`."""
+    entries = "".join(f'<rl:entry uri="sip:{name}@example.com"/>' for name in step["members"])
+    body = (
+        '<rls-services xmlns="urn:ietf:params:xml:ns:rls-services"'
+        ' xmlns:rl="urn:ietf:params:xml:ns:resource-lists">'
+        f'<service uri="sip:{step["name"]}@example.com"><list>{entries}</list>'
+        "<packages><package>presence</package></packages></service></rls-services>"
+    )
+    path = f"rls-services/users/sip:{step['of']}@example.com/index"
+    await put_xcap(stage, path, "rls-services", body)
 
 
 async def do_sipp(stage: Stage, step: dict[str, Any]) -> None:
