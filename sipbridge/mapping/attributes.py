@@ -26,6 +26,7 @@ from functools import lru_cache
 
 from sipbridge.errors import InvalidValue, ParseError
 from sipbridge.uri import Uri
+from sipbridge.values import quick
 
 MAX_NAME = 128
 """Characters in the name of an Other; the longest reserved one with a tuple id has about 80."""
@@ -142,6 +143,7 @@ class MeansType(StrEnum):
     OTHER = "MeansOther"
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Means:
     """One way to reach the person: a URI as text, a priority 0.0 (lowest) … 1.0, a type."""
@@ -151,6 +153,7 @@ class Means:
     type: MeansType
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Other:
     """A free name and its value; names starting with a reserved prefix are explained in `other.py`."""
@@ -164,6 +167,7 @@ Value = Activity | Place | Privacy | Sphere | tuple[Means, ...] | Other
 Fingerprint = tuple[AttributeKind, Value, str | None]
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Attribute:
     """One presence attribute. `value` belongs to `kind`; `last_change` is aware UTC or None (not known)."""

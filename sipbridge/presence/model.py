@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from sipbridge.values import quick
+
 
 class Basic(StrEnum):
     """RFC 3863 §4.1.4."""
@@ -21,6 +23,7 @@ class Basic(StrEnum):
     CLOSED = "closed"
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Deviation:
     """Something that was tolerated. `code` is stable (metrics, `sipbridge tables`), `rfc` names the rule."""
@@ -32,6 +35,7 @@ class Deviation:
     line: int | None = None
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Timestamp:
     """An xs:dateTime: as written, and as aware UTC (None if it cannot be read)."""
@@ -47,6 +51,7 @@ Attributes = tuple[tuple[str, str], ...]
 """Attributes nobody knows, by Clark name, in document order."""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Note:
     """Text for people, with its xml:lang."""
@@ -56,6 +61,7 @@ class Note:
     attributes: Attributes = ()
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Extension:
     """An element we do not know, whole. `xml` declares every namespace it uses and stands on its own."""
@@ -64,6 +70,7 @@ class Extension:
     xml: str
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Token:
     """One value element, such as `<rpid:busy/>`: its Clark name, and its text where it has one (`other`).
@@ -77,6 +84,7 @@ class Token:
     xml: str | None = None
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Ranged:
     """What RPID elements with a life time share (RFC 4480 §3.1): `from`, `until`, `id`, own attributes."""
@@ -93,6 +101,7 @@ class Ranged:
         return not (self.until is not None and self.until.at is not None and at >= self.until.at)
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class TokenList(Ranged):
     """activities, mood, place-type, privacy, sphere: notes, then tokens.
@@ -105,6 +114,7 @@ class TokenList(Ranged):
     text: str | None = None
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class PlaceIs(Ranged):
     """Properties of the surroundings (RFC 4480 §3.5): tokens for each of the three media."""
@@ -115,6 +125,7 @@ class PlaceIs(Ranged):
     notes: tuple[Note, ...] = ()
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class StatusIcon(Ranged):
     """URI of an image (RFC 4480 §3.11)."""
@@ -122,6 +133,7 @@ class StatusIcon(Ranged):
     uri: str = ""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class TimeOffset(Ranged):
     """Minutes east of UTC, as written, and the zone's name (RFC 4480 §3.12)."""
@@ -130,6 +142,7 @@ class TimeOffset(Ranged):
     description: str | None = None
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class UserInput:
     """`active` or `idle`, as written (RFC 4480 §3.13). `idle_threshold` is the text of the seconds."""
@@ -141,6 +154,7 @@ class UserInput:
     attributes: Attributes = ()
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Choice:
     """relationship, service-class: one token, or several where a peer wrote several; notes."""
@@ -151,6 +165,7 @@ class Choice:
     text: str | None = None
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Cipid:
     """RFC 4482. Each value is a URI, except the display name."""
@@ -164,6 +179,7 @@ class Cipid:
     display_name_lang: str | None = None
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Capabilities:
     """RFC 5196 servcaps or devcaps.
@@ -178,6 +194,7 @@ class Capabilities:
     xml: str | None = None
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class ServiceDescription:
     """oma:service-description (OMA presence data extensions)."""
@@ -188,6 +205,7 @@ class ServiceDescription:
     extensions: tuple[Extension, ...] = ()
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class TimedStatus:
     """RFC 4481: a status of the past or future."""
@@ -200,6 +218,7 @@ class TimedStatus:
     attributes: Attributes = ()
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Contact:
     """A communication address and its priority as written (RFC 3863 §4.1.5)."""
@@ -217,6 +236,7 @@ class Contact:
             return 0.0
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Tuple:
     """A service (RFC 3863 §4.1.2, RFC 4479 §3.2)."""
@@ -247,6 +267,7 @@ class Tuple:
     willingness_attributes: Attributes = ()
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class OtherInfo:
     """x:other-info: an application's own name and value, carried under the person."""
@@ -255,6 +276,7 @@ class OtherInfo:
     value: str
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Person:
     """The human being (RFC 4479 §3.1)."""
@@ -280,6 +302,7 @@ class Person:
     willingness_attributes: Attributes = ()
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Device:
     """A device (RFC 4479 §3.3)."""
@@ -295,6 +318,7 @@ class Device:
     attributes: Attributes = ()
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Presence:
     """One presence document."""

@@ -15,6 +15,7 @@ from sipbridge.errors import ParseError
 from sipbridge.sip.grammar import LWS, QUOTED, TOKEN_CHARS, is_token, quote, split_list, unquote
 from sipbridge.sip.parameters import NONE, Parameters
 from sipbridge.uri import Uri
+from sipbridge.values import quick
 
 BRACKETED = re.compile(
     rf"{LWS}(?:({QUOTED})|([{TOKEN_CHARS} \t\x80-\U0010ffff]*))?{LWS}<([^<>]*)>([\s\S]*)"
@@ -22,6 +23,7 @@ BRACKETED = re.compile(
 BARE_URI = re.compile(r"[^\s;,?<>\"]+")
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class NameAddr:
     """One address. `display_name` without quotes, None if there was none; `uri_text` as on the wire."""

@@ -14,6 +14,7 @@ from functools import lru_cache
 from sipbridge.errors import ParseError
 from sipbridge.sip.grammar import DIGITS, IS_CALL_ID, LWS, TOKEN, parse_integer, split_list
 from sipbridge.sip.parameters import NONE, Parameters
+from sipbridge.values import quick
 
 MAX_CSEQ = 2**31 - 1
 MAX_SECONDS = 2**32 - 1
@@ -25,6 +26,7 @@ MEDIA = re.compile(rf"({TOKEN}){LWS}/{LWS}({TOKEN}){LWS}(;[\s\S]*)?")
 SECONDS = re.compile(rf"([0-9]+){LWS}(?:\([^()]*\))?{LWS}(;[\s\S]*)?")
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class CSeq:
     """CSeq (RFC 3261 §20.16)."""
@@ -50,6 +52,7 @@ def parse_cseq(text: str) -> CSeq:
     return CSeq(parse_integer(found[1], "CSeq", MAX_CSEQ), found[2])
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Event:
     """Event (RFC 6665 §8.2.1). `parameters` holds all of them, `id` too."""
@@ -80,6 +83,7 @@ def parse_event(text: str) -> Event:
     return Event(found[1], parameters.get("id"), parameters)
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class SubscriptionState:
     """Subscription-State (RFC 6665 §8.2.3). `state` and `reason` in lower case, times in seconds."""
@@ -125,6 +129,7 @@ def parse_subscription_state(text: str) -> SubscriptionState:
     )
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class MediaType:
     """A media type with parameters (RFC 3261 §20.15). `essence` is `type/subtype` in lower case."""

@@ -6,12 +6,15 @@ names a flow. A `Transmit` is one message on its way out.
 
 from dataclasses import dataclass
 
+from sipbridge.values import quick
+
 Address = tuple[str, int]
 """Host as IP address text (IPv6 without brackets) and port."""
 
 RELIABLE = frozenset({"tcp", "tls", "ws", "wss", "memory"})
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Flow:
     """One path between two addresses.
@@ -32,6 +35,7 @@ class Flow:
         return self.protocol in RELIABLE
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class ListeningPoint:
     """A bound socket, and what Via and Contact say of it (RFC 3261 §18.1.1).

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from sipbridge.errors import ParseError
 from sipbridge.sip.grammar import LWS, QUOTED, TOKEN, quote, unquote
+from sipbridge.values import quick
 
 Pair = tuple[str, str | None]
 
@@ -25,6 +26,7 @@ MAX_PARAMETERS = 64
 """One header value; the busiest seen (a GRUU contact) has nine."""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Parameters:
     """Ordered parameters, values as on the wire (None: no "=")."""

@@ -13,6 +13,7 @@ from functools import lru_cache
 from sipbridge.errors import ParseError
 from sipbridge.sip.grammar import DIGITS, LWS, TOKEN, split_list
 from sipbridge.sip.parameters import NONE, Parameters
+from sipbridge.values import quick
 
 MAGIC_COOKIE = "z9hG4bK"
 """Branches of RFC 3261 begin so (§8.1.1.7); all others are matched as in RFC 2543."""
@@ -24,6 +25,7 @@ VIA = re.compile(
 )
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Via:
     """One hop. `protocol` in capitals ("UDP", "TCP"), `host` with brackets if IPv6."""
