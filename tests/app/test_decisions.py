@@ -308,7 +308,7 @@ async def test_one_granted_kind_is_all_there_is_to_see(kind: str) -> None:
         _, answer = await until(lambda: bob.presence(ALICE), lambda a: shown_by(a[1]))
         assert shown_by(answer) == {kind}
         assert {a["typeAndValue"]["unionElement"] for a in answer["result"]} == {kind}
-        said = await carol.wait_for(lambda s: isinstance(s, Notified) and s.body, PATIENCE)
+        said = await carol.wait_for(lambda s: isinstance(s, Notified) and s.body != b"", PATIENCE)
         assert isinstance(said, Notified) and shown_in(said) == {kind}
         uri = Uri.parse(ALICE)
         mapped = to_attributes(pidf.parse(said.body), at=datetime.now(UTC), presentity=uri)
