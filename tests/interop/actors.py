@@ -26,6 +26,7 @@ from tests.interop.wire import Message, Talker
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 START_SECONDS = 15.0
+START_TRIES = 3
 STOP_SECONDS = 10.0
 TABLES = ("version", "presentity", "active_watchers", "watchers", "xcap")
 TABLES += ("pua", "rls_presentity", "rls_watchers")
@@ -469,7 +470,22 @@ class Baresip:
         )
 
     async def start(self, contacts: Sequence[str] = (), publishes: bool = False) -> None:
-        self.configure(contacts, publishes)
+        """Start it; a port that somebody took meanwhile is answered with other ports."""
+        for _ in range(START_TRIES):
+            self.control = free_port()
+            self.configure(contacts, publishes)
+            await self.launch()
+            try:
+                await self.wait_for("baresip is ready", START_SECONDS / START_TRIES)
+                answers, self.writer = await asyncio.open_connection("127.0.0.1", self.control)
+            except OSError:  # TimeoutError is one
+                await self.end()
+                continue
+            self.listener = asyncio.create_task(self.read_answers(answers))
+            return
+        raise ActorFailed(f"baresip does not start: {self.output[-1500:]}")
+
+    async def launch(self) -> None:
         self.process = await asyncio.create_subprocess_exec(
             "baresip",
             "-f",
@@ -483,9 +499,15 @@ class Baresip:
             start_new_session=True,
         )
         self.reader = asyncio.create_task(self.read_output())
-        await self.wait_for("baresip is ready", START_SECONDS)
-        answers, self.writer = await asyncio.open_connection("127.0.0.1", self.control)
-        self.listener = asyncio.create_task(self.read_answers(answers))
+
+    async def end(self) -> None:
+        if self.writer is not None:
+            self.writer.close()
+        if self.process is not None:
+            await end(self.process)
+        for task in (self.reader, self.listener):
+            if task is not None:
+                await asyncio.gather(task, return_exceptions=True)
 
     async def read_answers(self, answers: asyncio.StreamReader) -> None:
         """What the control socket says counts as output too."""
@@ -513,13 +535,7 @@ class Baresip:
         self.writer.write(b"%d:%s," % (len(body), body))
 
     async def stop(self) -> None:
-        if self.writer is not None:
-            self.writer.close()
-        if self.process is not None:
-            await end(self.process)
-        for task in (self.reader, self.listener):
-            if task is not None:
-                await asyncio.gather(task, return_exceptions=True)
+        await self.end()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     @staticmethod
