@@ -106,7 +106,8 @@ class BayeuxApp:
     """The ASGI application. `told` gets every indication at once, inside the turn that made it.
 
     When `told` gets a `Subscribed` it may call the server's `deliver` for that session: nothing that is
-    published afterwards overtakes it. `allowed_origins` are the foreign origins whose pages may talk to us.
+    published afterwards overtakes it. `allowed_origins` are the foreign origins whose pages may talk to us,
+    or `*`.
     """
 
     def __init__(
@@ -197,7 +198,7 @@ class BayeuxApp:
         headers = headers_of(scope)
         cors: Pairs = []
         try:
-            cors = self.cross_origin(headers)
+            cors = self.cross_origin(headers, scope["method"])
             if scope["method"] == "OPTIONS":
                 await respond(send, 204, [*PREFLIGHT, *cors], b"")
                 return
@@ -265,6 +266,9 @@ class BayeuxApp:
         except Refusal:
             await send({"type": "websocket.close", "code": 1008})
             return
+        if not self.trusts(headers):
+            # No page sets this header on a WebSocket: it is what the browser has cached for somebody.
+            headers.pop("authorization", None)
         client = scope.get("client")
         origin = await self.origin_of(headers, [])
         link = self.server.open_link(origin, client[0] if client else "", now())
@@ -370,8 +374,11 @@ class BayeuxApp:
                 break
         return Origin()
 
-    def cross_origin(self, headers: Mapping[str, str]) -> Pairs:
-        """CORS headers for a page of a listed origin. Raises Refusal (403) for a foreign one."""
+    def cross_origin(self, headers: Mapping[str, str], method: str = "") -> Pairs:
+        """CORS headers for a page of a listed origin. Raises Refusal (403) for a foreign one.
+
+        A page that only `*` lists gets no word of credentials, and a POST that needs no preflight is refused.
+        """
         origin = headers.get("origin")
         if origin is None:
             return []
@@ -383,7 +390,19 @@ class BayeuxApp:
             ]
         if is_same_origin(origin, headers.get("host", "")):
             return []
+        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+        if "*" in self.allowed_origins and (method != "POST" or kind == "application/json"):
+            return [(b"access-control-allow-origin", b"*")]
         raise Refusal(403, "this origin is not allowed")
+
+    def trusts(self, headers: Mapping[str, str]) -> bool:
+        """Comes this from no page, from one of ours, or from one that is listed by name?"""
+        origin = headers.get("origin")
+        return (
+            origin is None
+            or origin.lower() in self.allowed_origins
+            or is_same_origin(origin, headers.get("host", ""))
+        )
 
 
 def now() -> float:

@@ -297,6 +297,27 @@ async def test_a_foreign_origin_is_refused_on_every_door(site: Site, origin: str
     assert refused.value.status == 403
 
 
+async def test_the_star_never_comes_with_what_the_browser_knows(site: Site) -> None:
+    site.app.allowed_origins = frozenset({"*"})
+    headers = {"Origin": "https://any.example"}
+    async with site.http.options(site.url, headers=headers) as answer:
+        assert answer.headers["Access-Control-Allow-Origin"] == "*"
+        assert "Access-Control-Allow-Credentials" not in answer.headers
+    async with site.http.post(site.url, json=HANDSHAKE, headers=headers) as answer:
+        assert (await answer.json())[0]["successful"] is True
+        assert answer.headers["Access-Control-Allow-Origin"] == "*"
+        assert "Access-Control-Allow-Credentials" not in answer.headers
+    plain = {**headers, "Content-Type": "text/plain"}  # no preflight comes before it
+    assert await site.status(data=orjson.dumps([HANDSHAKE]), headers=plain) == 403
+    # A WebSocket of such a page has to prove itself in the handshake.
+    async with site.http.ws_connect(site.url, headers=headers) as ws:
+        await ws.send_json([HANDSHAKE])
+        assert (await ws.receive_json(timeout=5))[0]["successful"] is False
+    async with site.http.ws_connect(site.url, headers={"Origin": site.url[:-7]}) as ws:
+        await ws.send_json([HANDSHAKE])
+        assert (await ws.receive_json(timeout=5))[0]["successful"] is True
+
+
 async def test_our_own_pages_need_no_list(site: Site) -> None:
     own = site.url.removesuffix("/bayeux")
     assert await site.status(json=HANDSHAKE, headers={"Origin": own}) == 200
