@@ -1,8 +1,10 @@
 """Start, serve, drain, stop.
 
-Start: the store is opened and read, sockets are bound, the agent takes up what it kept, HTTP begins to
-listen, and only then is the bridge ready. Stop: Bayeux clients are told, HTTP serves what it has begun, the
-drivers send what is waiting, the store writes and closes.
+Start: the store is opened (a standby waits here until the owner of the data is gone) and read, sockets are
+bound, the agent takes up what it kept, HTTP begins to listen, and only then is the bridge ready.
+
+Stop: Bayeux clients are told, HTTP serves what it has begun, the drivers send what is waiting, the store
+writes and closes.
 """
 
 import asyncio
@@ -19,10 +21,16 @@ from sipbridge import store as stores
 from sipbridge.app.settings import Settings
 from sipbridge.app.sink import DELIVERY, SETTLE_SECONDS
 from sipbridge.app.wiring import PUBLICATION, Graph, build
-from sipbridge.errors import ConfigurationError, SignallingError, SipBridgeError
+from sipbridge.errors import (
+    ConfigurationError,
+    SignallingError,
+    SipBridgeError,
+    StoreUnavailable,
+)
 from sipbridge.gateway import Caller
 from sipbridge.identities import PresentityKey
 from sipbridge.observability.logs import configure, logger
+from sipbridge.store import Store
 from sipbridge.uri import Uri
 
 Failed = Callable[[str, SignallingError], None]
@@ -70,6 +78,8 @@ class Bridge:
         self.serving: asyncio.Task[None] | None = None
         self.settling: asyncio.TimerHandle | None = None
         self.ready = Listening()
+        self.lost: StoreUnavailable | None = None
+        self.bereft = asyncio.Event()
 
     def spawn(self, job: Coroutine[object, object, None]) -> None:
         """Run a job of the gateway beside the caller; a failure is logged."""
@@ -86,15 +96,11 @@ class Bridge:
     async def start(self) -> None:
         """Everything up, `ready` filled. Raises ConfigurationError or StoreError; nothing is left open."""
         settings = self.settings
-        http_socket = open_http(settings)
+        store = await self.open_store()
         try:
-            store = stores.open(
-                settings.store.url,
-                directory=settings.directory,
-                synchronous=settings.store.synchronous.value,
-            )
+            http_socket = open_http(settings)
         except BaseException:
-            http_socket.close()
+            await store.close()
             raise
         try:
             graph = self.graph = build(settings, store, self.spawn)
@@ -102,6 +108,7 @@ class Bridge:
             http_socket.close()
             await store.close()
             raise
+        store.when_lost(self.lose)
         try:
             await self.start_sip(graph)
             await self.start_http(graph, http_socket)
@@ -112,6 +119,36 @@ class Bridge:
         self.ready = self.describe(graph, http_socket)
         self.log.info("ready", store=store.location, **self.ready.as_json())
         self.spawn(self.resume(graph))
+
+    async def open_store(self) -> Store:
+        """The store, as soon as it is ours; whoever may take it over waits for that."""
+        wanted = self.settings.store
+        directory, synchronous = self.settings.directory, wanted.synchronous.value
+        if not wanted.takeover_after:
+            return stores.open(wanted.url, directory=directory, synchronous=synchronous)
+
+        def waiting(taken: stores.InUse) -> None:
+            self.log.info("standby", owner=str(taken.owner), detail=str(taken))
+
+        return await stores.wait_for(
+            wanted.url,
+            directory=directory,
+            synchronous=synchronous,
+            takeover_after=wanted.takeover_after,
+            waiting=waiting,
+        )
+
+    def lose(self, error: StoreUnavailable) -> None:
+        """Another process has taken our state over: we may promise nothing any more."""
+        self.log.error("store.lost", error=str(error))
+        self.lost = error
+        self.bereft.set()
+
+    async def failure(self) -> StoreUnavailable:
+        """Waits until another process has taken the state over; the bridge is of no use then."""
+        while self.lost is None:
+            await self.bereft.wait()
+        return self.lost
 
     async def start_sip(self, graph: Graph) -> None:
         await graph.doors.provisioner.load()

@@ -346,6 +346,7 @@ class StoreSettings(Section):
     url: Annotated[str, AfterValidator(check_store)] = ""
     synchronous: Synchronous = Synchronous.FULL
     key_file: FilePath = None
+    takeover_after: Seconds = 0.0
 
 
 class LogSettings(Section):

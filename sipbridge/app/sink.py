@@ -1,8 +1,9 @@
 """Where the gateway's notifications go: first the application's log, then every front that reads it.
 
-`LogSink` appends and tells the bus; `BayeuxReader` is the first reader. A notification nobody was connected
-for is kept until the application subscribes to the channel again: then every `notifySubscription`,
-`statusEnd` and `subscriptionEnded`, and the newest `statusChanged` of each contract, go out once, in order.
+`LogSink` appends, and tells the bus when the log has kept it; `BayeuxReader` is the first reader. What nobody
+was connected for waits until the application subscribes to the channel again: then every
+`notifySubscription`, `statusEnd` and `subscriptionEnded`, and the newest `statusChanged` of each contract, go
+out once, in order.
 
 What was revoked meanwhile is cut out when it is handed out, and taken back from queues it is in already.
 
@@ -65,12 +66,15 @@ class LogSink:
 
     def send(self, notification: Notification) -> None:
         at = self.at()
-        entry = self.log.append(notification, at)
+        self.log.append(notification, at, self.kept)
         count = self.appended.get(notification.application, 0) + 1
         self.appended[notification.application] = count
         if count % TRIM_EVERY == 0:
             self.log.trim(notification.application, self.kept_entries, at - self.kept_for)
-        self.bus.publish(topic_of(notification.application), entry)
+
+    def kept(self, entry: LogEntry) -> None:
+        """It is in the log, whatever happens: tell it."""
+        self.bus.publish(topic_of(entry.notification.application), entry)
 
     def recheck(self, watcher: PresentityKey, presentity: PresentityKey) -> None:
         self.readers_recheck(watcher, presentity)

@@ -232,7 +232,11 @@ class LogEntry:
 class NotificationLog(Protocol):
     """One growing, bounded list of notifications for each application."""
 
-    def append(self, notification: Notification, at: datetime) -> LogEntry: ...
+    def append(
+        self, notification: Notification, at: datetime, kept: Callable[[LogEntry], None] = ...
+    ) -> LogEntry:
+        """The entry gets its place now; readers see it when it is durable, and `kept` is called then."""
+        ...
 
     def read_after(self, application: str, sequence: int) -> Sequence[LogEntry]:
         """Entries with a higher sequence, oldest first."""

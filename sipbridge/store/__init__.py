@@ -1,21 +1,31 @@
 """What survives a restart. `open` picks the implementation by URL."""
 
+import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from sipbridge.errors import ConfigurationError
+from sipbridge.store.ownership import BEAT, BEATS_IN_PATIENCE, Busy, InUse, Owner, Patience
 from sipbridge.store.surface import Snapshot, SnapshotRemoved, Store
 
-__all__ = ["Snapshot", "SnapshotRemoved", "Store", "open", "path_of"]
+__all__ = ["InUse", "Snapshot", "SnapshotRemoved", "Store", "open", "path_of", "wait_for"]
 
 
-def open(url: str, *, directory: Path, synchronous: str = "full") -> Store:
+def open(
+    url: str,
+    *,
+    directory: Path,
+    synchronous: str = "full",
+    given_up: Owner | None = None,
+    beat: float = BEAT,
+) -> Store:
     """The store behind `url`, ready for use. Call it inside the event loop that will use it.
 
     url: "", "memory://", "sqlite:///relative.db" (to `directory`) or "sqlite:////absolute.db".
-    synchronous: "full" or "normal". Raises ConfigurationError for a URL nobody knows, StoreUnavailable when
-    the file cannot be opened or another process uses it.
+    synchronous: "full" or "normal". given_up: an owner from whom the file is taken. beat: seconds between
+    signs of life in the file. Raises ConfigurationError for a URL nobody knows, InUse when another process
+    owns the file, StoreUnavailable when it cannot be opened.
     """
     if url == "memory://":
         from sipbridge.store.memory import MemoryStore
@@ -23,7 +33,39 @@ def open(url: str, *, directory: Path, synchronous: str = "full") -> Store:
         return MemoryStore()
     from sipbridge.store.sqlite import SqliteStore
 
-    return SqliteStore(path_of(url, directory), synchronous=synchronous)
+    path = path_of(url, directory)
+    return SqliteStore(path, synchronous=synchronous, given_up=given_up, beat=beat)
+
+
+async def wait_for(
+    url: str,
+    *,
+    directory: Path,
+    synchronous: str = "full",
+    takeover_after: float,
+    waiting: Callable[[InUse], None],
+) -> Store:
+    """Like `open`, but as a standby: waits until the owner has ended, or was silent for `takeover_after` s.
+
+    `waiting` is called once for each owner that is waited for.
+    """
+    beat = min(BEAT, takeover_after / BEATS_IN_PATIENCE)
+    patience, named, given_up = Patience(takeover_after), "", None
+    while True:
+        try:
+            return open(
+                url, directory=directory, synchronous=synchronous, given_up=given_up, beat=beat
+            )
+        except InUse as taken:
+            if taken.owner.token != named:
+                named = taken.owner.token
+                waiting(taken)
+            over = patience.over(taken.owner, asyncio.get_running_loop().time())
+            given_up = taken.owner if over else None
+        except Busy:
+            given_up = None
+        if given_up is None:
+            await asyncio.sleep(beat / 2)
 
 
 def path_of(url: str, directory: Path, environ: Mapping[str, str] | None = None) -> Path:

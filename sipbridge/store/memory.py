@@ -27,7 +27,7 @@ from sipbridge.gateway.ports import (
 )
 from sipbridge.identities import PresentityKey
 from sipbridge.store.notification_log import MemoryLog
-from sipbridge.store.surface import Done, Snapshot, SnapshotRemoved
+from sipbridge.store.surface import Done, Kept, Lost, Snapshot, SnapshotRemoved, forgotten
 
 
 class MemoryStore:
@@ -114,9 +114,12 @@ class MemoryStore:
 
     # --- the notification log
 
-    def append(self, notification: Notification, at: datetime) -> LogEntry:
+    def append(self, notification: Notification, at: datetime, kept: Kept = forgotten) -> LogEntry:
         self.open()
-        return self.log.append(notification, at)
+        entry = self.log.numbered(notification, at)
+        self.log.show(entry)
+        kept(entry)
+        return entry
 
     def read_after(self, application: str, sequence: int) -> Sequence[LogEntry]:
         return self.log.read_after(application, sequence)
@@ -182,6 +185,9 @@ class MemoryStore:
     def remember(self, kind: str, key: str, text: str | None) -> None:
         self.open()
         self.apply(SnapshotRemoved(kind, key) if text is None else Snapshot(kind, key, text))
+
+    def when_lost(self, tell: Lost) -> None:
+        """Nobody can take it away."""
 
     def writable(self) -> bool:
         return not self.closed

@@ -12,30 +12,28 @@ from sipbridge.gateway.ports import LogEntry, Notification
 
 
 class MemoryLog:
-    """`gateway.ports.NotificationLog`."""
+    """`gateway.ports.NotificationLog`, with appending in two steps."""
 
     def __init__(self) -> None:
         self.entries: dict[str, deque[LogEntry]] = {}
         self.last: dict[str, int] = {}
         """The last sequence given out, for each application."""
 
-    def append(self, notification: Notification, at: datetime) -> LogEntry:
-        """The entry, with the application's next sequence."""
-        application = notification.application
-        sequence = self.last.get(application, 0) + 1
-        self.last[application] = sequence
-        entry = LogEntry(sequence, at, notification)
+    def numbered(self, notification: Notification, at: datetime) -> LogEntry:
+        """An entry with the application's next sequence; readers do not see it before `show`."""
+        sequence = self.last.get(notification.application, 0) + 1
+        self.last[notification.application] = sequence
+        return LogEntry(sequence, at, notification)
+
+    def show(self, entry: LogEntry) -> None:
+        """Let readers see an entry, also one of an earlier life; called in the order of sequences."""
+        application = entry.notification.application
         entries = self.entries.get(application)
         if entries is None:
             entries = self.entries[application] = deque()
         entries.append(entry)
-        return entry
-
-    def restore(self, entry: LogEntry) -> None:
-        """Take an entry back in that was written earlier; called in the order of sequences."""
-        application = entry.notification.application
-        self.entries.setdefault(application, deque()).append(entry)
-        self.last[application] = max(entry.sequence, self.last.get(application, 0))
+        if entry.sequence > self.last.get(application, 0):
+            self.last[application] = entry.sequence
 
     def read_after(self, application: str, sequence: int) -> Sequence[LogEntry]:
         entries = self.entries.get(application)

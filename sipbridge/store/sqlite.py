@@ -2,20 +2,21 @@
 
 Write-ahead logging, one connection held by one thread (`writer.py`), commits in groups. `synchronous =
 "full"` lets a commit survive a power cut, `normal` a crash of the process only (SQLite: the log is not
-synced at every commit). The file is locked for this process alone: a second bridge on it would give
-out the same sequences. Records are JSON beside their keys (`migrate.py`).
+synced at every commit). One process owns the file (`ownership.py`); others may read it, for a backup. Records
+are JSON beside their keys (`migrate.py`).
 
 The notification log is held in memory as well (`notification_log.py`), so that appending and reading never
-wait; what was appended in one turn of the event loop goes to the thread as one job. Sequences are reserved
-on disk in blocks before they are used, so after a crash they go on above every one that was given out. What
-could not be written is kept and tried again with the next write, up to `MAX_UNSAVED` entries.
+wait. What was appended goes to the thread with the next write, at the latest two passes of the event loop
+later, and is shown when it is durable. Sequences are reserved on disk in blocks before they are used, so
+after a crash they go on above every one that was given out. What could not be written is shown, and tried
+again with the next write, up to `MAX_UNSAVED` entries.
 """
 
 import asyncio
 import functools
 import sqlite3
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -40,9 +41,11 @@ from sipbridge.gateway.ports import (
 )
 from sipbridge.identities import PresentityKey
 from sipbridge.presence.rules import RuleSet
+from sipbridge.store import ownership, surface
 from sipbridge.store.migrate import migrate
 from sipbridge.store.notification_log import MemoryLog
-from sipbridge.store.surface import Done, Snapshot, SnapshotRemoved
+from sipbridge.store.ownership import BEAT, Busy, Owner, identify
+from sipbridge.store.surface import Done, Kept, Lost, Snapshot, SnapshotRemoved
 from sipbridge.store.writer import Job, Writer
 
 T = TypeVar("T")
@@ -69,20 +72,41 @@ def as_text(record: object) -> str:
 class SqliteStore:
     """`store.surface.Store` in one file. Made inside a running event loop."""
 
-    def __init__(self, path: Path, *, synchronous: str = "full") -> None:
-        """Opens, locks and migrates the file. Raises StoreUnavailable."""
+    def __init__(
+        self,
+        path: Path,
+        *,
+        synchronous: str = "full",
+        given_up: Owner | None = None,
+        beat: float = BEAT,
+    ) -> None:
+        """Opens, claims and migrates the file. Raises InUse and other StoreUnavailable.
+
+        given_up: an owner from whom the file is taken. beat: seconds between heartbeats.
+        """
         self.path = path
         self.location = str(path)
-        connection = connect(path, synchronous)
+        self.me = identify(datetime.now(UTC))
+        connection = connect(path, synchronous, self.me, given_up)
         self.log = MemoryLog()
         self.reserved: dict[str, int] = {}
         read_log(connection, self.log, self.reserved)
+        self.shown = dict(self.log.last)
         self.loop = asyncio.get_running_loop()
-        self.unsaved: list[LogEntry] = []
+        self.unsaved: list[tuple[LogEntry, Kept]] = []
         self.reservations: dict[str, int] = {}
         self.remembered: dict[tuple[str, str], str | None] = {}
         self.flushing = False
-        self.writer = Writer(connection, self.loop)
+        self.listeners: list[Lost] = []
+        self.writer = Writer(
+            connection,
+            self.loop,
+            fence=functools.partial(ownership.fence, me=self.me),
+            release=functools.partial(ownership.release, me=self.me),
+            lost=self.taken,
+        )
+        self.beat = beat
+        self.beating = self.loop.call_later(beat, self.heartbeat)
 
     # --- what the gateway keeps
 
@@ -109,7 +133,7 @@ class SqliteStore:
                 (rules.presentity, rules.version, rules.rules.to_json(), as_text(rules.denied)),
             )
 
-        await self.writer.call(work)
+        await self.call(work)
 
     async def load_subscriptions(self) -> Sequence[SubscriptionRecord]:
         return await self.records("subscriptions", SubscriptionRecord)
@@ -141,13 +165,13 @@ class SqliteStore:
             if not added.rowcount:
                 raise CorrelatorInUse(record.correlator)
 
-        await self.writer.call(work)
+        await self.call(work)
 
     async def update_contracts(self, records: Sequence[ContractRecord]) -> None:
         # UPDATE, not INSERT: a late update does not bring an ended contract back.
         sql = "UPDATE contracts SET record = ? WHERE application = ? AND correlator = ?"
         rows = [(as_text(r), r.application, r.correlator) for r in records]
-        await self.writer.call(lambda db: db.executemany(sql, rows).close())
+        await self.call(lambda db: db.executemany(sql, rows).close())
 
     async def delete_contract(self, application: str, correlator: str) -> None:
         await self.execute(
@@ -173,14 +197,16 @@ class SqliteStore:
 
     # --- the notification log
 
-    def append(self, notification: Notification, at: datetime) -> LogEntry:
+    def append(
+        self, notification: Notification, at: datetime, kept: Kept = surface.forgotten
+    ) -> LogEntry:
         if self.writer.closed:
             raise StoreUnavailable("the store is closed")
-        entry = self.log.append(notification, at)
+        entry = self.log.numbered(notification, at)
         application = notification.application
         if entry.sequence > self.reserved.get(application, 0) - RESERVE // 2:
             self.reserved[application] = self.reservations[application] = entry.sequence + RESERVE
-        self.unsaved.append(entry)
+        self.unsaved.append((entry, kept))
         self.flush_soon()
         return entry
 
@@ -193,9 +219,8 @@ class SqliteStore:
     def trim(self, application: str, entries: int, not_before: datetime) -> None:
         gone = self.log.trim(application, entries, not_before)
         if gone:
-            self.flush()  # or an entry of this turn would be written after it was trimmed
             sql = "DELETE FROM log WHERE application = ? AND sequence <= ?"
-            self.writer.put(Job(lambda db: db.execute(sql, (application, gone)).close(), forgotten))
+            self.put(lambda db: db.execute(sql, (application, gone)).close(), forgotten)
 
     # --- what the SIP cores keep
 
@@ -207,22 +232,19 @@ class SqliteStore:
                 apply(db, change)
 
         numbers = [number for number, _ in numbered]
-        self.writer.put(Job(work, lambda _, error: done(numbers, error)))
+        self.put(work, lambda _, error: done(numbers, error))
 
     async def load_agent(self) -> Sequence[Record]:
         rows = await self.rows("SELECT kind, record FROM agent ORDER BY rowid")
         return [msgspec.json.decode(record, type=RECORDS[kind]) for kind, record in rows]
 
     async def save_snapshot(self, kind: str, key: str, text: str) -> None:
-        self.flush()
-        await self.writer.call(functools.partial(apply, change=Snapshot(kind, key, text)))
+        await self.call(functools.partial(apply, change=Snapshot(kind, key, text)))
 
     async def delete_snapshot(self, kind: str, key: str) -> None:
-        self.flush()
-        await self.writer.call(functools.partial(apply, change=SnapshotRemoved(kind, key)))
+        await self.call(functools.partial(apply, change=SnapshotRemoved(kind, key)))
 
     async def load_snapshots(self, kind: str) -> Sequence[tuple[str, str]]:
-        self.flush()
         return await self.rows(
             "SELECT key, text FROM snapshots WHERE kind = ? ORDER BY key", (kind,)
         )
@@ -233,15 +255,23 @@ class SqliteStore:
         self.remembered[kind, key] = text
         self.flush_soon()
 
+    def when_lost(self, tell: Lost) -> None:
+        self.listeners.append(tell)
+
+    def taken(self, error: StoreUnavailable) -> None:
+        self.beating.cancel()
+        for tell in self.listeners:
+            tell(error)
+
     def writable(self) -> bool:
         if self.writer.closed:
             return False
         if not self.writer.healthy:
-            self.flush()
-            self.writer.put(Job(probe, forgotten))
+            self.put(probe, forgotten)
         return self.writer.healthy
 
     async def close(self) -> None:
+        self.beating.cancel()
         if not self.writer.closed:
             # Nothing was lost, so the next run may go on right behind the last entry.
             self.reservations |= self.log.last
@@ -250,19 +280,50 @@ class SqliteStore:
 
     # --- the thread's work
 
+    def heartbeat(self) -> None:
+        at = datetime.now(UTC)
+        self.put(lambda db: ownership.beat(db, at), forgotten)
+        self.beating = self.loop.call_later(self.beat, self.heartbeat)
+
+    def put(self, work: Work[T], done: Callable[[T | None, Exception | None], None]) -> None:
+        """Queue work for the thread, in one commit with everything appended and remembered before."""
+        job: Job[Any] = Job(work, done)
+        self.writer.put([*self.pending(), job])
+
+    async def call(self, work: Work[T]) -> T:
+        """Run `work` in the thread; returns when its transaction is durable."""
+        future: asyncio.Future[T] = self.loop.create_future()
+
+        def done(result: T | None, error: Exception | None) -> None:
+            if future.cancelled():
+                return
+            if error is not None:
+                future.set_exception(error)
+            else:
+                future.set_result(result)  # type: ignore[arg-type]  # without an error it is T
+
+        self.put(work, done)
+        return await future
+
     def flush_soon(self) -> None:
-        """What this turn of the loop still appends goes with the same job."""
+        """Not before tasks made in this pass of the loop had their chance to write."""
         if not self.flushing:
             self.flushing = True
-            self.loop.call_soon(self.flush)
+            self.loop.call_soon(self.loop.call_soon, self.flush)
 
     def flush(self) -> None:
         self.flushing = False
-        if self.writer.closed or not (self.unsaved or self.remembered or self.reservations):
-            return
-        entries, self.unsaved = self.unsaved, []
+        if not self.writer.closed and (jobs := self.pending()):
+            self.writer.put(jobs)
+
+    def pending(self) -> list[Job[Any]]:
+        """A job for everything appended and remembered that no job has yet."""
+        if not (self.unsaved or self.remembered or self.reservations):
+            return []
+        unsaved, self.unsaved = self.unsaved, []
         remembered, self.remembered = self.remembered, {}
         reservations, self.reservations = self.reservations, {}
+        entries = [entry for entry, _ in unsaved]
 
         def work(db: sqlite3.Connection) -> None:
             save_reservations(db, reservations)
@@ -271,17 +332,28 @@ class SqliteStore:
 
         def done(_: None, error: Exception | None) -> None:
             if error is not None:  # newer values win over those that come back
-                self.unsaved = (entries + self.unsaved)[-MAX_UNSAVED:]
+                self.unsaved = (unsaved + self.unsaved)[-MAX_UNSAVED:]
                 self.remembered = remembered | self.remembered
                 self.reservations = reservations | self.reservations
+            if not isinstance(error, ownership.Lost):
+                self.show(unsaved)
 
-        self.writer.put(Job(work, done))
+        return [Job(work, done)]
+
+    def show(self, entries: Sequence[tuple[LogEntry, Kept]]) -> None:
+        """These are kept, or the disk refuses them: let readers see them, once."""
+        for entry, kept in entries:
+            application = entry.notification.application
+            if entry.sequence > self.shown.get(application, 0):
+                self.shown[application] = entry.sequence
+                self.log.show(entry)
+                kept(entry)
 
     async def execute(self, sql: str, values: tuple[object, ...]) -> None:
-        await self.writer.call(lambda db: db.execute(sql, values).close())
+        await self.call(lambda db: db.execute(sql, values).close())
 
     async def rows(self, sql: str, values: tuple[object, ...] = ()) -> list[Any]:
-        return await self.writer.call(lambda db: db.execute(sql, values).fetchall())
+        return await self.call(lambda db: db.execute(sql, values).fetchall())
 
     async def records(self, table: str, kind: type[T]) -> list[T]:
         rows = await self.rows(f"SELECT record FROM {table} ORDER BY rowid")
@@ -352,14 +424,14 @@ def read_log(db: sqlite3.Connection, log: MemoryLog, reserved: dict[str, int]) -
     for application, sequence, at, endpoint, kind, data, supersedes, trace, granted in rows:
         grant = decode(granted)
         notification = Notification(application, endpoint, kind, data, supersedes, trace, grant)
-        log.restore(LogEntry(sequence, datetime.fromisoformat(at), notification))
+        log.show(LogEntry(sequence, datetime.fromisoformat(at), notification))
     for application, number in db.execute("SELECT application, reserved FROM sequences"):
         log.last[application] = max(number, log.last.get(application, 0))
     reserved |= log.last
 
 
-def connect(path: Path, synchronous: str) -> sqlite3.Connection:
-    """A locked, migrated connection for use in one other thread. Raises StoreUnavailable."""
+def connect(path: Path, synchronous: str, me: Owner, given_up: Owner | None) -> sqlite3.Connection:
+    """A migrated connection of the file's owner, for use in one other thread. Raises StoreUnavailable."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.touch(mode=0o600, exist_ok=True)  # presence is personal: nobody else reads it
@@ -367,17 +439,19 @@ def connect(path: Path, synchronous: str) -> sqlite3.Connection:
         raise StoreUnavailable(f"{path}: {error.strerror}") from error
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=BUSY_SECONDS)
     try:
-        db.execute("PRAGMA locking_mode = EXCLUSIVE")
         db.execute("PRAGMA journal_mode = WAL")
         db.execute(f"PRAGMA synchronous = {'NORMAL' if synchronous == 'normal' else 'FULL'}")
-        db.execute("BEGIN EXCLUSIVE")
-        db.execute("COMMIT")
-        migrate(db)
+        ownership.claim(db, path, me, given_up)
+        try:
+            migrate(db)
+        except BaseException:
+            ownership.release(db, me)
+            raise
     except sqlite3.Error as error:
         db.close()
         busy = "locked" in str(error)
-        why = "is in use by another process" if busy else f"cannot be opened: {error}"
-        raise StoreUnavailable(f"{path} {why}") from error
+        why = "is locked by another process" if busy else f"cannot be opened: {error}"
+        raise (Busy if busy else StoreUnavailable)(f"{path} {why}") from error
     except StoreUnavailable:
         db.close()
         raise

@@ -7,8 +7,13 @@ Three kinds of durability, and only these:
 
 - `GatewayStore` calls and `save_snapshot`: durable when the call returns.
 - `write`: durable when `done` is called without an error. What the SIP cores promise waits for it.
-- `append`, `trim` and `remember`: never wait; they are on disk one group commit later (milliseconds). A crash
-  in between loses the newest entries of the log on disk, never the order, and sequences are not used twice.
+- `append`, `trim` and `remember`: never wait; they are on disk one group commit later (milliseconds). An
+  entry is read, and told of, when it is there: nobody is told what a crash would make undone. While the disk
+  refuses to write, entries are shown all the same.
+
+What was appended or remembered goes into the same commit as whatever is written after it, in the same pass of
+the event loop or by a task that was made in it: a notification and the record that says it was sent are kept
+together or not at all.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,7 +21,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from sipbridge.agent.ports import Record, StoreChange
-from sipbridge.gateway.ports import GatewayStore, NotificationLog
+from sipbridge.errors import StoreUnavailable
+from sipbridge.gateway.ports import GatewayStore, LogEntry, NotificationLog
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +45,12 @@ class SnapshotRemoved:
 Change = StoreChange | Snapshot | SnapshotRemoved
 Done = Callable[[list[int], Exception | None], None]
 """Called in the event loop with the numbers of the changes: all are durable, or none is."""
+Kept = Callable[[LogEntry], None]
+Lost = Callable[[StoreUnavailable], None]
+
+
+def forgotten(entry: LogEntry) -> None:
+    """Nobody waits for this entry."""
 
 
 class Store(GatewayStore, NotificationLog, Protocol):
@@ -67,6 +79,10 @@ class Store(GatewayStore, NotificationLog, Protocol):
 
     def remember(self, kind: str, key: str, text: str | None) -> None:
         """A snapshot that nobody waits for; the newest wins, None removes."""
+        ...
+
+    def when_lost(self, tell: Lost) -> None:
+        """`tell` is called once if another process takes the data over; nothing can be written any more."""
         ...
 
     def writable(self) -> bool:

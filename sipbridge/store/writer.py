@@ -7,18 +7,24 @@ more each commit carries. Results go back to the event loop in one call for the 
 A job that refuses (a `SipBridgeError`, raised before it wrote anything) fails alone. When SQLite itself
 objects, the group is rolled back and each of its jobs is tried again alone, so that one bad job cannot take
 others with it.
-Reads are jobs too: they see every write queued before them.
+Reads are jobs too: they see every write queued before them. Jobs that are put together stay together: a
+commit holds all of them or none, unless one of them is refused by SQLite.
+
+Every transaction begins with the `fence`, which refuses when the file is not ours any more. From then on all
+jobs are refused, and `lost` is told once.
 """
 
 import asyncio
+import contextlib
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from sipbridge.errors import SipBridgeError, StoreUnavailable
+from sipbridge.store.ownership import Lost
 
 T = TypeVar("T")
 MAX_GROUP = 1000
@@ -38,10 +44,23 @@ class Job(Generic[T]):
 class Writer:
     """One connection, one thread, one queue."""
 
-    def __init__(self, connection: sqlite3.Connection, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        fence: Callable[[sqlite3.Connection], None],
+        release: Callable[[sqlite3.Connection], None],
+        lost: Callable[[StoreUnavailable], None],
+    ) -> None:
+        """`fence` and `release` (the very last thing) run in the thread, `lost` in the loop."""
         self.connection = connection
         self.loop = loop
-        self.jobs: queue.SimpleQueue[Job[object] | None] = queue.SimpleQueue()
+        self.fence = fence
+        self.release = release
+        self.lost = lost
+        self.taken: Lost | None = None
+        self.jobs: queue.SimpleQueue[Sequence[Job[object]] | None] = queue.SimpleQueue()
         self.closed = False
         self.healthy = True
         """Did the last commit succeed? Written by the thread, read by the loop."""
@@ -49,25 +68,11 @@ class Writer:
         self.thread = threading.Thread(target=self.run, name="store", daemon=True)
         self.thread.start()
 
-    def put(self, job: Job[T]) -> None:
+    def put(self, jobs: Sequence[Job[object]]) -> None:
+        """Queue jobs that belong into one commit, in this order."""
         if self.closed:
             raise StoreUnavailable("the store is closed")
-        self.jobs.put(job)  # type: ignore[arg-type]  # a queue of jobs of any result
-
-    async def call(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Run `work` in the thread; returns when its transaction is durable."""
-        future: asyncio.Future[T] = self.loop.create_future()
-
-        def done(result: T | None, error: Exception | None) -> None:
-            if future.cancelled():
-                return
-            if error is not None:
-                future.set_exception(error)
-            else:
-                future.set_result(result)  # type: ignore[arg-type]  # without an error it is T
-
-        self.put(Job(work, done))
-        return await future
+        self.jobs.put(jobs)
 
     async def close(self) -> None:
         """Finish what waits, then close the connection."""
@@ -84,18 +89,20 @@ class Writer:
             group, going = self.gather()
             if group:
                 self.commit(group)
-                self.loop_call(group)
+                self.loop_call(finish, group)
+        with contextlib.suppress(sqlite3.Error):  # whoever comes next sees that we have ended
+            self.release(self.connection)
         self.connection.close()
 
     def gather(self) -> tuple[list[Job[object]], bool]:
         """Everything that waits, at least one; False when there will be no more."""
-        job = self.jobs.get()
+        jobs = self.jobs.get()
         group: list[Job[object]] = []
-        while job is not None:
-            group.append(job)
-            if len(group) == MAX_GROUP or self.jobs.empty():
+        while jobs is not None:
+            group += jobs
+            if len(group) >= MAX_GROUP or self.jobs.empty():
                 return group, True
-            job = self.jobs.get()
+            jobs = self.jobs.get()
         return group, False
 
     def commit(self, group: list[Job[object]]) -> None:
@@ -108,6 +115,13 @@ class Writer:
                 return
             self.healthy = False
             group[0].error = unavailable(error)
+        except Lost as error:
+            self.healthy = False
+            for job in group:
+                job.error = error
+            if self.taken is None:
+                self.taken = error
+                self.loop_call(self.lost, error)
         except Exception as error:
             self.fail(group, error)
         else:
@@ -117,6 +131,7 @@ class Writer:
         execute = self.connection.execute
         execute("BEGIN IMMEDIATE")
         try:
+            self.fence(self.connection)
             for job in group:
                 job.result = job.error = None
                 try:
@@ -137,13 +152,11 @@ class Writer:
         else:
             group[0].error = error
 
-    def loop_call(self, group: list[Job[object]]) -> None:
+    def loop_call(self, call: Callable[[T], None], value: T) -> None:
         # After the loop is gone nobody waits any more.
         if not self.loop.is_closed():
-            try:
-                self.loop.call_soon_threadsafe(finish, group)
-            except RuntimeError:
-                return
+            with contextlib.suppress(RuntimeError):
+                self.loop.call_soon_threadsafe(call, value)
 
 
 def finish(group: list[Job[object]]) -> None:

@@ -16,6 +16,7 @@ from sipbridge.agent.ports import (
 from sipbridge.errors import ConcurrentChange, CorrelatorInUse, StoreUnavailable
 from sipbridge.gateway.ports import (
     ContractRecord,
+    LogEntry,
     Notification,
     PublishedRecord,
     Reference,
@@ -238,8 +239,25 @@ async def test_what_is_remembered_is_read_at_once_and_the_newest_wins(store: Sto
 # --- the notification log
 
 
+async def shown(store: Store, *texts: str, application: str = "app_bob") -> list[LogEntry]:
+    """Append notifications and wait until readers see them."""
+    entries: list[LogEntry] = []
+    all_kept = asyncio.Event()
+
+    def kept(entry: LogEntry) -> None:
+        assert entry in store.read_after(application, entry.sequence - 1)
+        entries.append(entry)
+        if len(entries) == len(texts):
+            all_kept.set()
+
+    for n, text in enumerate(texts):
+        store.append(notification(text, application), AT + timedelta(seconds=n), kept)
+    await all_kept.wait()
+    return entries
+
+
 async def test_entries_come_back_in_order_with_growing_sequences(store: Store) -> None:
-    entries = [store.append(notification(str(n)), AT) for n in range(5)]
+    entries = await shown(store, *"01234")
     assert [entry.sequence for entry in entries] == [1, 2, 3, 4, 5]
     assert list(store.read_after("app_bob", 0)) == entries
     assert list(store.read_after("app_bob", 3)) == entries[3:]
@@ -249,8 +267,8 @@ async def test_entries_come_back_in_order_with_growing_sequences(store: Store) -
 
 
 async def test_applications_have_logs_of_their_own(store: Store) -> None:
-    mine = store.append(notification(), AT)
-    theirs = store.append(notification(application="other"), AT)
+    (mine,) = await shown(store, "x")
+    (theirs,) = await shown(store, "x", application="other")
     assert (mine.sequence, theirs.sequence) == (1, 1)
     assert list(store.read_after("app_bob", 0)) == [mine]
     assert list(store.read_after("stranger", 0)) == []
@@ -270,8 +288,7 @@ async def test_applications_have_logs_of_their_own(store: Store) -> None:
 async def test_trimming_bounds_by_number_and_age(
     store: Store, entries: int, not_before: datetime, left: list[int]
 ) -> None:
-    for n in range(10):
-        store.append(notification(), AT + timedelta(seconds=n))
+    await shown(store, *"abcdefghij")
     store.trim("app_bob", entries, not_before)
     assert sequences(store) == left
     assert store.oldest("app_bob") == (left[0] if left else 0)

@@ -18,7 +18,7 @@ from sipbridge.errors import ConfigurationError, StoreUnavailable
 from sipbridge.gateway.ports import Notification, StoredRules
 from sipbridge.identities import PresentityKey
 from sipbridge.presence.rules import RuleSet
-from sipbridge.store import Store, path_of
+from sipbridge.store import InUse, Store, path_of
 from sipbridge.store.sqlite import RESERVE, SqliteStore
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)
@@ -48,10 +48,18 @@ async def test_everything_is_there_after_a_restart(disk: Reopen) -> None:
     assert store.append(notification("y"), AT).sequence == 2
 
 
+async def appended(store: Store, *texts: str) -> None:
+    """Returns when the last of these notifications is kept."""
+    kept = asyncio.Event()
+    for text in texts:
+        store.append(notification(text), AT, lambda entry: kept.set())
+        kept.clear()
+    await kept.wait()
+
+
 async def test_sequences_go_on_after_everything_was_trimmed_and_restarted(disk: Reopen) -> None:
     store = await disk()
-    for _ in range(3):
-        store.append(notification("x"), AT)
+    await appended(store, *"xxx")
     store.trim("app", 0, AT)
     store = await disk()
     assert list(store.read_after("app", 0)) == []
@@ -60,13 +68,41 @@ async def test_sequences_go_on_after_everything_was_trimmed_and_restarted(disk: 
     assert [entry.sequence for entry in store.read_after("app", 0)] == [4]
 
 
-async def test_an_entry_trimmed_in_the_turn_it_came_stays_gone(disk: Reopen) -> None:
+async def test_nobody_reads_what_a_crash_would_make_undone(disk: Reopen) -> None:
     store = await disk()
-    for text in "abc":
-        store.append(notification(text), AT)
-    store.trim("app", 1, AT)
-    store = await disk()
-    assert [entry.notification.data for entry in store.read_after("app", 0)] == [b"c"]
+    kept = asyncio.Event()
+    store.append(notification("x"), AT, lambda entry: kept.set())
+    assert list(store.read_after("app", 0)) == []
+    assert not kept.is_set()
+    await kept.wait()
+    assert [entry.notification.data for entry in store.read_after("app", 0)] == [b"x"]
+
+
+@pytest.mark.parametrize("record_first", [True, False])
+async def test_a_notification_and_the_record_that_it_was_sent_are_one_commit(
+    tmp_path: Path, record_first: bool
+) -> None:
+    """As the gateway does it: the record is saved by a task that is made in the same pass of the loop."""
+    store = SqliteStore(tmp_path / "state.db")
+    statements: list[str] = []
+
+    def listen(db: sqlite3.Connection) -> None:
+        db.set_trace_callback(statements.append)
+
+    await store.call(listen)
+    for _ in range(20):
+        saving = []
+        if record_first:
+            saving.append(asyncio.ensure_future(store.delete_contract("app", "c")))
+        store.append(notification("x"), AT)
+        if not record_first:
+            saving.append(asyncio.ensure_future(store.delete_contract("app", "c")))
+        await saving[0]
+    text = " ".join(s.split()[0] for s in statements if s.startswith(("INSERT", "DELETE", "COMM")))
+    commits = [part.split() for part in text.split("COMMIT")]
+    assert all(("INSERT" in c) == ("DELETE" in c) for c in commits)
+    assert text.count("DELETE") == 20
+    await store.close()
 
 
 CRASHING = """
@@ -78,10 +114,13 @@ from test_sqlite import AT, notification, publication
 
 async def main():
     store = sipbridge.store.open("sqlite:///state.db", directory=Path(sys.argv[1]))
-    for number in range(2500):
-        last = store.append(notification(str(number)), AT).sequence
-    store.trim("app", 10, AT)
     everything = asyncio.Event()
+    for number in range(2500):
+        last = store.append(notification(str(number)), AT, lambda entry: everything.set()).sequence
+        everything.clear()
+    await everything.wait()
+    store.trim("app", 10, AT)
+    everything.clear()
     waiting = set(range(200))
 
     def done(numbers, error):
@@ -125,7 +164,7 @@ async def test_what_was_promised_survives_kill_9(tmp_path: Path) -> None:
 
 async def test_two_bridges_cannot_use_one_file(tmp_path: Path) -> None:
     first = sipbridge.store.open("sqlite:///state.db", directory=tmp_path)
-    with pytest.raises(StoreUnavailable, match="in use by another process"):
+    with pytest.raises(InUse, match=rf"in use by process {os.getpid()} on "):
         sipbridge.store.open("sqlite:///state.db", directory=tmp_path)
     await first.close()
     second = sipbridge.store.open("sqlite:///state.db", directory=tmp_path)
@@ -163,7 +202,7 @@ async def test_a_refusing_disk_is_reported_and_nothing_is_lost_when_it_recovers(
     tmp_path: Path,
 ) -> None:
     store = SqliteStore(tmp_path / "state.db")
-    await store.writer.call(lambda db: db.execute("PRAGMA max_page_count = 1").close())
+    await store.call(lambda db: db.execute("PRAGMA max_page_count = 1").close())
     failed: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
     large = "kept" * 100_000
     store.append(notification(large), AT)
@@ -172,7 +211,7 @@ async def test_a_refusing_disk_is_reported_and_nothing_is_lost_when_it_recovers(
     store.write([(1, big)], lambda numbers, error: failed.set_result(error))
     assert isinstance(await failed, StoreUnavailable)
     assert not store.writable()
-    await store.writer.call(lambda db: db.execute("PRAGMA max_page_count = 100000").close())
+    await store.call(lambda db: db.execute("PRAGMA max_page_count = 100000").close())
     assert store.writable()
     assert list(await store.load_snapshots("kind")) == [("key", large)]
     await store.close()
@@ -198,7 +237,7 @@ async def test_many_writes_share_few_commits(tmp_path: Path) -> None:
     def count(db: sqlite3.Connection) -> None:
         db.set_trace_callback(lambda sql: commits.append(sql) if sql == "COMMIT" else None)
 
-    await store.writer.call(count)
+    await store.call(count)
     left = asyncio.Event()
     seen: list[int] = []
 
