@@ -12,7 +12,7 @@ A list at a presence server is watched like a person, with `Supported: eventlist
 import asyncio
 import contextlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -149,6 +149,8 @@ class SipNetwork:
         self.observe = observe
         self.listener: Listener | None = None
         self.list_listener: ListListener | None = None
+        self.lists: Container[PresentityKey] = frozenset()
+        """Addresses of lists that presence servers keep."""
         self.resuming = asyncio.Semaphore(RESUMING)
         self.states = PeerStates()
         self.publications: dict[tuple[str, PresentityKey], Publication] = {}
@@ -218,14 +220,7 @@ class SipNetwork:
     # --- subscriptions ---
 
     async def watch(self, caller: Caller, presentity: Uri, *, resuming: bool = False) -> None:
-        await self.keep_watching(caller, presentity, PRESENCE, resuming)
-
-    async def watch_list(self, caller: Caller, group: Uri, *, resuming: bool = False) -> None:
-        await self.keep_watching(caller, group, LIST, resuming)
-
-    async def keep_watching(
-        self, caller: Caller, presentity: Uri, kind: str, resuming: bool
-    ) -> None:
+        kind = self.kind_of(presentity)
         if not resuming:
             await self.accepted(self.subscribe(caller, presentity, kind, keep_trying=False))
             return
@@ -247,6 +242,9 @@ class SipNetwork:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LIST_SECONDS):
                     await watch.known.wait()
+
+    def kind_of(self, presentity: Uri) -> str:
+        return LIST if self.identities.canonical(presentity) in self.lists else PRESENCE
 
     async def accepted(self, watch: Watch) -> None:
         # Shielded: a caller that goes away must not take the others' answer with it.
@@ -282,12 +280,7 @@ class SipNetwork:
         return watch
 
     async def unwatch(self, caller: Caller, presentity: Uri) -> None:
-        self.stop_watching(caller, presentity, PRESENCE)
-
-    async def unwatch_list(self, caller: Caller, group: Uri) -> None:
-        self.stop_watching(caller, group, LIST)
-
-    def stop_watching(self, caller: Caller, presentity: Uri, kind: str) -> None:
+        kind = self.kind_of(presentity)
         key = (kind, caller.key, self.identities.canonical(presentity))
         if (watch := self.watches.get(key)) is not None:
             self.forget_watch(watch)

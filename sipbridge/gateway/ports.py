@@ -115,6 +115,7 @@ class PresenceNetwork(Protocol):
 
         Returns when the server accepted it (2xx to SUBSCRIBE); raises SignallingError. resuming: it was
         accepted in an earlier life, so a failure that may pass does not end it; the network goes on trying.
+        A list that a presence server keeps is watched in the same way; raises NotAList when it is none.
         """
         ...
 

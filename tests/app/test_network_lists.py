@@ -51,6 +51,7 @@ class World:
             observe=lambda said: None,
         )
         self.network.listener = self.network.list_listener = self
+        self.network.lists = {IDENTITIES.canonical(FRIENDS)}
         self.handled = 0
         self.refused: list[DocumentError] = []
         self.news: list[PresenceUpdate] = []
@@ -81,7 +82,7 @@ class World:
 
     async def begin(self, *, resuming: bool = False) -> asyncio.Task[None]:
         """Ask for the list; what the server was told to answer has arrived when this returns."""
-        task = asyncio.create_task(self.network.watch_list(CALLER, FRIENDS, resuming=resuming))
+        task = asyncio.create_task(self.network.watch(CALLER, FRIENDS, resuming=resuming))
         self.waiting.append(task)
         await asyncio.sleep(0)
         self.turn()
@@ -237,22 +238,27 @@ async def test_a_list_that_is_lost_is_asked_for_again_and_counts_anew(worlds: li
     assert len(world.server.got) == 2  # no gap was seen
 
 
-async def test_a_list_and_a_person_of_the_same_name_are_two_subscriptions(
-    worlds: list[World],
-) -> None:
-    world = made(worlds, LIST, Answer(notify="active"))
-    await (await world.begin())
-    person = asyncio.create_task(world.network.watch(CALLER, FRIENDS))
+async def test_an_address_that_is_no_list_is_watched_as_a_person(worlds: list[World]) -> None:
+    world = made(worlds, Answer())
+    person = asyncio.create_task(world.network.watch(CALLER, Uri.parse(DAVE)))
     await asyncio.sleep(0)
     world.turn()
     await person
-    assert len(world.server.got) == 2
-    world.server.notify(world.pair.now, "active", dialog=world.server.dialogs[0])
-    world.turn()
-    await world.network.unwatch_list(CALLER, FRIENDS)
+    assert not world.server.got[0].request.supported
+    world.notify(pidf("open", DAVE), kind="application/pidf+xml", require="")
+    assert [(n.presentity, n.group) for n in world.news if n.document] == [(DAVE, None)]
+
+
+async def test_a_list_can_be_left(worlds: list[World]) -> None:
+    world = made(worlds, LIST)
+    await (await world.begin())
+    world.notify(FIRST)
+    await world.network.unwatch(CALLER, FRIENDS)
     world.turn()
     assert world.server.asked[-1] == 0
-    assert [kind for kind, _, _ in world.network.watches] == ["presence"]
+    assert not world.network.watches
+    world.notify(told(1, False, row(DAVE, "pending")))
+    assert len(world.news) == 1
 
 
 async def test_it_is_watched_once_however_many_ask(worlds: list[World]) -> None:
