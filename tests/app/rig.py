@@ -315,6 +315,8 @@ class PresenceServer(asyncio.DatagramProtocol):
         self.news = asyncio.Event()
         self.refuse: dict[str, int] = {}
         self.silent: set[str] = set()
+        self.challenge = ""
+        """What a request without credentials is answered with: 401 and this."""
         self.forgotten = False
         """Entity-tags given out so far are unknown: 412, once."""
         self.tags: dict[str, str] = {}
@@ -344,6 +346,9 @@ class PresenceServer(asyncio.DatagramProtocol):
         if self.forgotten and request.get("sip-if-match"):
             self.forgotten, status = False, 412
         extra = []
+        if self.challenge and not request.get("authorization") and method == "PUBLISH":
+            status = 401
+            extra.append(f"WWW-Authenticate: {self.challenge}")
         if status == 200 and method in ("SUBSCRIBE", "PUBLISH"):
             asked = request.get("expires")
             granted = asked if self.granted is None or asked == "0" else self.granted
