@@ -168,6 +168,10 @@ class UnknownCorrelator(GatewayError):
 
     code = "unknown-correlator"
 
+    def __init__(self, message: str, *, part: str = "correlator", correlator: str = "") -> None:
+        super().__init__(message, part=part)
+        self.correlator = correlator
+
 
 class UnknownApplication(GatewayError):
     """No application has this id."""

@@ -111,7 +111,8 @@ TABLE: Mapping[type[SipBridgeError], Row] = {
     GatewayError: Row(400, "SVC0002", ("part",)),
     UnknownPresentity: Row(400, "SVC0004", ("part",)),
     UnknownWatcher: Row(400, "SVC0002", ("part",)),
-    UnknownCorrelator: Row(400, "SVC0002", ("part",)),
+    # The body of a failed End names the notification.
+    UnknownCorrelator: Row(400, "SVC0002", ("part", "correlator")),
     UnknownApplication: Row(404, "SVC0002", ("part",)),
     CorrelatorInUse: Row(409, "SVC0005", ("correlator", "part")),
     InvalidValue: Row(400, "SVC0002", ("part",)),

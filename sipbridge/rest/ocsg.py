@@ -1,4 +1,4 @@
-"""The nine operations of the RESTful Presence interface.
+"""The nine operations of the RESTful Presence interface, and one of ours: a watcher may leave.
 
 A door is a method on a resource; what lies behind it is an `Operation`, and which one is told by the path,
 the query string or the body, because the published descriptions of the interface disagree about paths and
@@ -59,6 +59,8 @@ class Operations(Protocol):
     ) -> None: ...
 
     async def block(self, caller: Caller, watcher: Uri) -> None: ...
+
+    async def leave(self, caller: Caller, presentity: Uri) -> None: ...
 
     async def start_notification(self, caller: Caller, wanted: StartNotification) -> list[str]: ...
 
@@ -151,6 +153,12 @@ async def block(gateway: Operations, ask: Ask) -> Answer:
     return Answer()
 
 
+async def leave(gateway: Operations, ask: Ask) -> Answer:
+    given = dict(query_pairs(ask.query)).get("presentity")
+    await gateway.leave(ask.caller, reading.read_uri(given, "presentity"))
+    return Answer()
+
+
 async def start_notification(gateway: Operations, ask: Ask) -> Answer:
     wanted = reading.read_start(reading.read_body(ask.body))
     missing = await gateway.start_notification(ask.caller, wanted)
@@ -233,6 +241,14 @@ OPERATIONS: Mapping[str, Operation] = {
             block,
         ),
         Operation(
+            "leaveSubscription",
+            "Leave Subscription",
+            "DELETE",
+            "/subscription?presentity={presentity}",
+            204,
+            leave,
+        ),
+        Operation(
             "startPresenceNotification",
             "Start Presence Notification",
             "PUT",
@@ -283,12 +299,20 @@ def by_body(ask: Ask) -> str:
     return "subscribePresence"
 
 
+def by_tail(ask: Ask) -> str:
+    """Block names a watcher, Leave a presentity and no watcher."""
+    names = dict(query_pairs(ask.query))
+    if not ask.tail and "presentity" in names and "watcher" not in names:
+        return "leaveSubscription"
+    return "blockSubscription"
+
+
 DOORS: Mapping[str, Mapping[str, str | Pick]] = {
     "subscription": {
         "GET": by_query,
         "PUT": by_body,
         "POST": by_body,
-        "DELETE": "blockSubscription",
+        "DELETE": by_tail,
     },
     "notification": {
         "PUT": "startPresenceNotification",

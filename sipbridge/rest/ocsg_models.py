@@ -18,6 +18,7 @@ from sipbridge.mapping.attributes import (
     Privacy,
     Sphere,
 )
+from sipbridge.rest.ocsg_reading import Criterion
 
 Address = Annotated[str, Field(description="A URI: sip, sips, pres, tel, …", max_length=4096)]
 Units = Annotated[int, Field(ge=0, le=2**31 - 1)]
@@ -126,7 +127,10 @@ class StartRequest(Model):
     attributes: Annotated[list[AttributeKind], Field(description="Empty or absent: all")] = []
     duration: TimeMetric | None = None
     count: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = None
-    criteria: Annotated[str, Field(description="Accepted and ignored")] | None = None
+    criteria: Annotated[
+        Criterion | list[Criterion] | None,
+        Field(description="Accepted, has no effect"),
+    ] = None
 
 
 class PresenceQuery(Model):

@@ -39,6 +39,15 @@ MAX_KINDS = 64
 MAX_INT = 2**31 - 1
 """XML Schema int."""
 
+
+class Criterion(StrEnum):
+    """The words of `criteria`, which is documented for Terminal Status."""
+
+    REACHABLE = "Reachable"
+    UNREACHABLE = "UnReachable"
+    BUSY = "Busy"
+
+
 Word = TypeVar("Word", bound=StrEnum)
 
 
@@ -140,7 +149,7 @@ def read_decisions(obj: object) -> list[tuple[AttributeKind, bool]]:
 
 
 def read_start(members: Mapping[str, object]) -> StartNotification:
-    """Start Presence Notification. `criteria` is documented for another interface and ignored."""
+    """Start Presence Notification. `criteria` has no effect, but has to be one of its words."""
     duration, count = members.get("duration"), members.get("count")
     return StartNotification(
         presentity=read_uri(members.get("presentity"), "presentity"),
@@ -150,7 +159,18 @@ def read_start(members: Mapping[str, object]) -> StartNotification:
         attributes=read_kinds(members.get("attributes")),
         duration=None if duration is None else read_metric(duration, "duration"),
         count=None if count is None else read_integer(count, "count"),
+        criteria=read_criteria(members.get("criteria")),
     )
+
+
+def read_criteria(obj: object) -> tuple[str, ...]:
+    """One word or an array of them; absent: none. Raises InvalidValue with the list of words."""
+    if obj is None:
+        return ()
+    if not isinstance(obj, list):
+        return (read_listed(obj, "criteria", Criterion).value,)
+    words = sequence(obj, "criteria", MAX_KINDS)
+    return tuple(read_listed(w, f"criteria[{i}]", Criterion).value for i, w in enumerate(words))
 
 
 def read_expires(given: str | None) -> int | None:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pydantic.json_schema import models_json_schema
 
 from sipbridge.rest import ocsg_models as models
+from sipbridge.rest.admin import ROOT as ADMIN
 from sipbridge.rest.describing import (
     REFERENCE,
     SCHEMES,
@@ -20,6 +21,7 @@ from sipbridge.rest.describing import (
     schema,
 )
 from sipbridge.rest.ocsg import EVENTS, NOTIFICATIONS, OPERATIONS, ROOT
+from sipbridge.rest.openapi_admin import operator_routes, operator_schemas
 from sipbridge.rest.openapi_sessions import session_manager
 from sipbridge.rest.sessions import ROOT as SESSIONS
 
@@ -84,13 +86,19 @@ TEXTS: Mapping[str, str] = {
         "Asks to see a presentity. Success says nothing about permission: `notifySubscription` does."
     ),
     "blockSubscription": "Ends a watcher's subscription; the watcher gets `subscriptionEnded`.",
+    "leaveSubscription": (
+        "The caller's own subscription ends, and its notifications with it. Nothing is sent."
+    ),
     "startPresenceNotification": (
         "From now on changes are sent as `statusChanged` to the Bayeux channel of the reference. The "
         "result lists presentities whose attributes the caller is not subscribed to."
     ),
     "endPresenceNotification": "Ends it. No `statusEnd` is sent; the subscription stays.",
     "getUserPresence": "The attributes the caller may see; others are left out.",
-    "publish": "The kinds named are replaced, the others stay; an empty list removes everything.",
+    "publish": (
+        "The kinds named are replaced, the others stay; an empty list removes everything the application "
+        "has published."
+    ),
 }
 
 WATCHER: Json = {
@@ -100,6 +108,14 @@ WATCHER: Json = {
     "schema": {"type": "string"},
     "description": "The watcher's URI, percent-encoded once",
     "example": "sip:bob@example.com",
+}
+PRESENTITY: Json = {
+    "name": "presentity",
+    "in": "query",
+    "required": True,
+    "schema": {"type": "string"},
+    "description": "Whom the caller does not want to see any more",
+    "example": "sip:alice@example.com",
 }
 CORRELATOR: Json = {
     "name": "correlator",
@@ -232,27 +248,36 @@ def paths() -> Json:
                 504,
                 requestBody=body("SubscribeRequest", SUBSCRIBE_EXAMPLE),
             ),
+            "delete": operation("leaveSubscription", {}, 502, 504, parameters=[PRESENTITY]),
         },
         f"{ROOT}/subscription/{{watcher}}": {
             "delete": operation("blockSubscription", {}, parameters=[WATCHER])
         },
-        f"{ROOT}/notification": {
-            "put": operation(
+        f"{ROOT}/notification": by_both(
+            operation(
                 "startPresenceNotification",
                 started(),
                 409,
                 requestBody=body("StartRequest", START_EXAMPLE),
             )
-        },
+        ),
         f"{ROOT}/notification/{{correlator}}": {
             "delete": operation("endPresenceNotification", {}, parameters=[CORRELATOR])
         },
         f"{ROOT}/presence": {
             "get": operation("getUserPresence", presence, parameters=[query_parameter()]),
-            "put": operation(
-                "publish", {}, 502, 504, requestBody=publication, parameters=[EXPIRES]
+            **by_both(
+                operation("publish", {}, 502, 504, requestBody=publication, parameters=[EXPIRES])
             ),
         },
+    }
+
+
+def by_both(described: Json) -> Json:
+    """PUT, and POST for clients of the descriptions that print it."""
+    return {
+        "put": described,
+        "post": {**described, "operationId": f"{described['operationId']}ByPost"},
     }
 
 
@@ -303,11 +328,15 @@ def describe(
         described[EVENTS] = {"get": stream()}
     if SESSIONS in mounts:
         described.update(session_manager())
+    if ADMIN in mounts:
+        described.update(operator_routes())
     for path in closed & described.keys():
         for operation in described[path].values():
             operation["security"] = [{"operator": []}]
             operation["responses"]["401"] = fault_answers()["401"]
     components = whole.setdefault("components", {})
     components.setdefault("schemas", {}).update(schemas())
+    if ADMIN in mounts:
+        components["schemas"].update(operator_schemas())
     components.setdefault("securitySchemes", {}).update(SCHEMES)
     return whole

@@ -31,6 +31,7 @@ class PresenceHouse:
         self.contracts: dict[tuple[str, str], StartNotification] = {}
         self.references: list[Reference] = []
         self.traces: list[str] = []
+        self.lifetimes: list[int | None] = []
 
     async def open_subscriptions(self, caller: Caller) -> list[OpenSubscription]:
         self.traces.append(caller.trace)
@@ -68,6 +69,12 @@ class PresenceHouse:
         pair = (caller.key, IDENTITIES.canonical(presentity))
         self.asked[pair] = OpenSubscription(label, kinds, str(caller.identity))
 
+    async def leave(self, caller: Caller, presentity: Uri) -> None:
+        pair = (caller.key, IDENTITIES.canonical(presentity))
+        if self.asked.pop(pair, None) is None:
+            raise UnknownWatcher(f"not subscribed to {presentity}", part="presentity")
+        self.granted.pop(pair, None)
+
     async def block(self, caller: Caller, watcher: Uri) -> None:
         pair = self.pair(caller, watcher)
         del self.asked[pair]
@@ -84,7 +91,7 @@ class PresenceHouse:
 
     async def end_notification(self, caller: Caller, correlator: str) -> None:
         if self.contracts.pop((caller.application, correlator), None) is None:
-            raise UnknownCorrelator(f"no notification {correlator!r}", part="correlator")
+            raise UnknownCorrelator(f"no notification {correlator!r}", correlator=correlator)
 
     async def get_presence(
         self, caller: Caller, presentity: Uri, attributes: frozenset[AttributeKind]
@@ -101,6 +108,7 @@ class PresenceHouse:
     async def publish(
         self, caller: Caller, attributes: Sequence[Attribute], expires: int | None = None
     ) -> None:
+        self.lifetimes.append(expires)
         self.published.setdefault(caller.key, {}).update({a.kind: a for a in attributes})
 
     def pair(self, caller: Caller, watcher: Uri) -> tuple[PresentityKey, PresentityKey]:

@@ -174,6 +174,8 @@ def test_every_operation_has_a_door() -> None:
         "getMyWatchers",
         "subscribePresence",
         "updateSubscriptionAuthorization",
+        "blockSubscription",
+        "leaveSubscription",
     }
 
 
@@ -352,15 +354,67 @@ async def test_what_makes_no_sense_is_named(
         ("DELETE", "/subscription/sip%3Astranger%40example.com", "watcher"),
         ("DELETE", "/subscription/bob", "watcher"),
         ("DELETE", "/subscription", "watcher"),
+        ("DELETE", "/subscription?presentity=sip%3Astranger%40example.com", "presentity"),
+        ("DELETE", "/subscription?presentity=", "presentity"),
     ],
 )
 async def test_unknown_names_are_svc0002(site: Site, method: str, path: str, part: str) -> None:
-    assert fault(await site.ask(method, path)) == (400, "SVC0002", [part])
+    status, ident, variables = fault(await site.ask(method, path))
+    assert (status, ident, variables[0]) == (400, "SVC0002", part)
 
 
 async def test_the_failed_end_names_the_notification(site: Site) -> None:
     answer = await site.ask("DELETE", "/notification/watch-9")
-    assert "watch-9" in answer.json()["error"]["detail"]
+    assert answer.json()["error"]["variables"] == ["correlator", "watch-9"]
+
+
+async def test_a_watcher_leaves(site: Site) -> None:
+    await site.acquainted()
+    path = "/subscription?presentity=sip%3Aalice%40example.com"
+    assert (await site.ask("DELETE", path, headers=BOB)).status_code == 204
+    assert fault(await site.ask("DELETE", path, headers=BOB)) == (400, "SVC0002", ["presentity"])
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (None, ()),
+        ("Reachable", ("Reachable",)),
+        (["Busy", "UnReachable"], ("Busy", "UnReachable")),
+        ([], ()),
+    ],
+)
+async def test_criteria_are_read(site: Site, given: object, words: tuple[str, ...]) -> None:
+    await site.acquainted()
+    answer = await site.ask("PUT", "/notification", {**START, "criteria": given}, BOB)
+    assert answer.status_code == 201
+    assert site.house.contracts["app_bob", "watch-1"].criteria == words
+
+
+@pytest.mark.parametrize(
+    ("given", "part"), [("busy", "criteria"), (["Busy", "Gone"], "criteria[1]"), (7, "criteria")]
+)
+async def test_other_criteria_are_refused(site: Site, given: object, part: str) -> None:
+    answer = await site.ask("PUT", "/notification", {**START, "criteria": given}, BOB)
+    assert fault(answer) == (400, "SVC0003", [part, "Reachable, UnReachable, Busy"])
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds"), [(None, None), ("0", 0), ("3600", 3600), (" 60 ", 60)]
+)
+async def test_how_long_a_publication_lives(site: Site, given: str | None, seconds: int) -> None:
+    headers = ALICE if given is None else {**ALICE, "X-Presence-Expires": given}
+    answer = await site.ask("PUT", "/presence", {"presence": [MEETING]}, headers)
+    assert answer.status_code == 204
+    assert site.house.lifetimes == [seconds]
+
+
+@pytest.mark.parametrize("given", ["-1", "soon", "1.5", "", "9" * 5000, "4294967296"])
+async def test_a_senseless_lifetime_is_refused(site: Site, given: str) -> None:
+    headers = {**ALICE, "X-Presence-Expires": given}
+    answer = await site.ask("PUT", "/presence", {"presence": [MEETING]}, headers)
+    assert fault(answer) == (400, "SVC0002", ["X-Presence-Expires"])
+    assert site.house.published == {}
 
 
 # --- writing ------------------------------------------------------------------------------------------
@@ -392,7 +446,7 @@ async def test_the_oneapi_envelope_wraps_the_same_members() -> None:
         answer = await site.ask("DELETE", "/notification/x")
         denied = await site.ask("GET", "/presence", headers={})
     wrapped = answer.json()["requestError"]["serviceException"]
-    assert (wrapped["messageId"], wrapped["variables"]) == ("SVC0002", ["correlator"])
+    assert (wrapped["messageId"], wrapped["variables"]) == ("SVC0002", ["correlator", "x"])
     assert denied.json()["requestError"]["policyException"]["messageId"] == "POL0001"
 
 
