@@ -22,7 +22,7 @@ memory every value is new. Our writer puts the newest time into `timestamp` and 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from itertools import zip_longest
+from itertools import chain, repeat, zip_longest
 from operator import attrgetter
 from typing import Any
 
@@ -30,8 +30,8 @@ from sipbridge.mapping import activity, communication, other, place, privacy, sp
 from sipbridge.mapping.attributes import (
     Attribute,
     AttributeKind,
-    Fingerprint,
     Other,
+    Value,
 )
 from sipbridge.mapping.reading import Reading
 from sipbridge.mapping.table import DEFAULT, Table, Tables
@@ -87,39 +87,44 @@ def to_attributes(
     """Map a document as of `at` (aware UTC). `languages`: wanted for notes, best first. Never fails."""
     reading = Reading(document, at, presentity, tables, languages, explain)
     means = communication.read(reading)
-    made = [Attribute(ACTIVITY, *said) for said in activity.read(reading)]
-    made += [Attribute(PLACE, *said) for said in place.read(reading)]
-    made += [Attribute(PRIVACY, *said) for said in privacy.read(reading)]
-    made += [Attribute(SPHERE, *said) for said in sphere.read(reading)]
-    made += [Attribute(COMMUNICATION, *said) for said in means]
+    found: list[Said] = [(ACTIVITY, *said) for said in activity.read(reading)]
+    found += [(PLACE, *said) for said in place.read(reading)]
+    found += [(PRIVACY, *said) for said in privacy.read(reading)]
+    found += [(SPHERE, *said) for said in sphere.read(reading)]
+    found += [(COMMUNICATION, *said) for said in means]
     other.read(reading)
     if reading.pairs:
         # Publications glued together say the same twice.
         pairs = {(n, v): changed for n, v, changed in reversed(reading.pairs)}
-        made += [Attribute(OTHER, Other(n, v), None, pairs[n, v]) for n, v in reversed(pairs)]
-    if memory is not None:
-        memory.attributes = mapped = remembered(made, memory.attributes)
-        return Mapped(mapped, reading.soon)
-    return Mapped(tuple(made), reading.soon)
+        found += [(OTHER, Other(*pair), None, at) for pair, at in reversed(pairs.items())]
+    if memory is None:
+        return Mapped(tuple([Attribute(*said) for said in found]), reading.soon)
+    memory.attributes = mapped = remembered(found, memory.attributes)
+    return Mapped(mapped, reading.soon)
 
 
-def remembered(made: Sequence[Attribute], before: tuple[Attribute, ...]) -> tuple[Attribute, ...]:
+Said = tuple[AttributeKind, Value, str | None, datetime]
+"""An attribute in the making: kind, value, note, when it changed."""
+
+
+def remembered(found: list[Said], before: tuple[Attribute, ...]) -> tuple[Attribute, ...]:
     """The attributes; those that said the same before keep their time."""
-    kept: list[Attribute] = []
-    known: dict[Fingerprint, Attribute] | None = None
-    for new, old in zip_longest(made, before[: len(made)]):
-        if old is not None and same(new, old):  # mostly each stands where it stood
-            kept.append(old)
-            continue
-        if known is None:
-            known = {attribute.fingerprint: attribute for attribute in before}
-        kept.append(known.get(new.fingerprint, new))
-    return before if known is None and len(made) == len(before) else tuple(kept)
+    kept: list[Attribute | None] = []
+    older = chain(before, repeat(NOBODY))
+    for (kind, value, note, _), old in zip(found, older, strict=False):
+        # Mostly each stands where it stood.
+        stays = old.kind is kind and old.note == note and old.value == value
+        kept.append(old if stays else None)
+    if None not in kept:
+        return before if len(kept) == len(before) else tuple(a for a in kept if a is not None)
+    moved = {b.fingerprint: b for b, k in zip_longest(before, kept) if b is not k and b is not None}
+    return tuple(
+        [a or moved.get(said[:3]) or Attribute(*said) for a, said in zip(kept, found, strict=True)]
+    )
 
 
-def same(one: Attribute, other: Attribute) -> bool:
-    """The same value, whenever it changed?"""
-    return one.kind is other.kind and one.value == other.value and one.note == other.note
+NOBODY = Attribute(OTHER, Other("", ""), "nobody says this")
+"""Stands where there was no attribute before."""
 
 
 def to_document(

@@ -13,6 +13,7 @@ row with the rank and word of "any other element" for one the table does not lis
 The tables themselves are in `vocabulary.py` and `availability.py`.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -149,7 +150,12 @@ class Effect:
 @lru_cache(maxsize=4096)
 def letters(text: str) -> str:
     """Only the letters, lower case: how phrases are compared."""
-    return "".join(c for c in text if c.isalpha()).lower()
+    if text.isascii():
+        return NO_LETTERS.sub("", text).lower()
+    return "".join([c for c in text if c.isalpha()]).lower()
+
+
+NO_LETTERS = re.compile(r"[^A-Za-z]+")
 
 
 def ranked(tokens: Iterable[str]) -> dict[str, float]:

@@ -5,6 +5,7 @@ and a type that belongs to another document is noted, no more. Bodies of several
 caller, who knows MIME; each part comes here alone.
 """
 
+from functools import lru_cache
 from typing import TypeAlias
 
 from sipbridge.errors import DocumentError
@@ -30,6 +31,7 @@ TYPES: dict[str, frozenset[str]] = {
 """Media types and the namespaces of the roots that belong to them."""
 
 
+@lru_cache(maxsize=256)  # there are few, in every NOTIFY
 def split_type(content_type: str | None) -> tuple[str, str | None]:
     """A media type without parameters, in lower case, and its charset parameter."""
     essence, _, rest = (content_type or "").partition(";")

@@ -593,6 +593,9 @@ def choice_reader(known: frozenset[str]) -> Callable[[Element, Notebook], Choice
 
     def read(element: Element, notes: Notebook) -> Choice:
         others = attributes_of(element) if element.attrib else ()
+        simple = read_simple(element, words.plain, notes)
+        if simple is not None:
+            return Choice(*simple, others)
         tokens, said, text = read_values(element, words, notes)
         return Choice(tuple(tokens), tuple(said), others, text)
 
