@@ -104,6 +104,7 @@ def make_doors(inside: Inside) -> Doors:
         gate,
         topic_of,
         recheck=inside.gateway.recheck,
+        restate=inside.gateway.restate,
         allowed_origins=settings.http.allowed_origins,
         envelope=exchange.envelope,
         exceeded=inside.metrics.count_quota,

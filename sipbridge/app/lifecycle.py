@@ -19,7 +19,7 @@ import uvicorn
 
 from sipbridge import store as stores
 from sipbridge.app.settings import Settings
-from sipbridge.app.sink import DELIVERY, SETTLE_SECONDS
+from sipbridge.app.sink import DELIVERY, SETTLE_SECONDS, SWEEP_SECONDS
 from sipbridge.app.wiring import PUBLICATION, Graph, build
 from sipbridge.errors import (
     ConfigurationError,
@@ -77,6 +77,7 @@ class Bridge:
         self.http: HttpServer | None = None
         self.serving: asyncio.Task[None] | None = None
         self.settling: asyncio.TimerHandle | None = None
+        self.sweeping: asyncio.TimerHandle | None = None
         self.ready = Listening()
         self.lost: StoreUnavailable | None = None
         self.bereft = asyncio.Event()
@@ -188,11 +189,19 @@ class Bridge:
             log = graph.store.read_after(application, 0)
             graph.reader.restore(application, places.get(application), log)
         self.settle(graph)
+        self.sweep(graph)
 
     def settle(self, graph: Graph) -> None:
         graph.reader.settle()
         loop = asyncio.get_running_loop()
         self.settling = loop.call_later(SETTLE_SECONDS, self.settle, graph)
+
+    def sweep(self, graph: Graph) -> None:
+        """What the logs need not hold any more goes; not at once, so that those who come back find theirs."""
+        if self.sweeping is not None:
+            graph.sink.sweep(graph.callers)
+        loop = asyncio.get_running_loop()
+        self.sweeping = loop.call_later(SWEEP_SECONDS, self.sweep, graph)
 
     async def resume(self, graph: Graph) -> None:
         """Watch and publish again what applications had before; then their watchers."""
@@ -264,6 +273,8 @@ class Bridge:
         await graph.gateway_driver.stop()
         if graph.agent_driver is not None:
             await graph.agent_driver.stop()
+        if self.sweeping is not None:
+            self.sweeping.cancel()
         if self.settling is not None:
             self.settling.cancel()
             graph.reader.settle()

@@ -366,6 +366,7 @@ class LimitsSettings(Section):
     default_duration: Positive = 86400.0
     min_notify_interval: Seconds = 0.0
     log_entries: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
+    log_bytes: Annotated[int, Field(ge=1024)] = 16 * 1024 * 1024
     log_age: Positive = 600.0
     max_subscriptions: Count = 100_000
     max_contracts: Count = 100_000

@@ -31,8 +31,13 @@ DELIVERY = "delivery"
 """Kind of the snapshots that keep what Bayeux clients have not fetched yet."""
 SETTLE_SECONDS = 1.0
 """How often what waits is written down."""
+KEPT_BYTES = 16 * 1024 * 1024
 TRIM_EVERY = 100
 """Appends between two trims of one log; the bound is a bound, not an exact length."""
+TRIM_AFTER = 1024 * 1024
+"""Bytes appended after which a log is trimmed, too."""
+SWEEP_SECONDS = 60.0
+"""How often the logs of silent applications are looked at: they age as well."""
 
 
 def topic_of(application: str) -> str:
@@ -51,6 +56,8 @@ class LogSink:
         kept_entries: int = KEPT_ENTRIES,
         kept_for: timedelta = KEPT_FOR,
         recheck: Callable[[PresentityKey, PresentityKey], None] = lambda watcher, presentity: None,
+        kept_bytes: int = KEPT_BYTES,
+        check: Callable[[str, str], None] = channels.check_endpoint,
     ) -> None:
         """recheck: tells readers that hold something of this pair to look at it again."""
         self.log = log
@@ -59,22 +66,37 @@ class LogSink:
         self.kept_entries = kept_entries
         self.kept_for = kept_for
         self.readers_recheck = recheck
+        self.kept_bytes = kept_bytes
+        self.check_endpoint = check
         self.appended: dict[str, int] = {}
+        self.grown: dict[str, int] = {}
+        """Bytes appended to each log since it was trimmed."""
 
     def check(self, application: str, endpoint: str) -> None:
-        channels.check_endpoint(application, endpoint)
+        self.check_endpoint(application, endpoint)
 
     def send(self, notification: Notification) -> None:
         at = self.at()
         self.log.append(notification, at, self.kept)
-        count = self.appended.get(notification.application, 0) + 1
-        self.appended[notification.application] = count
-        if count % TRIM_EVERY == 0:
-            self.log.trim(notification.application, self.kept_entries, at - self.kept_for)
+        application = notification.application
+        count = self.appended[application] = self.appended.get(application, 0) + 1
+        grown = self.grown[application] = self.grown.get(application, 0) + len(notification.data)
+        if count % TRIM_EVERY == 0 or grown > TRIM_AFTER:
+            self.trim(application, at)
 
     def kept(self, entry: LogEntry) -> None:
         """It is in the log, whatever happens: tell it."""
         self.bus.publish(topic_of(entry.notification.application), entry)
+
+    def trim(self, application: str, at: datetime) -> None:
+        self.grown[application] = 0
+        self.log.trim(application, self.kept_entries, at - self.kept_for, self.kept_bytes)
+
+    def sweep(self, applications: Iterable[str]) -> None:
+        """Trim the logs of these applications: what is too old goes, also where nothing new comes."""
+        at = self.at()
+        for application in applications:
+            self.trim(application, at)
 
     def recheck(self, watcher: PresentityKey, presentity: PresentityKey) -> None:
         self.readers_recheck(watcher, presentity)

@@ -97,6 +97,7 @@ class Graph:
     tower: "Watchtower"
     callers: dict[str, Caller]
     reader: BayeuxReader
+    sink: LogSink
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,10 +137,11 @@ def build(settings: Settings, store: Store, spawn: Spawn) -> Graph:
         lambda application, text: store.remember(DELIVERY, application, text),
     )
     served, bus = Served(clock), MemoryBus()
+    sink = make_sink(settings, store, bus, reader, clock)
     gateway = Gateway(
         network,
         store,
-        make_sink(settings, store, bus, reader, clock),
+        sink,
         clock,
         identities,
         policy=policy_of(settings, directory),
@@ -192,6 +194,7 @@ def build(settings: Settings, store: Store, spawn: Spawn) -> Graph:
         tower,
         directory.callers,
         reader,
+        sink,
     )
 
 
@@ -407,4 +410,4 @@ def make_sink(
     """The notification log with its first reader."""
     limits = settings.limits
     age = timedelta(seconds=limits.log_age)
-    return LogSink(store, bus, clock.at, limits.log_entries, age, reader.recheck)
+    return LogSink(store, bus, clock.at, limits.log_entries, age, reader.recheck, limits.log_bytes)

@@ -247,8 +247,17 @@ class NotificationLog(Protocol):
         """Sequence of the oldest entry still held; 0 when empty."""
         ...
 
-    def trim(self, application: str, entries: int, not_before: datetime) -> None:
-        """Forget entries beyond the newest `entries` and those older than `not_before`."""
+    def newest(self, application: str) -> int:
+        """The last sequence that readers were shown, its entry held or not; 0 when there was none."""
+        ...
+
+    def trim(
+        self, application: str, entries: int, not_before: datetime, size: int | None = None
+    ) -> None:
+        """Forget entries beyond the newest `entries` and those older than `not_before`.
+
+        size: bytes that the rest may have together (None: any number); the newest entry stays anyway.
+        """
         ...
 
 

@@ -10,20 +10,23 @@ Where the log no longer reaches back, or the id was never given out, the stream 
 
     event: reset
 
-and goes on with the state as far as the log holds it: of every contract the newest `statusChanged`, and all
-other notifications. Every event is named after its kind (`statusChanged`, …) and its data is the JSON
+and goes on with what the log holds of other kinds and the current state: for every contract a
+`statusChanged` with all there is to see, not only what changed last. What the client knew before is to be
+forgotten. Only the last of these events has an id, so a client that is cut off on the way gets all of it again.
+
+What was revoked meanwhile is left out. Every event is named after its kind (`statusChanged`, …) and its data is the JSON
 object that Bayeux delivers too.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from urllib.parse import parse_qs
 
 from starlette.types import Receive, Scope, Send
 
 from sipbridge.errors import QuotaExceeded, SipBridgeError
-from sipbridge.gateway.ports import Bus, LogEntry, Notification, NotificationLog, Recheck
+from sipbridge.gateway.ports import Bus, Notification, NotificationLog, Recheck
 from sipbridge.rest.exchange import Exceeded
 from sipbridge.rest.faults import (
     Envelope,
@@ -45,6 +48,12 @@ MAX_STREAMS = 200
 
 RETRY = b"retry: 2000\n\n"
 """Milliseconds a browser waits before it comes back."""
+
+STATE = "statusChanged"
+"""The kind of notification that the current state stands in for."""
+
+Restate = Callable[[str], Iterable[Notification]]
+"""The current state of every contract of an application."""
 
 STREAM_HEADERS: Pairs = [
     (b"content-type", b"text/event-stream"),
@@ -70,6 +79,7 @@ class EventStreams:
         envelope: Envelope = Envelope.PARLAYX,
         ping: float = PING,
         recheck: Recheck = lambda notification: notification,
+        restate: Restate = lambda application: (),
         exceeded: Exceeded = lambda quota: None,
     ) -> None:
         self.log = log
@@ -80,6 +90,7 @@ class EventStreams:
         self.envelope = envelope
         self.ping = ping
         self.recheck = recheck
+        self.restate = restate
         self.exceeded = exceeded
         self.streams: dict[str, set[Stream]] = {}
 
@@ -122,7 +133,7 @@ class EventStreams:
         if len(mine) >= MAX_STREAMS:
             detail = f"{MAX_STREAMS} streams are open already"
             raise Refused(Fault(503, "SVC0001", ("too-many-streams",), detail))
-        stream = Stream(self.log, caller.application, self.ping, self.recheck)
+        stream = Stream(self.log, caller.application, self.ping, self.recheck, self.restate)
         stream.start(last_event_id(headers, asked))
         stream.forget = self.bus.subscribe(
             self.topic(caller.application), lambda entry: stream.woken.set()
@@ -152,12 +163,18 @@ class Stream:
     """One open stream. `cursor`: sequence of the last entry written."""
 
     def __init__(
-        self, log: NotificationLog, application: str, ping: float, recheck: Recheck
+        self,
+        log: NotificationLog,
+        application: str,
+        ping: float,
+        recheck: Recheck,
+        restate: Restate,
     ) -> None:
         self.log = log
         self.application = application
         self.ping = ping
         self.recheck = recheck
+        self.restate = restate
         self.cursor = 0
         self.reset = False
         self.ended = False
@@ -166,14 +183,10 @@ class Stream:
 
     def start(self, last: int | None) -> None:
         """Place the cursor after what the client has seen."""
-        held = self.log.read_after(self.application, 0)
-        newest = held[-1].sequence if held else 0
-        if last is None:
-            self.cursor = newest
-        elif not (held[0].sequence - 1 if held else 0) <= last <= newest:
-            self.reset = True
-        else:
-            self.cursor = last
+        newest = self.log.newest(self.application)
+        self.cursor = newest if last is None or last > newest else last
+        # What we never gave out (-1, or beyond the newest) was given out by nobody, or in a life we lost.
+        self.reset = last is not None and not 0 <= last <= newest
 
     def end(self) -> None:
         self.ended = True
@@ -216,41 +229,38 @@ class Stream:
 
     def read(self) -> bytes:
         """Everything new as bytes of the stream; b"" if there is nothing."""
-        oldest = self.log.oldest(self.application)
-        if self.cursor and oldest > self.cursor + 1:
-            self.reset = True  # the log was cut off before we came to write it
-        entries: Sequence[LogEntry]
-        if self.reset:
-            self.reset, self.cursor = False, 0
-            entries = self.log.read_after(self.application, 0)
-            first = b"event: reset\ndata: {}\n\n"
-            chunks = [first, *self.shown(newest_of_each(entries))]
-        else:
-            entries = self.log.read_after(self.application, self.cursor)
-            chunks = list(self.shown(entries))
+        newest = self.log.newest(self.application)
+        oldest = self.log.oldest(self.application) or newest + 1
+        if self.reset or oldest > self.cursor + 1:  # the log was cut off before we came to write it
+            self.reset, self.cursor = False, newest
+            return self.whole(newest)
+        entries = self.log.read_after(self.application, self.cursor)
         if entries:
             self.cursor = entries[-1].sequence
-        return b"".join(chunks)
+        return b"".join(
+            identified(entry.sequence, event(notification.kind, notification.data))
+            for entry in entries
+            if (notification := self.recheck(entry.notification)) is not None
+        )
 
-    def shown(self, entries: Iterable[LogEntry]) -> Iterator[bytes]:
-        """The events that may be seen now; what was revoked since is left out."""
-        for entry in entries:
-            if (notification := self.recheck(entry.notification)) is not None:
-                yield event(entry.sequence, notification)
+    def whole(self, newest: int) -> bytes:
+        """`reset`, what is held of other kinds, and how things are now; the last event has the id."""
+        held = self.log.read_after(self.application, 0)
+        notes = [e.notification for e in held if e.notification.kind != STATE]
+        notes += self.restate(self.application)
+        shown = [note for one in notes if (note := self.recheck(one)) is not None]
+        events = [event("reset", b"{}"), *(event(note.kind, note.data) for note in shown)]
+        return b"".join(events[:-1]) + identified(newest, events[-1])
 
 
-def newest_of_each(entries: Sequence[LogEntry]) -> Iterator[LogEntry]:
-    """The entries without those that a later one supersedes."""
-    newest = {e.notification.supersedes: e.sequence for e in entries if e.notification.supersedes}
-    for entry in entries:
-        if newest.get(entry.notification.supersedes, entry.sequence) == entry.sequence:
-            yield entry
-
-
-def event(sequence: int, notification: Notification) -> bytes:
+def event(kind: str, data: bytes) -> bytes:
     """One event; the data is compact JSON and has no line end."""
-    kind = notification.kind.encode()
-    return b"id: %d\nevent: %b\ndata: %b\n\n" % (sequence, kind, notification.data)
+    return b"event: %b\ndata: %b\n\n" % (kind.encode(), data)
+
+
+def identified(sequence: int, event: bytes) -> bytes:
+    """The event with an id. What has none leaves the client's last id as it is."""
+    return b"id: %d\n%b" % (sequence, event)
 
 
 def last_event_id(headers: Mapping[str, str], query: Mapping[str, list[str]]) -> int | None:

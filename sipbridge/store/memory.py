@@ -127,8 +127,13 @@ class MemoryStore:
     def oldest(self, application: str) -> int:
         return self.log.oldest(application)
 
-    def trim(self, application: str, entries: int, not_before: datetime) -> None:
-        self.log.trim(application, entries, not_before)
+    def newest(self, application: str) -> int:
+        return self.log.last.get(application, 0)
+
+    def trim(
+        self, application: str, entries: int, not_before: datetime, size: int | None = None
+    ) -> None:
+        self.log.trim(application, entries, not_before, size)
 
     # --- what the SIP cores keep
 

@@ -216,8 +216,13 @@ class SqliteStore:
     def oldest(self, application: str) -> int:
         return self.log.oldest(application)
 
-    def trim(self, application: str, entries: int, not_before: datetime) -> None:
-        gone = self.log.trim(application, entries, not_before)
+    def newest(self, application: str) -> int:
+        return self.shown.get(application, 0)
+
+    def trim(
+        self, application: str, entries: int, not_before: datetime, size: int | None = None
+    ) -> None:
+        gone = self.log.trim(application, entries, not_before, size)
         if gone:
             sql = "DELETE FROM log WHERE application = ? AND sequence <= ?"
             self.put(lambda db: db.execute(sql, (application, gone)).close(), forgotten)

@@ -41,6 +41,7 @@ class Reader:
 class Site:
     def __init__(self, ping: float) -> None:
         self.log, self.bus = MemoryStore(), MemoryBus()
+        self.state: list[Notification] = []
         self.app = EventStreams(
             self.log,
             self.bus,
@@ -48,6 +49,7 @@ class Site:
             lambda application: f"n/{application}",
             allowed_origins=("https://pages.example",),
             ping=ping,
+            restate=lambda application: self.state,
         )
         self.url = ""
         self.http = aiohttp.ClientSession(headers=ALICE)
@@ -116,16 +118,49 @@ async def test_what_was_missed_is_replayed_exactly(site: Site, place: str) -> No
         assert (await reader.event())[0] == "6"
 
 
+STATE = Notification("app_alice", "/bayeux/x", "statusChanged", b'{"n":"all"}', "a")
+
+
 @pytest.mark.parametrize("last", ["1", "99", "no-number"])
 async def test_beyond_the_log_there_is_a_reset_and_then_the_state(site: Site, last: str) -> None:
+    """Differences are left out, the state says more; only the last event has an id."""
+    site.state = [STATE, STATE]
     for number, supersedes in enumerate(["a", "a", "a", "b", "", "a", "b"], 1):
         site.tell(number, supersedes)
     site.log.trim("app_alice", 5, AT - timedelta(1))
     async with site.reading(last) as reader:
         assert await reader.event() == ("", "reset", "{}")
-        assert [(await reader.event())[0] for _ in range(3)] == ["5", "6", "7"]
+        assert await reader.event() == ("", "statusEnd", '{"n":5}')
+        assert await reader.event() == ("", "statusChanged", '{"n":"all"}')
+        assert await reader.event() == ("7", "statusChanged", '{"n":"all"}')
         site.tell(8)
-        assert (await reader.event())[0] == "8"
+        assert await reader.event() == ("8", "statusEnd", '{"n":8}')
+
+
+async def test_a_reset_alone_has_the_id(site: Site) -> None:
+    site.tell(1, "a")
+    async with site.reading("99") as reader:
+        assert await reader.event() == ("1", "reset", "{}")
+
+
+async def test_the_state_too_is_what_may_be_seen(site: Site) -> None:
+    site.state = [STATE]
+    site.app.recheck = lambda notification: None
+    site.tell(1)
+    async with site.reading("99") as reader:
+        assert await reader.event() == ("1", "reset", "{}")
+
+
+async def test_who_has_seen_the_newest_missed_nothing_although_the_log_is_empty(site: Site) -> None:
+    for number in (1, 2, 3):
+        site.tell(number)
+    site.log.trim("app_alice", 0, AT)
+    async with site.reading("3") as reader:
+        site.tell(4)
+        assert (await reader.event())[0] == "4"
+    async with site.reading("2") as reader:
+        assert await reader.event() == ("", "reset", "{}")
+        assert await reader.event() == ("4", "statusEnd", '{"n":4}')
 
 
 async def test_an_empty_log_knows_no_id_but_zero(site: Site) -> None:

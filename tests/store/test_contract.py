@@ -295,6 +295,34 @@ async def test_trimming_bounds_by_number_and_age(
     assert store.append(notification(), AT).sequence == 11
 
 
+@pytest.mark.parametrize(
+    ("kept", "left"), [(0, [5]), (1, [5]), (3, [3, 4, 5]), (9, [1, 2, 3, 4, 5])]
+)
+async def test_trimming_bounds_by_bytes_and_leaves_the_newest(
+    store: Store, kept: int, left: list[int]
+) -> None:
+    """Bounds that hold so many entries of a hundred kilobytes."""
+    await shown(store, *["x" * 100_000] * 5)
+    store.trim("app_bob", 1000, AT, kept * 101_000)
+    assert sequences(store) == left
+    store.trim("app_bob", 1000, AT, kept * 101_000)
+    assert sequences(store) == left
+
+
+async def test_bytes_are_counted_for_each_application(store: Store) -> None:
+    await shown(store, "x" * 100_000)
+    await shown(store, "x", "y", application="other")
+    store.trim("other", 1000, AT, 10_000)
+    assert len(store.read_after("other", 0)) == 2
+
+
+async def test_the_newest_sequence_is_known_when_its_entry_is_gone(store: Store) -> None:
+    assert store.newest("app_bob") == 0
+    await shown(store, "x", "y", "z")
+    store.trim("app_bob", 0, AT + timedelta(hours=1))
+    assert (store.oldest("app_bob"), store.newest("app_bob")) == (0, 3)
+
+
 def sequences(store: Store) -> Sequence[int]:
     return [entry.sequence for entry in store.read_after("app_bob", 0)]
 
