@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import resource
 import signal
 import socket
 from pathlib import Path
@@ -10,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.app.processes import command, served, written
-from tests.app.rig import Application, configuration, free_port, kept
+from tests.app.rig import Application, attributes, configuration, free_port, kept, until
 
 ALICE, BOB = "sip:alice@example.com", "sip:bob@example.com"
 
@@ -188,4 +189,27 @@ async def test_kill_9_at_any_moment_leaves_a_store_that_opens(turn: int, tmp_pat
         # What was answered is there; the one on its way may be, too.
         following = words[len(done) % len(words)]
         assert shown in ([done[-1]], [following])
+        assert await bridge.stop() == 0
+
+
+async def test_a_store_that_cannot_be_written_is_not_ready_and_comes_back(tmp_path: Path) -> None:
+    """The disk is full for this process: files may not grow."""
+    tree = configuration(store=kept(tmp_path))
+    async with served(tmp_path, tree) as bridge:
+        alice = bridge.application("alice")
+        await alice.publish(Activity="Meeting")
+        pid = bridge.bridge.process.pid
+        _, most = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, most))
+        said = {"presence": attributes(Activity="Travel")}
+        status, fault = await alice.ask("PUT", "/rest/presence/presence", said)
+        assert status >= 500
+        assert fault["error"]["messageId"] == "SVC0001"
+        status, body = await alice.ask("GET", "/health/ready")
+        assert (status, body["status"]) == (503, "failed")
+        assert body["checks"]["store"] == "failed"
+        assert (await alice.ask("GET", "/health/live"))[0] == 200
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (most, most))
+        await until(lambda: alice.ask("GET", "/health/ready"), lambda a: a[0] == 200)
+        await alice.publish(Activity="Travel")
         assert await bridge.stop() == 0
