@@ -168,7 +168,7 @@ class Stream:
         application: str,
         ping: float,
         recheck: Recheck,
-        restate: Restate,
+        restate: Restate = lambda application: (),
     ) -> None:
         self.log = log
         self.application = application

@@ -709,12 +709,13 @@ class World:
     # --- what readers do
 
     def do_read(self, application: str) -> None:
-        """A server-sent event stream that wants everything the log holds."""
-        stream = Stream(self.log, application, 1.0, self.gateway.recheck)
-        stream.start(0)
-        for line in stream.read().splitlines():
-            if line.startswith(b"data: "):
-                self.model.may_read(application, orjson.loads(line[6:]))
+        """A server-sent event stream that wants everything the log holds, and one that lost track."""
+        for last in (0, -1):
+            stream = Stream(self.log, application, 1.0, self.gateway.recheck, self.gateway.restate)
+            stream.start(last)
+            for line in stream.read().splitlines():
+                if line.startswith(b"data: ") and line != b"data: {}":
+                    self.model.may_read(application, orjson.loads(line[6:]))
 
     def do_poll(self, application: str) -> None:
         """A Bayeux client that fetches what waits for it; its session stays."""
