@@ -18,6 +18,8 @@ from dataclasses import dataclass
 import uvicorn
 
 from sipbridge import store as stores
+from sipbridge.app import hooks
+from sipbridge.app.http_protocol import HttpProtocol
 from sipbridge.app.settings import Settings
 from sipbridge.app.sink import DELIVERY, SETTLE_SECONDS, SWEEP_SECONDS
 from sipbridge.app.wiring import PUBLICATION, Graph, build
@@ -32,6 +34,7 @@ from sipbridge.identities import PresentityKey
 from sipbridge.observability.logs import configure, logger
 from sipbridge.store import Store
 from sipbridge.uri import Uri
+from sipbridge.webhooks.targets import is_webhook
 
 Failed = Callable[[str, SignallingError], None]
 
@@ -120,6 +123,7 @@ class Bridge:
         self.ready = self.describe(graph, http_socket)
         self.log.info("ready", store=store.location, **self.ready.as_json())
         self.spawn(self.resume(graph))
+        graph.webhooks.start()
 
     async def open_store(self) -> Store:
         """The store, as soon as it is ours; whoever may take it over waits for that."""
@@ -183,11 +187,14 @@ class Bridge:
         graph.gateway_driver.turn()
 
     async def restore_deliveries(self, graph: Graph) -> None:
-        """What Bayeux clients had not fetched; from now on it is written down regularly."""
+        """What Bayeux clients and URLs had not been told; from now on it is written down regularly."""
         places = dict(await graph.store.load_snapshots(DELIVERY))
+        receivers = dict(await graph.store.load_snapshots(hooks.KIND))
         for application in graph.callers:
             log = graph.store.read_after(application, 0)
-            graph.reader.restore(application, places.get(application), log)
+            channels = [e for e in log if not is_webhook(e.notification.endpoint)]
+            graph.reader.restore(application, places.get(application), channels)
+            graph.webhooks.restore(application, receivers.get(application), log)
         self.settle(graph)
         self.sweep(graph)
 
@@ -223,6 +230,7 @@ class Bridge:
         http = self.settings.http
         config = uvicorn.Config(
             graph.doors.front,
+            http=HttpProtocol,
             log_config=None,
             log_level="warning",
             access_log=False,
@@ -273,6 +281,7 @@ class Bridge:
         await graph.gateway_driver.stop()
         if graph.agent_driver is not None:
             await graph.agent_driver.stop()
+        await graph.webhooks.stop()
         if self.sweeping is not None:
             self.sweeping.cancel()
         if self.settling is not None:

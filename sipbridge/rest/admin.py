@@ -200,7 +200,7 @@ def find(method: str, tail: str) -> tuple[Handler, tuple[str, ...]]:
 def read(model: type[M], body: bytes) -> M:
     """A request body. Raises InvalidValue that names the part, never its content."""
     try:
-        return model.model_validate_json(body)
+        return model.model_validate_json(body, strict=True)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         part = "".join(

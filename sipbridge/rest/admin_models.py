@@ -41,6 +41,7 @@ class ApplicationView(Model):
     sip_username: str
     sip_realm: str
     has_sip_password: bool
+    webhooks: Annotated[bool, Field(description="It may be notified at URLs")]
     disabled: bool
     source: Annotated[
         Source, Field(description="Of those in the configuration only `disabled` can be changed")
@@ -52,7 +53,7 @@ class Applications(Model):
 
 
 class ApplicationChange(Model):
-    """What is absent stays; `null` removes a SIP password."""
+    """What is absent stays; `null` removes a SIP password, or webhooks."""
 
     uri: Address | None = None
     password: Annotated[
@@ -67,6 +68,13 @@ class ApplicationChange(Model):
     ] = None
     sip_username: Annotated[str, Field(max_length=256)] | None = None
     sip_realm: Annotated[str, Field(max_length=256)] | None = None
+    webhook_secret: Annotated[
+        str | None,
+        Field(
+            max_length=128,
+            description="Allows webhooks and signs them: whsec_ and 24 to 64 bytes in base64; kept encrypted",
+        ),
+    ] = None
     disabled: Annotated[bool | None, Field(description="It may not call; what it has goes on")] = (
         None
     )

@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 from fastapi import FastAPI, Response
+from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sipbridge import __version__
@@ -255,7 +256,7 @@ def add_pages(
 
     if metrics is not None:
 
-        @fastapi.get("/metrics", tags=["operation"])
+        @fastapi.get("/metrics", tags=["operation"], response_class=PlainTextResponse)
         async def show_metrics() -> Response:
             """Prometheus text."""
             body, kind = metrics()

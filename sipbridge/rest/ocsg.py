@@ -335,11 +335,13 @@ def find(resource: str, method: str, ask: Ask) -> Operation:
     """The operation behind a door. Raises Refused (404, 405), InvalidValue."""
     resource = ALIASES.get(resource, resource)
     doors = DOORS[resource]
+    if ask.tail:
+        doors = {m: door for m, door in doors.items() if (m, resource) in TAILED}
+        if not doors:
+            raise no_resource(f"{ROOT}/{resource}/{ask.tail}")
     door = doors.get(method)
     if door is None:
         raise no_method(method, ", ".join(doors))
-    if ask.tail and (method, resource) not in TAILED:
-        raise no_resource(f"{ROOT}/{resource}/{ask.tail}")
     return OPERATIONS[door if isinstance(door, str) else door(ask)]
 
 

@@ -195,7 +195,7 @@ def lists() -> Json:
     }
     described["responses"]["200"]["content"] = {
         "application/json": {
-            "schema": {"oneOf": [schema("OpenSubscriptions"), schema("Addresses")]},
+            "schema": {"anyOf": [schema("OpenSubscriptions"), schema("Addresses")]},
             "examples": {
                 "open": {"value": {"result": [open_entry]}},
                 "watchers": {"value": {"result": ["sip:bob@example.com"]}},
@@ -253,14 +253,22 @@ def paths() -> Json:
         f"{ROOT}/subscription/{{watcher}}": {
             "delete": operation("blockSubscription", {}, parameters=[WATCHER])
         },
-        f"{ROOT}/notification": by_both(
-            operation(
-                "startPresenceNotification",
-                started(),
-                409,
-                requestBody=body("StartRequest", START_EXAMPLE),
-            )
-        ),
+        f"{ROOT}/notification": {
+            **by_both(
+                operation(
+                    "startPresenceNotification",
+                    started(),
+                    409,
+                    requestBody=body("StartRequest", START_EXAMPLE),
+                )
+            ),
+            "delete": {
+                **operation(
+                    "endPresenceNotification", {}, parameters=[{**CORRELATOR, "in": "query"}]
+                ),
+                "operationId": "endPresenceNotificationByQuery",
+            },
+        },
         f"{ROOT}/notification/{{correlator}}": {
             "delete": operation("endPresenceNotification", {}, parameters=[CORRELATOR])
         },

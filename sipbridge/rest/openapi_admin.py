@@ -30,6 +30,7 @@ APPLICATION_EXAMPLE: Json = {
     "sip_username": "",
     "sip_realm": "",
     "has_sip_password": True,
+    "webhooks": False,
     "disabled": False,
     "source": "provisioned",
 }

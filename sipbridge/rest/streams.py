@@ -12,10 +12,11 @@ Where the log no longer reaches back, or the id was never given out, the stream 
 
 and goes on with what the log holds of other kinds and the current state: for every contract a
 `statusChanged` with all there is to see, not only what changed last. What the client knew before is to be
-forgotten. Only the last of these events has an id, so a client that is cut off on the way gets all of it again.
+forgotten. Only the last of these events has an id, so a client that is cut off on the way gets all of it
+again.
 
-What was revoked meanwhile is left out. Every event is named after its kind (`statusChanged`, …) and its data is the JSON
-object that Bayeux delivers too.
+What was revoked meanwhile is left out. Every event is named after its kind (`statusChanged`, …) and its data
+is the JSON object that Bayeux delivers too.
 """
 
 import asyncio

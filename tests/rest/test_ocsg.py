@@ -151,6 +151,8 @@ async def test_lists_are_chosen_by_exactly_one_word(site: Site, query: str, part
         ("PATCH", "/subscription", "GET, PUT, POST, DELETE"),
         ("GET", "/notification", "PUT, POST, DELETE"),
         ("DELETE", "/presence", "GET, PUT, POST"),
+        ("GET", "/subscription/x?status=open", "DELETE"),
+        ("PUT", "/notification/x", "DELETE"),
     ],
 )
 async def test_other_methods_name_those_that_are(
@@ -161,9 +163,9 @@ async def test_other_methods_name_those_that_are(
     assert answer.headers["Allow"] == allowed
 
 
-@pytest.mark.parametrize("path", ["/presence/x", "/subscription/x?status=open"])
-async def test_nothing_lies_below_a_collection(site: Site, path: str) -> None:
-    assert (await site.ask("GET", path)).status_code == 404
+async def test_nothing_lies_below_presence(site: Site) -> None:
+    assert (await site.ask("GET", "/presence/x")).status_code == 404
+    assert (await site.ask("DELETE", "/presence/x")).status_code == 404
 
 
 def test_every_operation_has_a_door() -> None:

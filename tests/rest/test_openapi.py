@@ -32,7 +32,7 @@ def operations(whole: Json) -> list[tuple[str, str, Json]]:
 def twice(operation: Json) -> bool:
     """The second spelling of an operation."""
     named: str = operation["operationId"]
-    return named.endswith("ByPost")
+    return named.endswith(("ByPost", "ByQuery"))
 
 
 def model_of(content: Json) -> type[ocsg_models.Model]:
