@@ -28,8 +28,8 @@ RELATED = "multipart/related"
 WRAPPERS = frozenset({"multipart/signed", "multipart/mixed"})
 """Types whose first part is what counts (RFC 1847 §2.1)."""
 
-MAX_MEMBERS = 10_000
-"""Members of one list; a directory of a whole company, and no more memory than a peer should get."""
+MAX_MEMBERS = 4_000
+"""Members of one list; the largest table that is read (256 KiB) names about 3,000."""
 
 MAX_DEPTH = 4
 """Lists in lists; what is deeper is a member whose document nobody understands."""
