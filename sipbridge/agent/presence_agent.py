@@ -20,7 +20,9 @@ itself, others get 403.
 
 With `storing` on, every publication and subscription is queued as a `StoreChange` and the 200 that promises
 it waits for the commit (`UserAgent.store`). `restore` takes them up again: entity-tags and dialogs live on,
-and everybody is notified of how things stand now.
+and after `resume` everybody is notified of how things stand now. Publishers and subscribers in our own
+process, which come by a flow in memory, do not outlive us; what they had is not stored, they publish and
+subscribe again.
 """
 
 import json
@@ -184,6 +186,8 @@ class PresenceAgent:
         self.storing = storing
         self.door = Door(domain, identities, authenticator)
         self.presentities: dict[PresentityKey, Presentity] = {}
+        self.stored: set[str] = set()
+        """Ids of the publications that are in the store."""
 
         def bounded(package: EventPackage) -> EventPackage:
             return replace(
@@ -223,8 +227,12 @@ class PresenceAgent:
     def keep_publication(self, publication: Publication, change: Change, now: float) -> int | None:
         if not self.storing:
             return None
-        if change in (Change.REMOVED, Change.EXPIRED):
+        if publication.local or change in (Change.REMOVED, Change.EXPIRED):
+            if publication.id not in self.stored:
+                return None
+            self.stored.discard(publication.id)
             return self.ua.store(PublicationRemoved(publication.id))
+        self.stored.add(publication.id)
         return self.ua.store(
             PublicationStored(
                 publication.id,
@@ -424,6 +432,8 @@ class PresenceAgent:
         if not self.storing:
             return None
         waiting = presentity.watchers.there.get(subscription.id)
+        if local(subscription) and subscription.state is not State.TERMINATED:
+            return None
         if subscription.fetch and (waiting is None or waiting.status != WAITING):
             return None
         kept: dict[str, Json]
@@ -443,6 +453,8 @@ class PresenceAgent:
                 }
             }
             ends = waiting.ends
+        elif local(subscription):
+            return None
         else:
             return self.ua.store(SubscriptionRemoved(subscription.id))
         return self.ua.store(
@@ -462,7 +474,8 @@ class PresenceAgent:
     def restore(self, records: Iterable[Record], now: float) -> None:
         """Take up the publications and subscriptions of an earlier life. Call it before anything else.
 
-        What cannot be read any more is reported as `NotRestored` and removed from the store.
+        Nobody is told anything before `resume`. What cannot be read any more is reported as `NotRestored` and
+        removed from the store.
         """
         records = list(records)
         # Publications first: the first NOTIFY of a restored subscription shall show them.
@@ -480,6 +493,10 @@ class PresenceAgent:
             self.judge(presentity, now)
             self.tidy(presentity)
 
+    def resume(self, now: float) -> None:
+        """After `restore`, when publishers in our process have published again: tell every watcher."""
+        self.notifier.resume(now)
+
     def restore_publication(self, record: PublicationStored, now: float) -> None:
         """Raises ParseError, DocumentError."""
         at = self.wall(now)
@@ -494,6 +511,7 @@ class PresenceAgent:
             age=(at - record.received).total_seconds(),
             remaining=(record.expires - at).total_seconds(),
         )
+        self.stored.add(record.id)
         if isinstance(publication.document, Presence):
             state = self.presentity(publication.resource).published
             state.put(publication.id, publication.document, record.received)
@@ -520,6 +538,10 @@ class PresenceAgent:
         remaining = stored.get("remaining")
         elapsed = remaining - left if isinstance(remaining, (int, float)) else 0.0
         subscription = self.notifier.restore(stored, now, elapsed=elapsed)
+        if local(subscription):
+            self.notifier.forget(subscription)
+            self.ua.store(SubscriptionRemoved(subscription.id))
+            return
         presentity = self.presentity(subscription.resource)
         seen = self.seen(subscription, presentity)
         if seen.told is not None:
@@ -551,6 +573,12 @@ def removal_of(record: Record) -> PublicationRemoved | SubscriptionRemoved:
     if isinstance(record, PublicationStored):
         return PublicationRemoved(record.id)
     return SubscriptionRemoved(record.id)
+
+
+def local(subscription: Subscription) -> bool:
+    """Does its subscriber live in our process?"""
+    flow = subscription.dialog.flow
+    return flow is not None and flow.protocol == "memory"
 
 
 def judges_by_sphere(rules: RuleSet | None) -> bool:

@@ -9,10 +9,11 @@ writes and closes.
 
 import asyncio
 import contextlib
+import functools
 import json
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from dataclasses import dataclass
 
 import uvicorn
@@ -35,8 +36,6 @@ from sipbridge.observability.logs import configure, logger
 from sipbridge.store import Store
 from sipbridge.uri import Uri
 from sipbridge.webhooks.targets import is_webhook
-
-Failed = Callable[[str, SignallingError], None]
 
 DRAIN_SECONDS = 5.0
 """How long requests that are being served may take when the bridge stops."""
@@ -122,8 +121,9 @@ class Bridge:
             raise
         self.ready = self.describe(graph, http_socket)
         self.log.info("ready", store=store.location, **self.ready.as_json())
-        self.spawn(self.resume(graph))
         graph.webhooks.start()
+        for caller in graph.callers.values():
+            self.spawn(self.watch_watchers(graph, caller))
 
     async def open_store(self) -> Store:
         """The store, as soon as it is ours; whoever may take it over waits for that."""
@@ -160,30 +160,42 @@ class Bridge:
         await graph.gateway.load(graph.callers)
         await self.restore_deliveries(graph)
         if graph.agent is not None and graph.agent_driver is not None:
-            await graph.agent_driver.start()
+            # Before the first request is read: it may belong to a dialog, or a publication, of before.
             records = await graph.store.load_agent()
             graph.agent.restore(records, graph.agent_driver.now())
-            graph.agent_driver.turn()
+            await graph.agent_driver.start()
         await graph.gateway_driver.start()
         await self.restore_publications(graph)
         graph.scheduler.start(graph.gateway)
+        await graph.gateway.resume(self.resume_failed, graph.network.turn_to_resume)
+        if graph.agent is not None and graph.agent_driver is not None:
+            graph.agent.resume(graph.agent_driver.now())
+            graph.agent_driver.turn()
 
     async def restore_publications(self, graph: Graph) -> None:
-        """Entity-tags of our own publications, so that they are modified and not doubled."""
+        """Entity-tags of our own publications, so that they are modified and not doubled.
+
+        One whose attributes we do not have was never acknowledged, or is removed here and not yet there.
+        """
         known = graph.gateway.registry.published
         for key, text in await graph.store.load_snapshots(PUBLICATION):
             application, _, presentity = key.partition("\n")
-            pair = (application, PresentityKey(presentity))
-            if pair not in known or application not in graph.callers:
-                graph.store.remember(PUBLICATION, key, None)
+            caller = graph.callers.get(application)
+            if caller is None:
                 continue
-            identity = Uri.parse(known[pair].presentity_uri)
+            pair = (application, PresentityKey(presentity))
+            kept = known.get(pair)
+            identity = Uri.parse(kept.presentity_uri if kept is not None else presentity)
             try:
                 graph.network.restore_publication(pair, identity, text)
             except (SipBridgeError, ValueError, KeyError) as error:
+                graph.store.remember(PUBLICATION, key, None)
                 self.log.warning(
                     "publication.not-restored", presentity=presentity, error=str(error)
                 )
+            else:
+                if kept is None:
+                    self.spawn(graph.network.unpublish(Caller(application, identity, pair[1])))
         graph.gateway_driver.turn()
 
     async def restore_deliveries(self, graph: Graph) -> None:
@@ -195,13 +207,19 @@ class Bridge:
             channels = [e for e in log if not is_webhook(e.notification.endpoint)]
             graph.reader.restore(application, places.get(application), channels)
             graph.webhooks.restore(application, receivers.get(application), log)
+        graph.reader.settle_soon = functools.partial(self.settle_soon, graph)
         self.settle(graph)
         self.sweep(graph)
 
-    def settle(self, graph: Graph) -> None:
-        graph.reader.settle()
+    def settle_soon(self, graph: Graph) -> None:
         loop = asyncio.get_running_loop()
         self.settling = loop.call_later(SETTLE_SECONDS, self.settle, graph)
+
+    def settle(self, graph: Graph) -> None:
+        """What is still on its way is looked at again."""
+        graph.reader.settle()
+        if graph.reader.unsettled:
+            self.settle_soon(graph)
 
     def sweep(self, graph: Graph) -> None:
         """What the logs need not hold any more goes; not at once, so that those who come back find theirs."""
@@ -210,21 +228,15 @@ class Bridge:
         loop = asyncio.get_running_loop()
         self.sweeping = loop.call_later(SWEEP_SECONDS, self.sweep, graph)
 
-    async def resume(self, graph: Graph) -> None:
-        """Watch and publish again what applications had before; then their watchers."""
+    def resume_failed(self, what: str, error: SignallingError) -> None:
+        self.log.warning("resume.failed", what=what, error=str(error))
 
-        def failed(what: str, error: SignallingError) -> None:
-            self.log.warning("resume.failed", what=what, error=str(error))
-
-        await graph.gateway.resume(failed)
-        for caller in graph.callers.values():
-            self.spawn(self.watch_watchers(graph, caller, failed))
-
-    async def watch_watchers(self, graph: Graph, caller: Caller, failed: Failed) -> None:
+    async def watch_watchers(self, graph: Graph, caller: Caller) -> None:
+        await graph.network.turn_to_resume(caller.identity)
         try:
             await graph.network.watch_watchers(caller)
         except SignallingError as error:
-            failed(f"presence.winfo of {caller.identity}", error)
+            self.resume_failed(f"presence.winfo of {caller.identity}", error)
 
     async def start_http(self, graph: Graph, http_socket: socket.socket) -> None:
         http = self.settings.http
@@ -286,7 +298,8 @@ class Bridge:
             self.sweeping.cancel()
         if self.settling is not None:
             self.settling.cancel()
-            graph.reader.settle()
+        graph.reader.settle_soon = lambda: None
+        graph.reader.settle()
         await graph.store.close()
 
 

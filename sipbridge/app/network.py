@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from sipbridge.app.list_watch import ListWatch
+from sipbridge.app.pacing import Pace
 from sipbridge.app.peers import PeerStates
 from sipbridge.app.winfo import WatcherTable
 from sipbridge.errors import (
@@ -152,6 +153,7 @@ class SipNetwork:
         self.lists: Container[PresentityKey] = frozenset()
         """Addresses of lists that presence servers keep."""
         self.resuming = asyncio.Semaphore(RESUMING)
+        self.pace = Pace()
         self.states = PeerStates()
         self.publications: dict[tuple[str, PresentityKey], Publication] = {}
         self.by_id: dict[str, Publication] = {}
@@ -166,6 +168,11 @@ class SipNetwork:
 
     def decides_here(self, presentity: Uri) -> bool:
         return self.peer_of(presentity).embedded
+
+    async def turn_to_resume(self, presentity: Uri) -> None:
+        """Returns when the server of this presentity may be asked for something of before the restart."""
+        if not self.decides_here(presentity):
+            await self.pace.turn()
 
     def serves(self, presentity: Uri) -> bool:
         peer = self.peer_of(presentity)
@@ -354,7 +361,12 @@ class SipNetwork:
             publication.fail(failure(said.status, said.reason, said.retry_after))
 
     def remember_publication(self, publication: Publication) -> None:
-        """Keep its entity-tag for the next life, or the server would show the old state beside ours."""
+        """Keep its entity-tag for the next life, or the server would show the old state beside ours.
+
+        Our own agent forgets with us what we publish, so there is nothing to keep.
+        """
+        if self.decides_here(self.publisher.publications[publication.id].entity):
+            return
         stored = {
             "at": self.at().isoformat(),
             "publication": self.publisher.snapshot(publication.id, self.now()),

@@ -78,7 +78,10 @@ CHANGES = {
 
 
 class Publication:
-    """One publication. `id` is for life, `etag` for one PUBLISH; `document` is what the authority read."""
+    """One publication. `id` is for life, `etag` for one PUBLISH; `document` is what the authority read.
+
+    local: its publisher lives in our process and reached us by a flow in memory.
+    """
 
     __slots__ = (
         "body",
@@ -89,6 +92,7 @@ class Publication:
         "expires_at",
         "expiry",
         "id",
+        "local",
         "package",
         "received",
         "resource",
@@ -101,6 +105,7 @@ class Publication:
         self.id = id
         self.package = package
         self.resource = resource
+        self.local = False
         self.etag = ""
         self.content_type = ""
         self.body = b""
@@ -280,6 +285,7 @@ class Compositor:
             publication = Publication(self, etag, asked.package, asked.resource)
         else:
             del self.by_etag[publication.etag]
+        publication.local = incoming.flow.protocol == "memory"
         publication.etag = etag
         self.by_etag[etag] = publication
         if change is not Change.REFRESHED:

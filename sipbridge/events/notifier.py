@@ -18,6 +18,10 @@ A NOTIFY without answer, or answered with one of `ENDS_SUBSCRIPTION`, ends the s
 (§4.2.2); another refusal is followed by a new try, after Retry-After or a pause, and by the end when it goes
 on. Of `active` the table leads to `pending` by way of `deactivated`: the figure in §4.1.2 knows no step back,
 and a watcher told so subscribes anew at once and then is pending.
+
+A restored subscription begins above the CSeq numbers that may have been used since its snapshot, and stores
+that before its next NOTIFY leaves: however often and whenever we fall, no number is used twice (RFC 3261
+§12.2.1.1). Nothing is sent before `resume`, so that the authority can collect its state first.
 """
 
 import math
@@ -48,9 +52,9 @@ NOTIFY_PAUSE = 10.0
 LONGEST_NOTIFY_PAUSE = 600.0
 """Seconds; a longer Retry-After would leave the watcher with old state for too long."""
 
-CSEQ_LEAP = 100_000
-"""Added to the CSeq of a restored dialog: NOTIFYs are not stored one by one, and a subscription that is
-refreshed each hour would need 27 a second to have sent more since its snapshot."""
+CSEQ_BLOCK = 100_000
+"""CSeq numbers that belong to us with each snapshot that is stored: NOTIFYs are not stored one by one. A
+subscription that is refreshed each hour would need 27 a second to use them up before the next snapshot."""
 
 RESTORE_RATE = 500.0
 """NOTIFYs a second after a restart."""
@@ -185,6 +189,8 @@ class Notifier:
         self.max_subscriptions = max_subscriptions
         self.min_interval = min_interval
         self.subscriptions: dict[str, Subscription] = {}
+        self.restored: list[Subscription] = []
+        """They wait for `resume`."""
         ua.allow_events.extend(name for name in packages if name not in ua.allow_events)
         ua.serve("SUBSCRIBE", self)
 
@@ -293,7 +299,9 @@ class Notifier:
         incoming.respond(200, headers=headers, after=number)
         subscription.must = True
         subscription.trace = incoming.trace
-        if number is not None:
+        if number is None:
+            subscription.established = True
+        else:
             subscription.held = True
             self.ua.when_stored(number, subscription)
         self.flush(subscription, now)
@@ -343,6 +351,8 @@ class Notifier:
             return
         if now >= s.expires_at and s.state is not State.TERMINATED:
             return  # its end is due at this very moment, and says more
+        if s.dialog.local_cseq >= s.reserved and not self.reserve(s, now):
+            return
         content = self.authority.content(s, now)
         body = content.body if content is not None else b""
         if not s.must and body == s.said:
@@ -358,6 +368,18 @@ class Notifier:
             headers.append(("Content-Type", content.content_type))
         request = s.dialog.new_request("NOTIFY", headers, body)
         self.ua.request_in_dialog(s.dialog, request, s, now, trace=s.trace)
+
+    def reserve(self, subscription: "Subscription", now: float) -> bool:
+        """Have more CSeq numbers stored as ours. False: NOTIFYs wait until they are."""
+        subscription.reserved = subscription.dialog.local_cseq + CSEQ_BLOCK
+        if subscription.state is State.TERMINATED:
+            return True  # after this one there will be no other
+        number = self.authority.keep_subscription(subscription, Input.REFRESHED, now)
+        if number is None:
+            return True
+        subscription.held = subscription.reserving = True
+        self.ua.when_stored(number, subscription)
+        return False
 
     def notify_failed(
         self,
@@ -395,17 +417,27 @@ class Notifier:
     def restore(self, stored: Mapping[str, Json], now: float, *, elapsed: float) -> "Subscription":
         """Take up a subscription of an earlier life. elapsed: seconds since the snapshot.
 
-        Its state is notified soon, spread over time; one that ran out meanwhile gets its last NOTIFY. Raises
-        LocalProtocolError when it is no snapshot.
+        After `resume` it is told how things stand. Raises LocalProtocolError when it is no snapshot.
         """
         subscription = Subscription.restored(self, stored, elapsed, now)
         self.subscriptions[subscription.id] = subscription
         self.ua.add_dialog(subscription.dialog, subscription)
         subscription.must = subscription.in_flight = True
-        turn = len(self.subscriptions) / RESTORE_RATE
-        subscription.wake = self.ua.schedule(now + turn, Wake(subscription))
-        subscription.extend(max(subscription.expires_at - now, turn), now)
+        self.restored.append(subscription)
         return subscription
+
+    def resume(self, now: float) -> None:
+        """Everything is restored: notify each subscription, spread over time.
+
+        One that ran out meanwhile gets its last NOTIFY.
+        """
+        restored, self.restored = self.restored, []
+        living = (s for s in restored if s.id in self.subscriptions)
+        for place, subscription in enumerate(living, 1):
+            turn = place / RESTORE_RATE
+            subscription.wake = self.ua.schedule(now + turn, Wake(subscription))
+            if subscription.state is not State.TERMINATED:
+                subscription.extend(max(subscription.expires_at - now, turn), now)
 
 
 class Subscription:
@@ -415,6 +447,7 @@ class Subscription:
         "dialog",
         "dirty",
         "display_name",
+        "established",
         "event",
         "expires_at",
         "expiry",
@@ -429,6 +462,8 @@ class Subscription:
         "notifier",
         "package",
         "reason",
+        "reserved",
+        "reserving",
         "resource",
         "said",
         "since",
@@ -465,7 +500,12 @@ class Subscription:
         """Whatever the authority wants to remember of it."""
         self.in_flight = False
         self.held = False
-        """A 200 waits for the store, and NOTIFYs behind it."""
+        """A 200 or CSeq numbers wait for the store, and NOTIFYs behind them."""
+        self.established = False
+        """Was its subscriber told 200?"""
+        self.reserved = CSEQ_BLOCK
+        """Up to here our CSeq numbers are stored as used."""
+        self.reserving = False
         self.must = False
         """A NOTIFY is due whatever it says."""
         self.dirty = False
@@ -523,13 +563,23 @@ class Subscription:
         self.notifier.notify_failed(self, None, None, now)
 
     def change_committed(self, now: float) -> None:
-        self.held = False
+        self.held = self.reserving = False
+        self.established = True
         self.notifier.flush(self, now)
 
     def change_failed(self, now: float) -> None:
-        """The subscriber has been told 500: one that is new is forgotten, another goes on as it was."""
+        """The subscriber has been told 500: one that is new is forgotten, another goes on as it was.
+
+        Without CSeq numbers nothing can be sent: they are asked for again after a pause.
+        """
         self.held = False
-        if self.said is not None or self.in_flight:
+        if self.reserving:
+            self.reserving = False
+            self.reserved = self.dialog.local_cseq
+            self.in_flight = True
+            self.wake = self.notifier.ua.schedule(now + NOTIFY_PAUSE, Wake(self))
+            return
+        if self.established:
             self.notifier.flush(self, now)
             return
         if self.state is not State.TERMINATED:
@@ -571,10 +621,12 @@ class Subscription:
                 notifier,
                 text(stored["id"]),
                 notifier.packages[text(stored["package"])],
-                Dialog.restore(dialog, skip=CSEQ_LEAP),
+                Dialog.restore(dialog, skip=CSEQ_BLOCK),
                 admission,
                 now,
             )
+            made.established = True
+            made.reserved = made.dialog.local_cseq
             made.event = text(stored["event"])
             made.display_name = text(stored["display_name"])
             made.state = State(text(stored["state"]))

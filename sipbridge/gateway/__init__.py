@@ -5,7 +5,7 @@ values, the network, the store, the clock and the notification sink are ports (`
 goes decide, store, tell: a pure decision, one atomic store call, then notifications.
 """
 
-from collections.abc import Callable, Container, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Container, Coroutine, Sequence
 
 from sipbridge.errors import SignallingError
 from sipbridge.gateway.caller import Caller
@@ -13,6 +13,7 @@ from sipbridge.gateway.contract import StartNotification
 from sipbridge.gateway.contracts import Contracts
 from sipbridge.gateway.deadlines import Deadlines
 from sipbridge.gateway.decisions import Decisions, Policy
+from sipbridge.gateway.notifications import EndReason
 from sipbridge.gateway.ports import (
     Clock,
     ContractRecord,
@@ -27,7 +28,7 @@ from sipbridge.gateway.ports import (
     WatchersUpdate,
 )
 from sipbridge.gateway.presentity import OpenSubscription, Presentities
-from sipbridge.gateway.registry import Pair, Registry
+from sipbridge.gateway.registry import Pair, Registry, View
 from sipbridge.gateway.watcher import Watchers
 from sipbridge.identities import Identities, PresentityKey
 from sipbridge.mapping.attributes import Attribute, AttributeKind
@@ -36,6 +37,10 @@ from sipbridge.presence.rules import RuleSet
 from sipbridge.uri import Uri
 
 __all__ = ["Caller", "Gateway", "OpenSubscription", "Policy", "StartNotification"]
+
+
+async def at_once(presentity: Uri) -> None:
+    """Nobody has to wait for a turn."""
 
 
 class Gateway:
@@ -191,16 +196,48 @@ class Gateway:
             if contract.application in applications:
                 self.unresumed.append(contract)
 
-    async def resume(self, failed: Callable[[str, SignallingError], None]) -> None:
-        """Subscribe and publish again, contracts run on. What fails is told, and tried by the network."""
+    async def resume(
+        self,
+        failed: Callable[[str, SignallingError], None],
+        turn: Callable[[Uri], Awaitable[None]] = at_once,
+    ) -> None:
+        """Subscribe and publish again, contracts run on. What fails is told, and tried by the network.
+
+        When this returns, our own presence agent knows what is published; other servers are asked one by one,
+        whenever `turn` of a presentity of theirs returns.
+        """
         for contract in self.unresumed:
             self.contracts.resume(contract)
         self.unresumed.clear()
         for published in list(self.registry.published.values()):
-            self.spawn(self.republish(published, failed))
+            if self.network.decides_here(Uri.parse(published.presentity)):
+                await self.republish(published, failed)
+            else:
+                self.spawn(self.republish_in_turn(published, failed, turn))
+        for pair in list(self.registry.subscriptions):
+            self.catch_up(pair)
         for pair, records in list(self.registry.subscriptions.items()):
             for record in list(records.values()):
-                self.spawn(self.rewatch(pair, record, failed))
+                self.spawn(self.rewatch(pair, record, failed, turn))
+
+    def catch_up(self, pair: Pair) -> None:
+        """Do what was decided about a pair and may not have been done; what another server said, holds on."""
+        if not self.decisions.decided_by_rules(pair[1]):
+            if any(r.state == "active" for r in self.registry.subscriptions[pair].values()):
+                self.registry.views[pair] = View(state="active")
+        elif self.decisions.of(pair).blocked:
+            self.watchers.end(pair, EndReason.BLOCKED)
+        else:
+            self.watchers.review(pair)
+
+    async def republish_in_turn(
+        self,
+        published: PublishedRecord,
+        failed: Callable[[str, SignallingError], None],
+        turn: Callable[[Uri], Awaitable[None]],
+    ) -> None:
+        await turn(Uri.parse(published.presentity_uri))
+        await self.republish(published, failed)
 
     async def republish(
         self, published: PublishedRecord, failed: Callable[[str, SignallingError], None]
@@ -215,7 +252,9 @@ class Gateway:
         pair: Pair,
         record: SubscriptionRecord,
         failed: Callable[[str, SignallingError], None],
+        turn: Callable[[Uri], Awaitable[None]],
     ) -> None:
+        await turn(Uri.parse(record.presentity_uri))
         caller = Caller(record.application, Uri.parse(record.watcher_uri), pair[0])
         try:
             await self.network.watch(caller, Uri.parse(record.presentity_uri), resuming=True)

@@ -27,6 +27,7 @@ from sipbridge.presence.rules import (
     RuleSet,
     Transformations,
 )
+from sipbridge.sip.flow import Flow
 from sipbridge.uri import Uri
 from tests.agent.world import (
     ALLOW,
@@ -39,8 +40,10 @@ from tests.agent.world import (
     POLITE_BLOCK,
     AgentWorld,
     document,
+    with_flow,
 )
-from tests.harness.pair import BOB
+from tests.events.peers import TO_BOB
+from tests.harness.pair import ALICE, BOB
 
 PERSON = (
     '<dm:person id="p1"><r:activities><r:busy/></r:activities>'
@@ -551,6 +554,69 @@ def test_after_a_restart_etags_dialogs_and_waiting_watchers_live_on() -> None:
     assert world.basics(watching) == ["closed"]
     assert world.publish_failed == []
     assert world.terminated == [("timeout", False)]
+
+
+def test_numbers_and_versions_grow_from_life_to_life() -> None:
+    world = AgentWorld(CONFIRM, storing=True)
+    world.decide(DAVE, ALLOW)
+    watching, info = world.watch(DAVE), world.winfo()
+    numbers = []
+    for _ in range(4):
+        world.restart()
+        world.pair.pass_seconds(1)
+        dialog = world.subscriber.subscriptions[watching].dialog
+        assert dialog is not None
+        numbers.append(dialog.remote_cseq or 0)
+    assert sorted(set(numbers)) == numbers
+    versions = [w.version for w in world.watchers(info)]
+    assert len(versions) >= 5
+    assert sorted(set(versions)) == versions
+    assert world.terminated == []
+
+
+def test_who_lives_in_our_process_does_not_outlive_it() -> None:
+    world = AgentWorld(storing=True)
+    inside = with_flow(TO_BOB, flow=Flow("memory", ALICE, BOB))
+    world.watch(policy=inside)
+    publication = world.publish(document("open"), policy=inside)
+    world.modify(publication, document("closed"))
+    assert world.records() == []
+    foreign = world.watch(ERIN)
+    assert world.basics(foreign) == ["closed"]
+    assert len(world.records()) == 1
+    world.remove(publication)
+    assert world.basics(foreign) == ["closed"]
+    assert [type(c) for c in world.changes] == [SubscriptionStored]
+
+
+def test_a_stored_publication_that_moves_into_our_process_leaves_the_store() -> None:
+    """As in a file of a version that stored them all."""
+    world = AgentWorld(storing=True)
+    publication = world.publish(document("open"))
+    world.restart()
+    world.publisher.publications[publication].policy = with_flow(
+        TO_BOB, flow=Flow("memory", ALICE, BOB)
+    )
+    world.modify(publication, document("closed"))
+    assert world.publish_failed == []
+    assert world.records() == []
+    world.modify(publication, document("open"))
+    assert [type(c) for c in world.changes] == [PublicationStored, PublicationRemoved]
+
+
+def test_a_stored_subscription_out_of_our_process_is_not_taken_up() -> None:
+    world = AgentWorld(storing=True)
+    world.watch()
+    (record,) = world.records()
+    assert isinstance(record, SubscriptionStored)
+    kept = json.loads(record.snapshot)
+    kept["subscription"]["dialog"]["flow"] = ["memory", *BOB, *ALICE]
+    world.restart()
+    world.pair.stored.clear()
+    agent = world.agent
+    agent.restore([replace(record, id="old", snapshot=json.dumps(kept))], world.pair.now)
+    world.pair.turn()
+    assert [type(c) for c in world.changes] == [SubscriptionRemoved]
 
 
 def test_what_ran_out_during_the_sleep_is_told_afterwards() -> None:

@@ -249,6 +249,7 @@ class AgentWorld:
         self.pair.bob = self.pair.add(BOB, ("udp", "tcp", "memory"))
         self.agent = self.new_agent()
         self.agent.restore(records, self.pair.now)
+        self.agent.resume(self.pair.now)
         self.pair.turn()
 
 

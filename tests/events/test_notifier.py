@@ -560,15 +560,19 @@ def test_when_storing_a_refresh_fails_the_subscription_goes_on() -> None:
 # --- restart --------------------------------------------------------------------------------------------
 
 
-def restarted(world: World, elapsed: float = 10.0) -> World:
+def restarted(world: World, elapsed: float = 10.0, *, stored: Json = None) -> World:
     """Another notifier on the same address takes up the snapshot, as it would be read from a store."""
-    stored = json.loads(json.dumps(world.subscription.snapshot(world.pair.now)))
+    stored = json.loads(json.dumps(stored or world.subscription.snapshot(world.pair.now)))
+    assert isinstance(stored, dict)
+    storing = world.authority.storing
     del world.pair.cores[BOB]
     world.pair.bob = world.pair.add(BOB)
     world.authority = ToyAuthority(world.pair.bob)
+    world.authority.storing = storing
     world.notifier = Notifier(world.pair.bob, {"toy": TOY}, world.authority)
     restored = world.notifier.restore(stored, world.pair.now, elapsed=elapsed)
     world.authority.subscriptions.append(restored)
+    world.notifier.resume(world.pair.now)
     return world
 
 
@@ -589,6 +593,95 @@ def test_a_subscription_that_ran_out_meanwhile_gets_its_last_notify() -> None:
     world.pair.pass_seconds(2)
     assert world.peer.told[-1] == ("terminated;reason=timeout", b"hello")
     assert world.notifier.subscriptions == {}
+
+
+def newest_stored(world: World) -> Json:
+    change = world.pair.stored[-1][2]
+    assert isinstance(change, dict)
+    return change
+
+
+def test_however_often_and_whenever_it_falls_no_cseq_is_used_twice() -> None:
+    world = active()
+    world.authority.storing = True
+    world.peer.subscribe()
+    for life in range(5):
+        before = len(world.peer.notifies)
+        world = restarted(world, stored=newest_stored(world))
+        world.pair.pass_seconds(1)
+        assert len(world.peer.notifies) == before + 1
+        for number in range(life):
+            world.offer(b"news %d of life %d" % (number, life))
+    numbers = [n.cseq.number for n in world.peer.notifies]
+    assert sorted(set(numbers)) == numbers
+    assert len({n.call_id for n in world.peer.notifies}) == 1
+
+
+def test_a_notify_after_a_restart_waits_until_its_number_is_stored() -> None:
+    world = active()
+    world.authority.storing = True
+    world.peer.subscribe()
+    world.pair.commit_at_once = False
+    world = restarted(world, stored=newest_stored(world))
+    world.pair.pass_seconds(1)
+    told = len(world.peer.told)
+    world.pair.pass_seconds(5)
+    assert len(world.peer.told) == told
+    core, number, _ = world.pair.stored[-1]
+    core.committed(number, world.pair.now)
+    world.pair.turn()
+    assert len(world.peer.told) == told + 1
+
+
+def test_numbers_that_cannot_be_stored_are_asked_for_again() -> None:
+    world = active()
+    world.authority.storing = True
+    world.peer.subscribe()
+    world.pair.commit_at_once = False
+    world = restarted(world, stored=newest_stored(world))
+    told = len(world.peer.told)
+    for _ in range(3):
+        world.pair.pass_seconds(notifier_module.NOTIFY_PAUSE + 1)
+        assert len(world.peer.told) == told
+        core, number, _ = world.pair.stored[-1]
+        core.store_failed(number, world.pair.now)
+        world.pair.turn()
+    world.pair.commit_at_once = True
+    world.pair.pass_seconds(notifier_module.NOTIFY_PAUSE + 1)
+    assert world.peer.told[told:] == [("active", b"hello")]
+
+
+def test_numbers_that_run_out_are_stored_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notifier_module, "CSEQ_BLOCK", 3)
+    world = World()
+    world.authority.storing = True
+    world.peer.subscribe()
+    for number in range(10):
+        world.offer(b"%d" % number)
+    assert len(world.peer.told) == 11
+    assert len(world.pair.stored) == 4
+    world = restarted(world, stored=newest_stored(world))
+    world.pair.pass_seconds(1)
+    numbers = [n.cseq.number for n in world.peer.notifies]
+    assert sorted(set(numbers)) == numbers
+
+
+def test_nothing_is_told_before_everything_is_restored() -> None:
+    world = active()
+    stored = json.loads(json.dumps(world.subscription.snapshot(world.pair.now)))
+    del world.pair.cores[BOB]
+    world.pair.bob = world.pair.add(BOB)
+    world.authority = ToyAuthority(world.pair.bob)
+    world.notifier = Notifier(world.pair.bob, {"toy": TOY}, world.authority)
+    restored = world.notifier.restore(stored, world.pair.now, elapsed=0.0)
+    world.authority.subscriptions.append(restored)
+    world.offer(b"half")
+    world.pair.pass_seconds(60)
+    assert len(world.peer.notifies) == 1
+    world.authority.word = b"whole"
+    world.notifier.resume(world.pair.now)
+    world.pair.pass_seconds(1)
+    assert world.peer.told[1:] == [("active", b"whole")]
 
 
 @pytest.mark.parametrize("reach", [pending, active, silent])

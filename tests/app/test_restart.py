@@ -1,0 +1,105 @@
+"""What a bridge makes of a state in which it fell: between two commits, before and after any answer."""
+
+import contextlib
+import json
+import shutil
+import socket
+import sqlite3
+from pathlib import Path
+
+from sipbridge.app.sip_client import SipClient
+from sipbridge.events.subscriber import Notified
+from sipbridge.uri import Uri
+from tests.app.rig import free_port, kept, presence_server, remote, settings, site
+
+ALICE, BOB, CAROL = (f"sip:{name}@example.com" for name in ("alice", "bob", "carol"))
+
+
+async def test_a_publication_that_was_never_acknowledged_is_taken_back_from_a_remote_server(
+    tmp_path: Path,
+) -> None:
+    """We fell after the server's answer, before the attributes were kept: nobody would refresh it."""
+    async with presence_server() as server:
+        wanted = settings(store=kept(tmp_path), presence_server=remote(server))
+        async with site(wanted) as there:
+            await there.application("alice").publish(Activity="Meeting")
+        forget(tmp_path, "published")
+        async with site(wanted) as there:
+            removal = await server.request("PUBLISH", 1)
+            assert (removal.get("expires"), removal.get("sip-if-match")) == ("0", "e1")
+            await there.application("alice").publish(Activity="Travel")
+        assert server.requests("PUBLISH")[2].get("sip-if-match") == ""
+
+
+async def test_our_own_agent_is_told_again_what_is_published_before_it_tells_anybody(
+    tmp_path: Path,
+) -> None:
+    port = free_port(socket.SOCK_DGRAM)
+    wanted = settings(
+        store=kept(tmp_path),
+        sip={"listen": [f"udp:127.0.0.1:{port}"], "domain": "example.com"},
+        agent={"sub_handling": "allow"},
+    )
+    carol = SipClient(Uri.parse(CAROL), f"127.0.0.1:{port}")
+    await carol.open()
+    try:
+        async with site(wanted) as there:
+            await there.application("alice").publish(Activity="Meeting")
+            assert there.graph is not None
+            assert not await there.graph.store.load_agent()  # nothing that lives and dies with us
+            carol.subscribe(Uri.parse(ALICE))
+            await carol.wait_for(lambda s: isinstance(s, Notified) and b"meeting" in s.body, 5.0)
+        async with site(wanted):
+            said = await carol.wait_for(lambda s: isinstance(s, Notified), 5.0)
+            assert isinstance(said, Notified) and b"meeting" in said.body
+    finally:
+        await carol.close()
+
+
+async def test_what_was_decided_and_not_yet_told_is_told_after_the_restart(tmp_path: Path) -> None:
+    """We fell between the commit of a decision and its notification; the second one is a block."""
+    wanted = settings(store=kept(tmp_path))
+    async with site(wanted) as there:
+        alice, bob = there.application("alice"), there.application("bob")
+        await bob.subscribe(ALICE)
+        await alice.decide(BOB, Activity=True, Place=False)
+        assert await bob.start(ALICE) == []
+    undo(tmp_path, "subscriptions", told=[], state="pending")
+    forget(tmp_path, "log")
+    async with site(wanted) as there:
+        assert await there.application("alice").watchers() == [BOB]
+        bob = await there.application("bob").listen()
+        told = await bob.told("notifySubscription")
+        assert [d["decision"] for d in told["decisions"]] == [True, False]
+        await bob.hush()
+    copy = shutil.copytree(tmp_path, tmp_path / "before")
+    async with site(wanted) as there:
+        await there.application("alice").block(BOB)
+    for table in ("subscriptions", "contracts", "log"):
+        restore(tmp_path, copy, table)
+    async with site(wanted) as there:
+        assert await there.application("alice").watchers() == []
+        bob = await there.application("bob").listen()
+        assert (await bob.told("subscriptionEnded"))["reason"] == "Blocked"
+
+
+def forget(folder: Path, table: str) -> None:
+    """As if these records had not reached the disk."""
+    with contextlib.closing(sqlite3.connect(folder / "state.db")) as db, db:
+        db.execute(f"DELETE FROM {table}")
+
+
+def undo(folder: Path, table: str, **before: object) -> None:
+    """Change fields of every record."""
+    with contextlib.closing(sqlite3.connect(folder / "state.db")) as db, db:
+        for row, text in db.execute(f"SELECT rowid, record FROM {table}").fetchall():
+            record = json.dumps(json.loads(text) | before)
+            db.execute(f"UPDATE {table} SET record = ? WHERE rowid = ?", (record, row))
+
+
+def restore(folder: Path, copy: Path, table: str) -> None:
+    """The rows of a table as they were in the copy."""
+    with contextlib.closing(sqlite3.connect(folder / "state.db")) as db, db:
+        db.execute("ATTACH ? AS before", (str(copy / "state.db"),))
+        db.execute(f"DELETE FROM main.{table}")
+        db.execute(f"INSERT INTO main.{table} SELECT * FROM before.{table}")
