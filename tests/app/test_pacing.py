@@ -15,10 +15,10 @@ def test_turns_come_evenly_at_the_rate_and_no_two_gaps_are_alike() -> None:
 
 
 def test_who_comes_late_does_not_wait_and_saves_nothing_up() -> None:
-    pace = Pace(10.0, lambda: 0.5)
+    pace = Pace(8.0, lambda: 0.5)
     assert pace.delay(0.0) == 0.0
     assert pace.delay(1000.0) == 0.0
-    assert pace.delay(1000.0) == 0.1
+    assert pace.delay(1000.0) == 0.125
 
 
 async def test_turns_come_in_the_order_in_which_they_were_asked_for() -> None:
