@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
-from fastapi import FastAPI, Response
+from fastapi import FastAPI, Request, Response
+from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -26,9 +27,10 @@ from sipbridge.rest.exchange import (
     Exchange,
     Reply,
     read_json_body,
+    request_id,
     tail_of,
 )
-from sipbridge.rest.faults import Envelope, unauthenticated
+from sipbridge.rest.faults import Envelope, Fault, no_resource, render, unauthenticated
 from sipbridge.rest.ocsg import Answer, Ask, Operations, Style
 from sipbridge.rest.origins import Origins
 from sipbridge.rest.security import (
@@ -160,8 +162,7 @@ class Front:
     async def serve_page(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         """FastAPI's routes: only for pages that may call us, and some only for the operator."""
         if scope["type"] == "websocket":
-            await receive()
-            await send({"type": "websocket.close", "code": 1008})
+            await self.exchange.serve(scope, send, nothing)
             return
         if path not in self.settings.closed and b"origin" not in dict(scope["headers"]):
             await self.fastapi(scope, receive, send)
@@ -173,6 +174,11 @@ class Front:
             return await collected(self.fastapi, scope, receive)
 
         await self.exchange.serve(scope, send, work)
+
+
+async def nothing(headers: Mapping[str, str], trace: str) -> Reply:
+    """The route of what is not there."""
+    raise no_resource("this path")
 
 
 async def collected(app: ASGIApp, scope: Scope, receive: Receive) -> Reply:
@@ -219,6 +225,7 @@ def create_app(
         servers=[{"url": settings.public_url}] if settings.public_url else None,
     )
     add_pages(fastapi, ready, metrics)
+    add_faults(fastapi, settings.envelope)
     made = fastapi.openapi
 
     def described() -> dict[str, Any]:
@@ -270,6 +277,18 @@ def add_pages(
     @fastapi.get(ocsg.ROOT, include_in_schema=False)
     async def index() -> Response:
         return Response(pages.index(), media_type="text/html; charset=utf-8")
+
+
+def add_faults(fastapi: FastAPI, envelope: Envelope) -> None:
+    """What the framework refuses says so in our words."""
+
+    @fastapi.exception_handler(HTTPException)
+    async def refused(request: Request, error: HTTPException) -> Response:
+        path, status = request.url.path[:200], error.status_code
+        part = "method" if status == 405 else "Request-URI"
+        fault = Fault(status, "SVC0002", (part,), f"{request.method} {path}: {error.detail}")
+        body = render(fault, request_id(request.headers), envelope)
+        return Response(body, status, error.headers, media_type="application/json")
 
 
 def json_response(status: int, value: object) -> Response:

@@ -68,7 +68,10 @@ class Exchange:
         self.exceeded = exceeded
 
     async def serve(self, scope: Scope, send: Send, work: Work) -> int:
-        """Answer one request; returns the status."""
+        """Answer one request; returns the status. A WebSocket is turned away: there are none here."""
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+            return 403
         headers = headers_of(scope)
         trace = request_id(headers)
         cors: Pairs = []

@@ -96,6 +96,9 @@ class EventStreams:
         self.streams: dict[str, set[Stream]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+            return
         headers = {n.decode("latin-1"): v.decode("latin-1") for n, v in scope["headers"]}
         cors: Pairs = []
         try:

@@ -203,3 +203,26 @@ async def test_people_find_a_page(path: str, text: str) -> None:
 async def test_no_authenticator_knows_nobody() -> None:
     async with client(create_app(PresenceHouse(), [])) as http:
         assert (await http.get("/rest/presence/presence", headers=BOB)).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "part"),
+    [
+        ("GET", "/nowhere", 404, "Request-URI"),
+        ("GET", "/rest/presence/nowhere", 404, "Request-URI"),
+        ("DELETE", "/health/live", 405, "method"),
+    ],
+)
+async def test_what_the_framework_refuses_is_a_fault_of_ours(
+    method: str, path: str, status: int, part: str
+) -> None:
+    async with client(create_app(PresenceHouse(), [])) as http:
+        answer = await http.request(method, path, headers={"X-Request-ID": "r-1"})
+    assert answer.status_code == status
+    error = answer.json()["error"]
+    assert (error["messageId"], error["variables"], error["requestId"]) == (
+        "SVC0002",
+        [part],
+        "r-1",
+    )
+    assert ("Allow" in answer.headers) == (status == 405)

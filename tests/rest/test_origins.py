@@ -58,6 +58,7 @@ async def test_pages_of_the_framework_follow_the_same_rule(path: str) -> None:
     app = create_app(PresenceHouse(), [BasicAuthenticator(accounts())], settings=settings)
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://gw.example") as http:
+        http.headers["X-Request-ID"] = "r-1"
         plain = await http.get(path)
         listed = await http.get(path, headers={"Origin": PAGE})
         foreign = await http.get(path, headers={"Origin": "https://evil.example"})
