@@ -8,7 +8,7 @@ Who has to be told of a change besides is `provisioning.py`'s affair.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sipbridge.app.settings import ApplicationSettings, password, sip_password
+from sipbridge.app.settings import ApplicationSettings, password, sip_password, webhook_secret
 from sipbridge.errors import AgainstPolicy, InvalidValue, ParseError
 from sipbridge.gateway import Caller
 from sipbridge.gateway.acting import Represented
@@ -17,6 +17,7 @@ from sipbridge.rest.gate import IDENTITY
 from sipbridge.rest.security import Account
 from sipbridge.sip.policy import Credentials
 from sipbridge.uri import Uri
+from sipbridge.webhooks.signing import read_secret as read_key
 
 MAX_ACTED = 4096
 """Answers of `act` remembered: an application that acts for many names the same ones again and again."""
@@ -36,6 +37,8 @@ class Application:
     sip_realm: str = ""
     disabled: bool = False
     configured: bool = False
+    webhook_secret: str | None = None
+    """None: it may not have webhooks."""
 
     @classmethod
     def from_settings(cls, settings: ApplicationSettings) -> "Application":
@@ -51,6 +54,7 @@ class Application:
             settings.sip_username,
             settings.sip_realm,
             configured=True,
+            webhook_secret=webhook_secret(settings),
         )
 
     @property
@@ -67,6 +71,7 @@ class Directory:
         self.applications: dict[str, Application] = {}
         self.callers: dict[str, Caller] = {}
         self.credentials: dict[str, Credentials] = {}
+        self.webhook_keys: dict[str, bytes] = {}
         self.represented = Represented(identities)
         self.acted: dict[tuple[str, str], Caller] = {}
         self.met: Callable[[Caller], None] = lambda caller: None
@@ -83,11 +88,14 @@ class Directory:
             self.credentials[application.id] = Credentials(
                 application.sip_user, application.sip_password, application.sip_realm
             )
+        self.webhook_keys.pop(application.id, None)
+        if application.webhook_secret is not None and not application.disabled:
+            self.webhook_keys[application.id] = read_key(application.webhook_secret)
         self.acted.clear()
 
     def drop(self, id: str) -> None:
         self.represented.drop(id)
-        for map in (self.applications, self.callers, self.credentials):
+        for map in (self.applications, self.callers, self.credentials, self.webhook_keys):
             map.pop(id, None)
         self.acted.clear()
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from starlette.types import ASGIApp
 
+from sipbridge.app import hooks
 from sipbridge.app.applications import Directory
 from sipbridge.app.network import SipNetwork
 from sipbridge.app.operations import Operations, Quotas
@@ -25,7 +26,7 @@ from sipbridge.bayeux.server import BayeuxServer
 from sipbridge.bayeux.values import Ended, Indication, Subscribed
 from sipbridge.errors import UnknownPresentity
 from sipbridge.gateway import Caller, Gateway
-from sipbridge.gateway.ports import Clock
+from sipbridge.gateway.ports import Clock, LogEntry
 from sipbridge.identities import PresentityKey
 from sipbridge.observability.health import Checks, Word
 from sipbridge.observability.metrics import CONTENT_TYPE, Metrics
@@ -44,6 +45,8 @@ from sipbridge.rest.streams import EventStreams
 from sipbridge.store import Store, path_of
 from sipbridge.store.memory_bus import MemoryBus
 from sipbridge.uri import Uri
+from sipbridge.webhooks.delivery import Webhooks
+from sipbridge.webhooks.targets import is_webhook
 
 Spawn = Callable[[Coroutine[object, object, None]], None]
 OPERATOR = "operator"
@@ -65,6 +68,7 @@ class Inside:
     network: SipNetwork
     bayeux: BayeuxServer
     reader: BayeuxReader
+    webhooks: Webhooks
     metrics: Metrics
     checks: Checks
     spawn: Spawn
@@ -171,11 +175,14 @@ def standing(inside: Inside) -> admin.Stand:
 def make_provisioner(
     inside: Inside, basic: BasicAuthenticator, revoke: Callable[[str], None]
 ) -> Provisioner:
-    store, reader = inside.store, inside.reader
+    store, reader, webhooks = inside.store, inside.reader, inside.webhooks
     listening: dict[str, Callable[[], None]] = {}
 
+    def receive(entry: LogEntry) -> None:
+        (webhooks if is_webhook(entry.notification.endpoint) else reader).receive(entry)
+
     def listen(application: str) -> None:
-        listening[application] = inside.bus.subscribe(topic_of(application), reader.receive)
+        listening[application] = inside.bus.subscribe(topic_of(application), receive)
 
     def forget(application: str) -> None:
         stop = listening.pop(application, None)
@@ -183,7 +190,9 @@ def make_provisioner(
             stop()
         store.trim(application, 0, inside.clock.at())
         store.remember(DELIVERY, application, None)
+        store.remember(hooks.KIND, application, None)
         reader.forget(application)
+        webhooks.forget(application)
 
     for application in inside.directory.applications:
         listen(application)

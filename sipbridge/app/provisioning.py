@@ -185,7 +185,11 @@ class Provisioner:
             else wanted.sip_username,
             sip_realm=before.sip_realm if wanted.sip_realm is None else wanted.sip_realm,
             disabled=before.disabled if wanted.disabled is None else wanted.disabled,
+            webhook_secret=wanted.webhook_secret
+            if "webhook_secret" in given
+            else before.webhook_secret,
         )
+        check(before.id, "webhook_secret", after.webhook_secret)
         if wanted.password is not None:
             made = await asyncio.to_thread(self.hasher.hash, wanted.password)
             return replace(after, password_hash=made)
@@ -198,20 +202,19 @@ class Provisioner:
         """Make it durable. Raises StoreError, ConfigurationError."""
         kept: dict[str, object] = {"disabled": application.disabled}
         if not application.configured:
-            secret = application.sip_password
             kept |= {
                 "uri": str(application.identity),
                 "acts_for": application.acts_for,
                 "password_hash": application.password_hash,
-                "sip_password": None if secret is None else self.seal.close(secret),
+                "sip_password": self.sealed(application.sip_password),
                 "sip_username": application.sip_username,
                 "sip_realm": application.sip_realm,
+                "webhook_secret": self.sealed(application.webhook_secret),
             }
         await self.store.save_snapshot(KIND, application.id, json.dumps(kept))
 
     def read(self, id: str, kept: dict[str, object]) -> Application:
         """The way back from `keep`."""
-        secret = kept["sip_password"]
         acts_for = kept["acts_for"]
         assert isinstance(acts_for, list)
         return Application(
@@ -219,11 +222,18 @@ class Provisioner:
             Uri.parse(str(kept["uri"])),
             tuple(acts_for),
             password_hash=str(kept["password_hash"]),
-            sip_password=None if secret is None else self.seal.open(str(secret)),
+            sip_password=self.opened(kept["sip_password"]),
             sip_username=str(kept["sip_username"]),
             sip_realm=str(kept["sip_realm"]),
             disabled=bool(kept["disabled"]),
+            webhook_secret=self.opened(kept.get("webhook_secret")),
         )
+
+    def sealed(self, secret: str | None) -> str | None:
+        return None if secret is None else self.seal.close(secret)
+
+    def opened(self, sealed: object) -> str | None:
+        return None if sealed is None else self.seal.open(str(sealed))
 
     def in_force(self, application: Application) -> None:
         self.changed()
@@ -299,6 +309,7 @@ def view(application: Application) -> ApplicationView:
         sip_username=application.sip_username,
         sip_realm=application.sip_realm,
         has_sip_password=application.sip_password is not None,
+        webhooks=application.webhook_secret is not None,
         disabled=application.disabled,
         source=Source.CONFIGURATION if application.configured else Source.PROVISIONED,
     )

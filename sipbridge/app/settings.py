@@ -43,6 +43,7 @@ from sipbridge.app.settings_tree import (
     StoreSettings,
     SubHandlingWord,
     Synchronous,
+    WebhooksSettings,
     is_loopback,
 )
 from sipbridge.errors import ConfigurationError
@@ -73,6 +74,7 @@ __all__ = [
     "SubHandlingWord",
     "Synchronous",
     "Users",
+    "WebhooksSettings",
     "is_loopback",
     "load",
     "password",
@@ -80,11 +82,12 @@ __all__ = [
     "read_users",
     "sip_password",
     "to_toml",
+    "webhook_secret",
 ]
 
 MASK = "********"
 """What `print-config` shows instead of a secret."""
-SECRET_NAMES = ("password", "password_hash", "sip_password")
+SECRET_NAMES = ("password", "password_hash", "sip_password", "webhook_secret")
 """Keys whose value must not come back in a fault."""
 
 
@@ -207,6 +210,13 @@ def password(application: ApplicationSettings) -> str | None:
 def sip_password(application: ApplicationSettings) -> str | None:
     """The password for digest, None when there is none."""
     return clear("sip_password", application.sip_password, application.sip_password_file)
+
+
+def webhook_secret(application: ApplicationSettings) -> str | None:
+    """What its webhooks are signed with, None where it may have none."""
+    if not application.webhooks:
+        return None
+    return clear("webhook_secret", application.webhook_secret, application.webhook_secret_file)
 
 
 def clear(key: str, secret: SecretStr | None, path: Path | None) -> str | None:

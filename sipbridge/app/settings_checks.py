@@ -20,6 +20,7 @@ from sipbridge.app.settings_tree import (
     is_loopback,
 )
 from sipbridge.errors import ConfigurationError
+from sipbridge.webhooks.signing import read_secret as read_key
 
 if TYPE_CHECKING:
     from sipbridge.mapping.table import Tables
@@ -156,6 +157,25 @@ def check_secrets(key: str, application: ApplicationSettings) -> Faults:
         )
     for name in ("password_file", "sip_password_file"):
         yield from check_secret_file(f"{key}.{name}", getattr(application, name))
+    yield from check_webhooks(key, application)
+
+
+def check_webhooks(key: str, application: ApplicationSettings) -> Faults:
+    path = application.webhook_secret_file
+    ways = [application.webhook_secret, path]
+    if application.webhooks and sum(way is not None for way in ways) != 1:
+        yield ConfigurationError(
+            f"{key}.webhook_secret",
+            "webhooks need exactly one of webhook_secret, webhook_secret_file",
+        )
+    if path is not None:
+        name = f"{key}.webhook_secret_file"
+        try:
+            read_key(read_secret(name, path))
+        except ConfigurationError as fault:
+            yield fault
+        except ValueError as fault:
+            yield ConfigurationError(name, str(fault))
 
 
 def check_secret_file(key: str, path: Path | None) -> Faults:

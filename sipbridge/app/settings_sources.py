@@ -41,7 +41,6 @@ LATER: dict[str, tuple[object, ...]] = {
     "bems.change_method": (),
     "groups": EMPTY,
     "peers": EMPTY,
-    "applications[].webhooks": (False,),
     "applications[].auth_tokens": EMPTY,
 }
 """Keys that will exist, and the values that already mean "off" and may be written today."""

@@ -29,6 +29,7 @@ from pydantic import (
 from sipbridge.errors import ParseError
 from sipbridge.gateway.acting import IdentityPattern
 from sipbridge.uri import Uri, parse_hostport
+from sipbridge.webhooks.signing import read_secret as read_key
 
 CHANNEL_SEGMENT = re.compile(r"[A-Za-z0-9\-_!~()$@]+")
 """Bayeux 1.0 §2.2.1: what may stand between two slashes of a channel name."""
@@ -145,6 +146,12 @@ def check_identity(text: str) -> str:
 def check_argon2(secret: SecretStr | None) -> SecretStr | None:
     if secret is not None and not secret.get_secret_value().startswith("$argon2"):
         raise ValueError("not a hash made by `sipbridge hash-password`")
+    return secret
+
+
+def check_webhook_secret(secret: SecretStr | None) -> SecretStr | None:
+    if secret is not None:
+        read_key(secret.get_secret_value())
     return secret
 
 
@@ -359,6 +366,17 @@ class AdminSettings(Section):
     password_hash: Hash = None
 
 
+class WebhooksSettings(Section):
+    allow_private: bool = False
+    timeout: Positive = 10.0
+    first_delay: Positive = 1.0
+    longest_delay: Positive = 300.0
+    max_age: Positive = 600.0
+    max_attempts: Annotated[int, Field(ge=1, le=1000)] = 20
+    concurrency: Annotated[int, Field(ge=1, le=10_000)] = 32
+    per_application: Annotated[int, Field(ge=1, le=10_000)] = 8
+
+
 class LimitsSettings(Section):
     min_frequency: Seconds = 0.0
     max_count: Count = 0
@@ -385,6 +403,9 @@ class ApplicationSettings(Section):
     sip_username: str = ""
     sip_realm: str = ""
     acts_for: Patterns = ()
+    webhooks: bool = False
+    webhook_secret: Annotated[SecretStr | None, AfterValidator(check_webhook_secret)] = None
+    webhook_secret_file: FilePath = None
 
     @property
     def identity(self) -> Uri:
@@ -405,6 +426,7 @@ class Settings(Section):
     store: StoreSettings = StoreSettings()
     log: LogSettings = LogSettings()
     limits: LimitsSettings = LimitsSettings()
+    webhooks: WebhooksSettings = WebhooksSettings()
     admin: AdminSettings = AdminSettings()
     applications: tuple[ApplicationSettings, ...] = ()
     _directory: Path = Path()

@@ -19,6 +19,7 @@ from sipbridge.agent.ports import Authenticator as DigestAuthenticator
 from sipbridge.agent.presence_agent import AgentLimits, PresenceAgent
 from sipbridge.app.applications import Application, Directory
 from sipbridge.app.doors import Doors, Inside, make_doors
+from sipbridge.app.hooks import make_webhooks
 from sipbridge.app.network import Peer, SipNetwork
 from sipbridge.app.scheduler import Scheduler
 from sipbridge.app.settings import (
@@ -28,6 +29,7 @@ from sipbridge.app.settings import (
     read_users,
 )
 from sipbridge.app.sink import DELIVERY, BayeuxReader, LogSink
+from sipbridge.bayeux import channels
 from sipbridge.bayeux.server import BayeuxServer
 from sipbridge.bayeux.values import Settings as BayeuxLimits
 from sipbridge.errors import DocumentError
@@ -55,6 +57,8 @@ from sipbridge.store import Store
 from sipbridge.store.memory_bus import MemoryBus
 from sipbridge.transports.driver import Bound, Driver, Tap, bind
 from sipbridge.transports.memory import PORT, MemoryNetwork
+from sipbridge.webhooks.delivery import Webhooks
+from sipbridge.webhooks.targets import is_webhook
 
 PACKAGES = {p.name: p for p in (PRESENCE, PRESENCE_WINFO)}
 PUBLICATION = "publication"
@@ -98,6 +102,7 @@ class Graph:
     callers: dict[str, Caller]
     reader: BayeuxReader
     sink: LogSink
+    webhooks: Webhooks
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +142,8 @@ def build(settings: Settings, store: Store, spawn: Spawn) -> Graph:
         lambda application, text: store.remember(DELIVERY, application, text),
     )
     served, bus = Served(clock), MemoryBus()
-    sink = make_sink(settings, store, bus, reader, clock)
+    webhooks = make_webhooks(settings, store, directory, clock, metrics)
+    sink = make_sink(settings, store, bus, reader, webhooks, clock)
     gateway = Gateway(
         network,
         store,
@@ -151,7 +157,8 @@ def build(settings: Settings, store: Store, spawn: Spawn) -> Graph:
         rearm=scheduler.arm,
     )
     network.listener = gateway
-    reader.check = gateway.recheck
+    reader.check = webhooks.recheck = gateway.recheck
+    webhooks.current = gateway.restate
     if settings.embedded:
         served.agent, served.driver = make_agent(
             settings, agent_bound, memory, store, gateway, directory, tower
@@ -175,6 +182,7 @@ def build(settings: Settings, store: Store, spawn: Spawn) -> Graph:
             network,
             bayeux_server,
             reader,
+            webhooks,
             metrics,
             tower.checks,
             spawn,
@@ -195,6 +203,7 @@ def build(settings: Settings, store: Store, spawn: Spawn) -> Graph:
         directory.callers,
         reader,
         sink,
+        webhooks,
     )
 
 
@@ -405,9 +414,19 @@ def make_sink(
     store: Store,
     bus: MemoryBus,
     reader: BayeuxReader,
+    webhooks: Webhooks,
     clock: SystemClock,
 ) -> LogSink:
     """The notification log with its first reader."""
+
+    def check(application: str, endpoint: str) -> None:
+        if is_webhook(endpoint):
+            webhooks.check(application, endpoint)
+        else:
+            channels.check_endpoint(application, endpoint)
+
     limits = settings.limits
     age = timedelta(seconds=limits.log_age)
-    return LogSink(store, bus, clock.at, limits.log_entries, age, reader.recheck, limits.log_bytes)
+    return LogSink(
+        store, bus, clock.at, limits.log_entries, age, reader.recheck, limits.log_bytes, check
+    )

@@ -110,6 +110,7 @@ class Metrics:
             "http_requests", "Requests to RESTful Presence", "operation", "status"
         )
         self.request_children: dict[tuple[str, int], Counter] = {}
+        self.webhooks = counter("webhooks", "Notifications to URLs, each attempt", "outcome")
         self.quotas = counter("quota_refusals", "Requests refused or paced by a quota", "quota")
         self.notify_seconds = Histogram(
             "sipbridge_notify_seconds",
@@ -178,6 +179,9 @@ class Metrics:
 
     def count_quota(self, quota: str) -> None:
         self.quotas.labels(quota).inc()
+
+    def count_webhook(self, outcome: str, count: int = 1) -> None:
+        self.webhooks.labels(outcome).inc(count)
 
     def message_refused(self, said: indications.MessageRefused) -> None:
         self.refused.labels(str(said.status_hint or "dropped")).inc()

@@ -46,8 +46,8 @@ GRACE_SECONDS = 2.0
 MAX_GAPS = 1000
 """Lines of one application kept only because they have a gap; receivers beyond it are not told of theirs."""
 
-Current = Callable[[str], Iterable[Notification]]
-"""The current state of every contract of an application, as notifications that could go out now."""
+Current = Callable[[str, str], Iterable[Notification]]
+"""The current state of every contract of an (application, endpoint), as notifications to go out now."""
 Recheck = Callable[[Notification], Notification | None]
 """What of a notification may still be read; None: nothing."""
 Key = tuple[str, str]
@@ -95,8 +95,9 @@ class Line:
 class Webhooks:
     """All deliveries. Made inside the running event loop.
 
-    keys: the signing key of each application that may have webhooks. remember: keeps one text for each
-    application, given back to `restore` in the next life. tell: takes the values of `indications.py`.
+    keys: the signing key of each application that may have webhooks; looked at again for each request.
+    remember: keeps one text for each application, given back to `restore` in the next life. tell: takes the
+    values of `indications.py`.
     """
 
     def __init__(
@@ -107,14 +108,14 @@ class Webhooks:
         *,
         allow_private: bool = False,
         limits: Limits = Limits(),
-        current: Current = lambda application: (),
+        current: Current = lambda application, endpoint: (),
         recheck: Recheck = lambda notification: notification,
         remember: Callable[[str, str | None], None] = lambda application, text: None,
         tell: Callable[[object], None] = lambda said: None,
         settle_after: float = SETTLE_SECONDS,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        self.keys = dict(keys)
+        self.keys = keys
         self.client = client
         self.clock = clock
         self.allow_private = allow_private
@@ -143,14 +144,11 @@ class Webhooks:
             raise refused("this application may not have webhooks")
         targets.check(endpoint, self.allow_private)
 
-    def change(self, application: str, key: bytes | None) -> None:
-        """Another key with the next request, or (None) no webhooks any more."""
-        if key is not None:
-            self.keys[application] = key
-            return
-        self.keys.pop(application, None)
+    def forget(self, application: str) -> None:
+        """The application is gone, and what was to be delivered with it."""
+        self.seen.pop(application, None)
+        self.unsettled.discard(application)
         for line in [one for one in self.lines.values() if one.application == application]:
-            self.give_up(line, len(line.waiting), "forbidden")
             line.waiting.clear()
             line.gap = 0
             self.leave(line)
@@ -309,7 +307,7 @@ class Webhooks:
         return outcome
 
     def states(self, line: Line) -> list[Notification]:
-        return [note for note in self.current(line.application) if note.endpoint == line.endpoint]
+        return list(self.current(line.application, line.endpoint))
 
     async def attempt(self, line: Line, entry: LogEntry, id: str) -> Outcome:
         """One request, when it is this line's turn, with what may be seen at that moment."""

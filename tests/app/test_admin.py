@@ -207,6 +207,7 @@ async def test_a_new_application_works_at_once(there: Site) -> None:
         "sip_username": "",
         "sip_realm": "",
         "has_sip_password": False,
+        "webhooks": False,
         "disabled": False,
         "source": "provisioned",
     }

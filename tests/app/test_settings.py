@@ -16,6 +16,7 @@ from sipbridge.app.settings import (
     read_users,
     sip_password,
     to_toml,
+    webhook_secret,
 )
 from sipbridge.app.settings_sources import KNOWN, LATER
 
@@ -292,14 +293,53 @@ def test_application_ids_are_unique(tmp_path: Path) -> None:
     assert faults(tmp_path, ALICE + ALICE) == ["applications[1].id: 'app_alice' is listed twice"]
 
 
+HOOK_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
+
+def test_webhooks_have_a_secret_of_their_own(tmp_path: Path) -> None:
+    hooked = f'{ALICE}webhooks = true\nwebhook_secret = "{HOOK_SECRET}"\n'
+    settings = read(tmp_path, hooked)
+    assert webhook_secret(settings.applications[0]) == HOOK_SECRET
+    assert HOOK_SECRET not in repr(settings) and HOOK_SECRET not in to_toml(settings)
+    off = read(tmp_path, hooked.replace("true", "false"))
+    assert webhook_secret(off.applications[0]) is None
+
+
+def test_a_webhook_secret_may_lie_in_a_file(tmp_path: Path) -> None:
+    (tmp_path / "hook.secret").write_text(HOOK_SECRET + "\n")
+    text = f'{ALICE}webhooks = true\nwebhook_secret_file = "hook.secret"\n'
+    assert webhook_secret(read(tmp_path, text).applications[0]) == HOOK_SECRET
+    (tmp_path / "hook.secret").write_text("too short\n")
+    (said,) = faults(tmp_path, text)
+    assert said.startswith("applications[0].webhook_secret_file: whsec_ and 24 to 64 bytes")
+    assert "too short" not in said
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("", "applications[0].webhook_secret: webhooks need exactly one of"),
+        ('webhook_secret = "open sesame"', "applications[0].webhook_secret: whsec_ and 24 to 64"),
+        (
+            f'webhook_secret = "{HOOK_SECRET}"\nwebhook_secret_file = "nowhere"',
+            "applications[0].webhook_secret: webhooks need exactly one of",
+        ),
+    ],
+)
+def test_webhooks_without_a_good_secret_are_refused(tmp_path: Path, given: str, said: str) -> None:
+    found = faults(tmp_path, f"{ALICE}webhooks = true\n{given}\n")
+    assert found[0].startswith(said)
+    assert not any("sesame" in fault for fault in found)
+
+
 def test_no_fault_and_no_output_tells_a_secret(tmp_path: Path) -> None:
     wrong = ALICE.replace('"secret"', '"s3cr3t"') + 'password_hash = "h4sh"\nsip_password = 12345\n'
     said = "\n".join(faults(tmp_path, wrong))
     assert "applications[0].password_hash: not a hash" in said
     assert "applications[0].sip_password: should be a valid string" in said
     assert "h4sh" not in said and "12345" not in said and "s3cr3t" not in said
-    settings = read(tmp_path, ALICE + 'sip_password = "alicepw"\n')
-    assert "secret" not in repr(settings) and "alicepw" not in repr(settings)
+    settings = read(tmp_path, ALICE.replace('"secret"', '"s3cr3t"') + 'sip_password = "alicepw"\n')
+    assert "s3cr3t" not in repr(settings) and "alicepw" not in repr(settings)
     printed = to_toml(settings)
     assert "alicepw" not in printed
     assert tomllib.loads(printed)["applications"] == [
@@ -311,6 +351,7 @@ def test_no_fault_and_no_output_tells_a_secret(tmp_path: Path) -> None:
             "sip_username": "",
             "sip_realm": "",
             "acts_for": [],
+            "webhooks": False,
         }
     ]
 

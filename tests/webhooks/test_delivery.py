@@ -45,15 +45,16 @@ class Post:
         self.state: list[Notification] = []
         self.revoked: set[str] = set()
         self.news = asyncio.Event()
+        self.keys = {APPLICATION: KEY}
         self.webhooks = self.made()
 
-    def made(self, keys: dict[str, bytes] | None = None) -> Webhooks:
+    def made(self) -> Webhooks:
         def remember(application: str, text: str | None) -> None:
             self.kept[application] = text
             self.news.set()
 
         return Webhooks(
-            {APPLICATION: KEY} if keys is None else keys,
+            self.keys,
             Client(allow_private=True, timeout=self.seconds, connections=8),
             self.clock,
             allow_private=True,
@@ -66,8 +67,8 @@ class Post:
             jitter=lambda: 0.0,
         )
 
-    def current(self, application: str) -> Iterable[Notification]:
-        return self.state
+    def current(self, application: str, endpoint: str) -> Iterable[Notification]:
+        return [note for note in self.state if note.endpoint == endpoint]
 
     def recheck(self, notification: Notification) -> Notification | None:
         return None if notification.supersedes in self.revoked else notification
@@ -100,13 +101,13 @@ class Post:
     def postponed(self) -> list[str]:
         return [said.reason for said in self.said if isinstance(said, Postponed)]
 
-    async def restart(self, *, crash: bool = False, keys: dict[str, bytes] | None = None) -> None:
+    async def restart(self, *, crash: bool = False) -> None:
         """The same log and places, another life. crash: what was not written down is lost."""
         kept = dict(self.kept)
         await self.webhooks.stop(0)
         if crash:
             self.kept = kept
-        self.webhooks = self.made(keys)
+        self.webhooks = self.made()
         self.webhooks.restore(APPLICATION, self.kept.get(APPLICATION), self.log)
         self.webhooks.start()
 
@@ -358,7 +359,7 @@ async def test_webhooks_taken_away_at_run_time_end_at_once() -> None:
     async with receiver(500) as there, post() as ours:
         ours.send(status(there.url(), 1))
         await ours.until(ours.postponed)
-        ours.webhooks.change(APPLICATION, None)
+        ours.keys.clear()
         ours.send(status(there.url(), 2))
         await ours.until(lambda: len(ours.dropped()) == 2)
         with pytest.raises(InvalidValue):
@@ -366,11 +367,23 @@ async def test_webhooks_taken_away_at_run_time_end_at_once() -> None:
         assert {reason for reason, _ in ours.dropped()} == {"forbidden"}
 
 
+async def test_an_application_that_is_removed_is_forgotten() -> None:
+    async with receiver(500) as there, post() as ours:
+        ours.send(status(there.url(), 1), status(there.url(), 2))
+        await ours.until(ours.postponed)
+        (line,) = ours.webhooks.lines.values()
+        ours.webhooks.forget(APPLICATION)
+        assert line.task is not None
+        await line.task
+        assert not ours.webhooks.lines
+        assert numbers(there.got) == [1]
+
+
 async def test_a_new_key_signs_the_next_request() -> None:
     async with receiver(500) as there, post() as ours:
         ours.send(status(there.url(), 1))
         await ours.until(ours.postponed)
-        ours.webhooks.change(APPLICATION, KEY[::-1])
+        ours.keys[APPLICATION] = KEY[::-1]
         first, second = await there.until(2)
     signed = f"{second.id}.{second.headers['webhook-timestamp']}.".encode() + second.body
     wanted = base64.b64encode(hmac.new(KEY[::-1], signed, "sha256").digest()).decode()
@@ -439,7 +452,8 @@ async def test_an_application_without_webhooks_after_a_restart_gets_nothing() ->
     async with receiver(*[503] * 100) as there, post() as ours:
         ours.send(status(there.url(), 1))
         await ours.until(ours.postponed)
-        await ours.restart(keys={})
+        ours.keys.clear()
+        await ours.restart()
         assert ours.webhooks.lines == {}
         assert ours.dropped() == [("forbidden", 1)]
 
