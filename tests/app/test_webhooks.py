@@ -19,6 +19,7 @@ from tests.app.rig import (
     site,
     values,
 )
+from tests.app.test_admin import ADMIN, operator
 from tests.webhooks.receivers import Got, Receiver, receiver
 
 KEY = bytes(range(32))
@@ -41,16 +42,16 @@ def told(got: Got) -> tuple[str, dict[str, Any]]:
     return kind, body
 
 
-async def watch(alice: Application, bob: Application, url: str) -> None:
-    """Bob is granted everything and wants to be told at the URL."""
+async def watch(alice: Application, watcher: Application, url: str) -> None:
+    """The watcher is granted everything and wants to be told at the URL."""
     reference = {"correlator": "w-1", "endpoint": url}
-    await bob.rest(
+    await watcher.rest(
         "POST",
         "/subscription",
         {"application": "Desk", "presentity": ALICE, "reference": reference},
     )
-    await alice.grant_all(BOB)
-    assert await bob.start(ALICE, reference=reference) == []
+    await alice.grant_all(watcher.uri)
+    assert await watcher.start(ALICE, reference=reference) == []
 
 
 async def test_a_status_change_is_posted_signed() -> None:
@@ -137,6 +138,37 @@ async def test_a_revoked_attribute_is_not_posted_later() -> None:
 async def until_failing(there: Receiver) -> None:
     while not there.got or b"Home" not in there.got[-1].body:
         await there.until(len(there.got) + 1)
+
+
+def written(folder: Path) -> list[bytes]:
+    return [file.read_bytes() for file in folder.iterdir()]
+
+
+async def test_webhooks_are_given_and_taken_at_run_time(tmp_path: Path) -> None:
+    """The secret comes in by the operator, is kept sealed, and signs after a restart, too."""
+    wanted = settings(store=kept(tmp_path), admin=ADMIN, webhooks=QUICK)
+    async with receiver() as there:
+        async with site(wanted) as here:
+            boss, alice = operator(here), here.application("alice")
+            made = await boss.add("carol", webhook_secret=SECRET)
+            assert made["webhooks"] is True and SECRET not in json.dumps(made)
+            carol = here.application("carol")
+            await watch(alice, carol, there.url())
+            kind, _ = told((await there.until(1))[0])
+            assert kind == "notifySubscription"
+        assert SECRET.encode() not in b"".join(written(tmp_path))
+        async with site(wanted) as here:
+            boss, alice = operator(here), here.application("alice")
+            await alice.publish(Activity="Meeting")
+            while b'"Meeting"' not in there.got[-1].body:
+                await there.until(len(there.got) + 1)
+            told(there.got[-1])
+            status, answer = await boss.ask(
+                "PATCH", "/admin/applications/app_carol", {"webhook_secret": "too short"}
+            )
+            assert status == 400 and "too short" not in json.dumps(answer)
+            assert (await boss.change("carol", webhook_secret=None))["webhooks"] is False
+            await refusal(here, "carol", there.url())
 
 
 async def test_a_restart_goes_on_where_it_was(tmp_path: Path) -> None:
