@@ -72,6 +72,8 @@ class Directory:
         self.callers: dict[str, Caller] = {}
         self.credentials: dict[str, Credentials] = {}
         self.webhook_keys: dict[str, bytes] = {}
+        self.sip_users: dict[str, str] = {}
+        """Application by the user name of its digest answers; of several the first."""
         self.represented = Represented(identities)
         self.acted: dict[tuple[str, str], Caller] = {}
         self.met: Callable[[Caller], None] = lambda caller: None
@@ -88,6 +90,9 @@ class Directory:
             self.credentials[application.id] = Credentials(
                 application.sip_user, application.sip_password, application.sip_realm
             )
+        self.forget_sip_user(application.id)
+        if application.sip_password is not None:
+            self.sip_users.setdefault(application.sip_user, application.id)
         self.webhook_keys.pop(application.id, None)
         if application.webhook_secret is not None and not application.disabled:
             self.webhook_keys[application.id] = read_key(application.webhook_secret)
@@ -95,9 +100,14 @@ class Directory:
 
     def drop(self, id: str) -> None:
         self.represented.drop(id)
+        self.forget_sip_user(id)
         for map in (self.applications, self.callers, self.credentials, self.webhook_keys):
             map.pop(id, None)
         self.acted.clear()
+
+    def forget_sip_user(self, id: str) -> None:
+        for user in [user for user, known in self.sip_users.items() if known == id]:
+            del self.sip_users[user]
 
     def account(self, id: str) -> Account | None:
         """What HTTP Basic needs to know; None: this one may not call."""
@@ -112,10 +122,8 @@ class Directory:
 
     def sip_secret(self, user: str) -> str | None:
         """The digest password of an application by its SIP user name."""
-        for application in self.applications.values():
-            if application.sip_password is not None and application.sip_user == user:
-                return None if application.disabled else application.sip_password
-        return None
+        application = self.applications.get(self.sip_users.get(user, ""))
+        return None if application is None or application.disabled else application.sip_password
 
     def owner(self, key: PresentityKey) -> str | None:
         """The application whose own identity this is."""
