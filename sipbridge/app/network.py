@@ -17,6 +17,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from sipbridge.app.fetching import Fetches
 from sipbridge.app.list_watch import ListWatch
 from sipbridge.app.pacing import Pace
 from sipbridge.app.peers import PeerStates
@@ -154,6 +155,7 @@ class SipNetwork:
         """Addresses of lists that presence servers keep."""
         self.resuming = asyncio.Semaphore(RESUMING)
         self.pace = Pace()
+        self.fetches = Fetches(subscriber, turn=turn, now=now, at=at, refused=refused)
         self.states = PeerStates()
         self.publications: dict[tuple[str, PresentityKey], Publication] = {}
         self.by_id: dict[str, Publication] = {}
@@ -237,6 +239,16 @@ class SipNetwork:
                 async with asyncio.timeout(RESUME_SECONDS):
                     await self.accepted(watch)
 
+    async def fetch(self, caller: Caller, presentity: Uri, wait: float) -> PresenceUpdate | None:
+        return await self.fetches.ask(
+            caller,
+            presentity,
+            self.identities.canonical(presentity),
+            self.peer_of(presentity).policy,
+            self.credentials.get(caller.application),
+            wait,
+        )
+
     async def watch_watchers(self, caller: Caller) -> None:
         if "winfo" in self.peer_of(caller.identity).policy.capabilities:
             await self.accepted(self.subscribe(caller, caller.identity, WINFO, keep_trying=True))
@@ -304,6 +316,7 @@ class SipNetwork:
 
     def handle(self, said: object) -> None:
         """What the machines noticed."""
+        self.fetches.handle(said)
         up = self.states.news(said)
         if up is not None and (server := self.server_of(said)) is not None:
             self.states.heard(server.policy.name, up)

@@ -81,6 +81,7 @@ class Operations:
         self.my_watchers = gateway.my_watchers
         self.update_authorization = gateway.update_authorization
         self.block = gateway.block
+        self.leave = gateway.leave
         self.end_notification = gateway.end_notification
         self.get_presence = gateway.get_presence
 

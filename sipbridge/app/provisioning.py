@@ -51,8 +51,6 @@ class Network(Protocol):
 
     async def watch_watchers(self, caller: Caller) -> None: ...
 
-    async def unwatch(self, caller: Caller, presentity: Uri) -> None: ...
-
 
 @dataclass(frozen=True, slots=True)
 class Told:
@@ -242,8 +240,7 @@ class Provisioner:
 
     def changed(self) -> None:
         """Who has an application here may be another matter now."""
-        self.gateway.decisions.bound.clear()
-        self.gateway.decisions.remembered.clear()
+        self.gateway.decisions.forget()
 
     async def retire(self, id: str) -> None:
         """Remove what the application holds under identities it may not use (any more)."""
@@ -255,11 +252,9 @@ class Provisioner:
         for pair, records in list(registry.subscriptions.items()):
             record = records.get(id)
             if record is not None and not self.allowed(id, record.watcher):
-                self.gateway.watchers.drop(record)
-                if pair not in registry.subscriptions:
-                    caller = Caller(id, Uri.parse(record.watcher_uri), record.watcher)
-                    there = Uri.parse(record.presentity_uri)
-                    await attempt(self.network.unwatch(caller, there), f"subscription to {there}")
+                caller = Caller(id, Uri.parse(record.watcher_uri), pair[0])
+                there = Uri.parse(record.presentity_uri)
+                await attempt(self.gateway.leave(caller, there), f"subscription to {there}")
 
     def allowed(self, id: str, key: PresentityKey) -> bool:
         return self.directory.represented.allowed(id, key)

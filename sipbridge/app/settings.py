@@ -30,6 +30,8 @@ from sipbridge.app.settings_tree import (
     Endpoint,
     Envelope,
     Format,
+    GatewaySettings,
+    GroupSettings,
     HttpSettings,
     Level,
     LimitsSettings,
@@ -37,12 +39,14 @@ from sipbridge.app.settings_tree import (
     MappingSettings,
     Mode,
     OcsgSettings,
+    PolicySettings,
     PresenceServerSettings,
     Settings,
     SipSettings,
     StoreSettings,
     SubHandlingWord,
     Synchronous,
+    Unenforceable,
     WebhooksSettings,
     is_loopback,
 )
@@ -60,6 +64,8 @@ __all__ = [
     "Endpoint",
     "Envelope",
     "Format",
+    "GatewaySettings",
+    "GroupSettings",
     "HttpSettings",
     "Level",
     "LimitsSettings",
@@ -67,12 +73,14 @@ __all__ = [
     "MappingSettings",
     "Mode",
     "OcsgSettings",
+    "PolicySettings",
     "PresenceServerSettings",
     "Settings",
     "SipSettings",
     "StoreSettings",
     "SubHandlingWord",
     "Synchronous",
+    "Unenforceable",
     "Users",
     "WebhooksSettings",
     "is_loopback",
@@ -235,13 +243,17 @@ def to_toml(settings: Settings, masked: bool = True) -> str:
     return tomli_w.dumps(as_table(settings, masked))
 
 
+REPEATED = ("presence_servers", "applications", "groups", "policies")
+"""Tables that may be there many times: none is written as none."""
+
+
 def as_table(section: BaseModel, masked: bool) -> Raw:
     table: Raw = {}
     for name in type(section).model_fields:
         value = getattr(section, name)
         if value is None and not isinstance(section, ApplicationSettings):
             table[name] = ""
-        elif value is not None and (value or name not in ("presence_servers", "applications")):
+        elif value is not None and (value or name not in REPEATED):
             table[name] = as_value(value, masked)
     return table
 

@@ -39,7 +39,6 @@ LATER: dict[str, tuple[object, ...]] = {
     "bems.session_timeout": (),
     "bems.lookup_expiry": (),
     "bems.change_method": (),
-    "groups": EMPTY,
     "peers": EMPTY,
     "applications[].auth_tokens": EMPTY,
 }

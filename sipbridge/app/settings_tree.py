@@ -28,6 +28,8 @@ from pydantic import (
 
 from sipbridge.errors import ParseError
 from sipbridge.gateway.acting import IdentityPattern
+from sipbridge.gateway.policies import EVERYBODY, watchers
+from sipbridge.mapping.attributes import AttributeKind
 from sipbridge.uri import Uri, parse_hostport
 from sipbridge.webhooks.signing import read_secret as read_key
 
@@ -143,6 +145,20 @@ def check_identity(text: str) -> str:
     return text
 
 
+def check_whose(text: str) -> str:
+    if text != EVERYBODY:
+        check_pattern(text)
+    return text
+
+
+def check_watchers(text: str) -> str:
+    try:
+        watchers(text)
+    except ParseError as error:
+        raise ValueError(str(error)) from None
+    return text
+
+
 def check_argon2(secret: SecretStr | None) -> SecretStr | None:
     if secret is not None and not secret.get_secret_value().startswith("$argon2"):
         raise ValueError("not a hash made by `sipbridge hash-password`")
@@ -226,6 +242,13 @@ class SubHandlingWord(StrEnum):
     CONFIRM = "confirm"
     POLITE_BLOCK = "polite-block"
     ALLOW = "allow"
+
+
+class Unenforceable(StrEnum):
+    """What becomes of a decision that a presence server would not hear of."""
+
+    REFUSE = "refuse"
+    RECORD = "record"
 
 
 class Digest(StrEnum):
@@ -314,12 +337,22 @@ class PresenceServerSettings(Section):
 
     mode: Mode = Mode.EMBEDDED
     next_hop: NextHops = ()
+    unenforceable: Unenforceable = Unenforceable.REFUSE
 
 
 class DomainServerSettings(PresenceServerSettings):
     """The presence server of one domain."""
 
     domain: Domain
+
+
+class PolicySettings(Section):
+    """A decision by pattern. attributes: what `allow` shows; empty: all."""
+
+    presentity: Annotated[str, AfterValidator(check_whose)] = "*"
+    watcher: Annotated[str, AfterValidator(check_watchers)]
+    sub_handling: SubHandlingWord = SubHandlingWord.ALLOW
+    attributes: Annotated[tuple[AttributeKind, ...], BeforeValidator(as_list)] = ()
 
 
 class AgentSettings(Section):
@@ -330,6 +363,22 @@ class AgentSettings(Section):
     min_expires: Annotated[int, Field(ge=0, le=86400)] = 60
     default_expires: Annotated[int, Field(ge=1, le=2**31)] = 3600
     max_expires: Annotated[int, Field(ge=1, le=2**31)] = 86400
+    policies: tuple[PolicySettings, ...] = ()
+
+
+class GatewaySettings(Section):
+    """How long what applications hold lives. 0: for ever."""
+
+    publication_lifetime: Seconds = 86400.0
+    subscription_idle: Seconds = 7 * 86400.0
+    fetch_wait: Seconds = 1.0
+
+
+class GroupSettings(Section):
+    uri: Annotated[str, AfterValidator(check_identity)]
+    members: Annotated[
+        tuple[Annotated[str, AfterValidator(check_identity)], ...], BeforeValidator(as_list)
+    ]
 
 
 class BayeuxSettings(Section):
@@ -420,6 +469,7 @@ class Settings(Section):
     presence_server: PresenceServerSettings = PresenceServerSettings()
     presence_servers: tuple[DomainServerSettings, ...] = ()
     agent: AgentSettings = AgentSettings()
+    gateway: GatewaySettings = GatewaySettings()
     bayeux: BayeuxSettings = BayeuxSettings()
     ocsg: OcsgSettings = OcsgSettings()
     mapping: MappingSettings = MappingSettings()
@@ -429,6 +479,7 @@ class Settings(Section):
     webhooks: WebhooksSettings = WebhooksSettings()
     admin: AdminSettings = AdminSettings()
     applications: tuple[ApplicationSettings, ...] = ()
+    groups: tuple[GroupSettings, ...] = ()
     _directory: Path = Path()
 
     @property

@@ -59,13 +59,17 @@ class LogSink:
         kept_bytes: int = KEPT_BYTES,
         check: Callable[[str, str], None] = channels.check_endpoint,
     ) -> None:
-        """recheck: tells readers that hold something of this pair to look at it again."""
+        """recheck: tells readers that hold something of this pair to look at it again.
+
+        `listening` says whether an application has a session somewhere.
+        """
         self.log = log
         self.bus = bus
         self.at = at
         self.kept_entries = kept_entries
         self.kept_for = kept_for
         self.readers_recheck = recheck
+        self.listening: Callable[[str], bool] = lambda application: False
         self.kept_bytes = kept_bytes
         self.check_endpoint = check
         self.appended: dict[str, int] = {}
@@ -97,6 +101,9 @@ class LogSink:
         at = self.at()
         for application in applications:
             self.trim(application, at)
+
+    def connected(self, application: str) -> bool:
+        return self.listening(application)
 
     def recheck(self, watcher: PresentityKey, presentity: PresentityKey) -> None:
         self.readers_recheck(watcher, presentity)

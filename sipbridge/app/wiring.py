@@ -25,6 +25,7 @@ from sipbridge.app.scheduler import Scheduler
 from sipbridge.app.settings import (
     Mode,
     Settings,
+    Unenforceable,
     read_tables,
     read_users,
 )
@@ -37,8 +38,9 @@ from sipbridge.events.presence_package import PRESENCE
 from sipbridge.events.publisher import Publisher
 from sipbridge.events.subscriber import Subscriber
 from sipbridge.events.winfo_package import PRESENCE_WINFO
-from sipbridge.gateway import Caller, Gateway, Policy
+from sipbridge.gateway import Caller, Gateway, Group, Policy
 from sipbridge.gateway.contract import ContractLimits
+from sipbridge.gateway.policies import OperatorPolicy
 from sipbridge.identities import NormalisingIdentities, PresentityKey
 from sipbridge.mapping.table import DEFAULT
 from sipbridge.observability import gauges
@@ -57,6 +59,7 @@ from sipbridge.store import Store
 from sipbridge.store.memory_bus import MemoryBus
 from sipbridge.transports.driver import Bound, Driver, Tap, bind
 from sipbridge.transports.memory import PORT, MemoryNetwork
+from sipbridge.uri import Uri
 from sipbridge.webhooks.delivery import Webhooks
 from sipbridge.webhooks.targets import is_webhook
 
@@ -151,10 +154,12 @@ def build(settings: Settings, store: Store, spawn: Spawn) -> Graph:
         clock,
         identities,
         policy=policy_of(settings, directory),
+        groups=groups_of(settings),
         tables=read_tables(settings.mapping.file) if settings.mapping.file else DEFAULT,
         rules_changed=served.rules_changed,
         spawn=spawn,
         rearm=scheduler.arm,
+        report=tower.observe,
     )
     network.listener = gateway
     reader.check = webhooks.recheck = gateway.recheck
@@ -187,6 +192,9 @@ def build(settings: Settings, store: Store, spawn: Spawn) -> Graph:
             tower.checks,
             spawn,
         )
+    )
+    sink.listening = lambda application: (
+        bayeux_server.of_application[application] > 0 or application in doors.streams.streams
     )
     return Graph(
         settings,
@@ -391,7 +399,7 @@ def directory_of(settings: Settings, identities: NormalisingIdentities) -> Direc
 
 
 def policy_of(settings: Settings, directory: Directory) -> Policy:
-    limits = settings.limits
+    limits, wanted = settings.limits, settings.gateway
     return Policy(
         directory.represented,
         SubHandling(settings.agent.sub_handling.value),
@@ -401,7 +409,21 @@ def policy_of(settings: Settings, directory: Directory) -> Policy:
             limits.allow_unlimited,
             limits.default_duration,
         ),
+        tuple(
+            OperatorPolicy.parse(
+                p.presentity, p.watcher, SubHandling(p.sub_handling.value), p.attributes
+            )
+            for p in settings.agent.policies
+        ),
+        settings.presence_server.unenforceable is Unenforceable.RECORD,
+        wanted.publication_lifetime,
+        wanted.subscription_idle,
+        wanted.fetch_wait,
     )
+
+
+def groups_of(settings: Settings) -> list[Group]:
+    return [Group(Uri.parse(g.uri), tuple(map(Uri.parse, g.members))) for g in settings.groups]
 
 
 def client_id() -> str:

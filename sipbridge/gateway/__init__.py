@@ -5,7 +5,7 @@ values, the network, the store, the clock and the notification sink are ports (`
 goes decide, store, tell: a pure decision, one atomic store call, then notifications.
 """
 
-from collections.abc import Awaitable, Callable, Container, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Container, Coroutine, Iterable, Sequence
 
 from sipbridge.errors import SignallingError
 from sipbridge.gateway.caller import Caller
@@ -13,6 +13,7 @@ from sipbridge.gateway.contract import StartNotification
 from sipbridge.gateway.contracts import Contracts
 from sipbridge.gateway.deadlines import Deadlines
 from sipbridge.gateway.decisions import Decisions, Policy
+from sipbridge.gateway.groups import Group, Groups
 from sipbridge.gateway.notifications import EndReason
 from sipbridge.gateway.ports import (
     Clock,
@@ -29,6 +30,7 @@ from sipbridge.gateway.ports import (
 )
 from sipbridge.gateway.presentity import OpenSubscription, Presentities
 from sipbridge.gateway.registry import Pair, Registry, View
+from sipbridge.gateway.subscriptions import Subscriptions
 from sipbridge.gateway.watcher import Watchers
 from sipbridge.identities import Identities, PresentityKey
 from sipbridge.mapping.attributes import Attribute, AttributeKind
@@ -36,7 +38,7 @@ from sipbridge.mapping.table import DEFAULT, Tables
 from sipbridge.presence.rules import RuleSet
 from sipbridge.uri import Uri
 
-__all__ = ["Caller", "Gateway", "OpenSubscription", "Policy", "StartNotification"]
+__all__ = ["Caller", "Gateway", "Group", "OpenSubscription", "Policy", "StartNotification"]
 
 
 async def at_once(presentity: Uri) -> None:
@@ -55,10 +57,12 @@ class Gateway:
         identities: Identities,
         *,
         policy: Policy = Policy(),  # noqa: B008 - frozen
+        groups: Iterable[Group] = (),
         tables: Tables = DEFAULT,
         rules_changed: Callable[[PresentityKey], None] = lambda key: None,
         spawn: Callable[[Coroutine[object, object, None]], None],
         rearm: Callable[[], None] = lambda: None,
+        report: Callable[[object], None] = lambda said: None,
     ) -> None:
         self.registry = Registry()
         self.network = network
@@ -67,10 +71,11 @@ class Gateway:
         self.unresumed: list[ContractRecord] = []
         self.deadlines = Deadlines(rearm)
         self.decisions = Decisions(self.registry, network, clock, policy)
+        self.groups = Groups(identities, groups)
         self.contracts = Contracts(
-            self.registry, self.decisions, store, sink, clock, self.deadlines, spawn
+            self.registry, self.decisions, self.groups, store, sink, clock, self.deadlines, spawn
         )
-        self.watchers = Watchers(
+        self.subscriptions = Subscriptions(
             self.registry,
             self.decisions,
             self.contracts,
@@ -78,21 +83,37 @@ class Gateway:
             store,
             sink,
             clock,
+            self.deadlines,
+            spawn,
+        )
+        self.watchers = Watchers(
+            self.registry,
+            self.decisions,
+            self.contracts,
+            self.subscriptions,
+            self.groups,
+            network,
+            store,
+            sink,
+            clock,
             identities,
             tables,
             self.deadlines,
-            spawn,
         )
         self.presentities = Presentities(
             self.registry,
             self.watchers,
+            self.subscriptions,
             self.decisions,
             network,
             store,
             clock,
             identities,
             tables,
+            self.deadlines,
             rules_changed,
+            spawn,
+            report,
         )
 
     # --- presentity ---
@@ -133,6 +154,10 @@ class Gateway:
     ) -> None:
         """Subscribe Presence."""
         await self.watchers.subscribe(caller, presentity, attributes, reference, label)
+
+    async def leave(self, caller: Caller, presentity: Uri) -> None:
+        """Leave a presentity: the watcher's own end of its subscription; nobody is told."""
+        await self.watchers.leave(caller, presentity)
 
     async def start_notification(self, caller: Caller, wanted: StartNotification) -> list[str]:
         """Start Presence Notification."""
@@ -210,14 +235,15 @@ class Gateway:
             self.contracts.resume(contract)
         self.unresumed.clear()
         for published in list(self.registry.published.values()):
-            if self.network.decides_here(Uri.parse(published.presentity)):
-                await self.republish(published, failed)
+            if self.decisions.served_here(published.presentity):
+                await self.presentities.resume(published, failed)
             else:
-                self.spawn(self.republish_in_turn(published, failed, turn))
+                self.spawn(self.republish(published, failed, turn))
         for pair in list(self.registry.subscriptions):
             self.catch_up(pair)
         for pair, records in list(self.registry.subscriptions.items()):
             for record in list(records.values()):
+                self.subscriptions.resume(record)
                 self.spawn(self.rewatch(pair, record, failed, turn))
 
     def catch_up(self, pair: Pair) -> None:
@@ -226,26 +252,18 @@ class Gateway:
             if any(r.state == "active" for r in self.registry.subscriptions[pair].values()):
                 self.registry.views[pair] = View(state="active")
         elif self.decisions.of(pair).blocked:
-            self.watchers.end(pair, EndReason.BLOCKED)
+            self.subscriptions.end(pair, EndReason.BLOCKED)
         else:
-            self.watchers.review(pair)
+            self.subscriptions.review(pair)
 
-    async def republish_in_turn(
+    async def republish(
         self,
         published: PublishedRecord,
         failed: Callable[[str, SignallingError], None],
         turn: Callable[[Uri], Awaitable[None]],
     ) -> None:
         await turn(Uri.parse(published.presentity_uri))
-        await self.republish(published, failed)
-
-    async def republish(
-        self, published: PublishedRecord, failed: Callable[[str, SignallingError], None]
-    ) -> None:
-        try:
-            await self.presentities.republish(published)
-        except SignallingError as error:
-            failed(f"publication of {published.presentity}", error)
+        await self.presentities.resume(published, failed)
 
     async def rewatch(
         self,

@@ -14,6 +14,7 @@ from sipbridge.gateway.authorization import kinds_of, kinds_shown, visible
 from sipbridge.gateway.contract import Contract, Offer, Report
 from sipbridge.gateway.deadlines import Deadlines
 from sipbridge.gateway.decisions import Decisions
+from sipbridge.gateway.groups import Groups
 from sipbridge.gateway.ports import (
     Clock,
     ContractRecord,
@@ -33,6 +34,7 @@ class Contracts:
         self,
         registry: Registry,
         decisions: Decisions,
+        groups: Groups,
         store: GatewayStore,
         sink: NotificationSink,
         clock: Clock,
@@ -41,6 +43,7 @@ class Contracts:
     ) -> None:
         self.registry = registry
         self.decisions = decisions
+        self.groups = groups
         self.store = store
         self.sink = sink
         self.clock = clock
@@ -52,7 +55,8 @@ class Contracts:
 
     def resume(self, record: ContractRecord) -> None:
         """A contract that was running before the restart; its end runs on during downtime."""
-        contract = Contract(record, self.clock.now(), self.clock.at())
+        members = self.groups.keys(record.presentity)
+        contract = Contract(record, self.clock.now(), self.clock.at(), members)
         self.registry.put_contract(contract)
         self.begin(contract)
 
@@ -86,7 +90,7 @@ class Contracts:
         if view is None or view.document is None or record is None:
             return None
         requested = kinds_of(contract.record.attributes) & kinds_of(record.attributes)
-        granted = self.decisions.of(pair).granted
+        granted = self.decisions.of(pair).granted & view.shown
         return Offer(visible(view.attributes, granted, requested), granted & requested)
 
     def pump(self, contract: Contract, trace: str = "", looked_at: str = "") -> None:

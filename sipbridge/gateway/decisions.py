@@ -20,6 +20,7 @@ from sipbridge.gateway.authorization import (
 )
 from sipbridge.gateway.contract import ContractLimits
 from sipbridge.gateway.notifications import cut
+from sipbridge.gateway.policies import OperatorPolicy, effective
 from sipbridge.gateway.ports import Clock, Notification, PresenceNetwork, StoredRules
 from sipbridge.gateway.registry import Pair, Registry
 from sipbridge.identities import PresentityKey
@@ -32,14 +33,21 @@ MAX_REMEMBERED = 200_000
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What the operator decided: who has an application here, and what counts without a decision.
+    """What the operator decided: who has an application here, what counts without a decision, how long.
 
-    default: `agent.sub_handling`, for presentities whose server we are.
+    default: `agent.sub_handling`, for presentities whose server we are; policies: `agent.policies`, for the
+    same. unenforceable: keep decisions that bind nobody (`presence_server.unenforceable`). Seconds, 0 for
+    ever: publication_lifetime, subscription_idle. fetch_wait: seconds Get User Presence may wait.
     """
 
     with_application: Container[PresentityKey] = frozenset()
     default: SubHandling = SubHandling.CONFIRM
     limits: ContractLimits = ContractLimits()
+    policies: tuple[OperatorPolicy, ...] = ()
+    unenforceable: bool = False
+    publication_lifetime: float = 86400.0
+    subscription_idle: float = 7 * 86400.0
+    fetch_wait: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +70,19 @@ class Decisions:
         self.clock = clock
         self.policy = policy
         self.remembered: dict[Pair, Remembered] = {}
-        self.bound: dict[PresentityKey, bool] = {}
-        """For each presentity asked about: do rules bind?"""
+        self.served: dict[PresentityKey, bool] = {}
+        """For each presentity asked about: is its server ours?"""
+        self.effective: dict[PresentityKey, tuple[RuleSet | None, RuleSet | None]] = {}
+        """The presentity's own rules, and what counts with the operator's policies."""
 
     def of(self, pair: Pair) -> Decision:
         """What this watcher may see of this presentity now."""
         watcher, presentity = pair
         if watcher == presentity:
             return EVERYTHING_GRANTED
+        if not self.decided_by_rules(presentity):
+            view = self.registry.views.get(pair)
+            return EVERYTHING_GRANTED if view and view.state == "active" else NOTHING_DECIDED
         known = self.remembered.get(pair)
         stored = self.registry.rules.get(presentity)
         if (
@@ -78,10 +91,13 @@ class Decisions:
             and (known.until is None or self.clock.at() < known.until)
         ):
             return known.decision
-        if not self.decided_by_rules(presentity):
-            view = self.registry.views.get(pair)
-            return EVERYTHING_GRANTED if view and view.state == "active" else NOTHING_DECIDED
         return self.evaluate(pair, stored)
+
+    def forget(self) -> None:
+        """Who has an application here, or what the operator decided, may be another matter now."""
+        self.remembered.clear()
+        self.served.clear()
+        self.effective.clear()
 
     def evaluate(self, pair: Pair, stored: StoredRules | None) -> Decision:
         watcher, presentity = pair
@@ -108,16 +124,27 @@ class Decisions:
 
     def decided_by_rules(self, presentity: PresentityKey) -> bool:
         """Do rules kept here bind, and not the answer of somebody else's server?"""
-        known = self.bound.get(presentity)
+        return presentity in self.policy.with_application or self.served_here(presentity)
+
+    def served_here(self, presentity: PresentityKey) -> bool:
+        """Is the presentity's presence server ours?"""
+        known = self.served.get(presentity)
         if known is None:
-            if len(self.bound) >= MAX_REMEMBERED:
-                self.bound.clear()
-            ours = presentity in self.policy.with_application
-            known = ours or self.network.decides_here(Uri.parse(presentity))
-            self.bound[presentity] = known
+            if len(self.served) >= MAX_REMEMBERED:
+                self.served.clear()
+            known = self.served[presentity] = self.network.decides_here(Uri.parse(presentity))
         return known
 
     def rules(self, presentity: PresentityKey) -> RuleSet | None:
         """The rules that count for a presentity, here and in the presence agent; None if there are none."""
         stored = self.registry.rules.get(presentity)
-        return stored.rules if stored else None
+        own = stored.rules if stored else None
+        if not self.policy.policies or not self.served_here(presentity):
+            return own
+        known = self.effective.get(presentity)
+        if known is None or known[0] is not own:
+            if len(self.effective) >= MAX_REMEMBERED:
+                self.effective.clear()
+            known = (own, effective(own, self.policy.policies, presentity))
+            self.effective[presentity] = known
+        return known[1]

@@ -123,6 +123,13 @@ class PresenceNetwork(Protocol):
         """End that subscription."""
         ...
 
+    async def fetch(self, caller: Caller, presentity: Uri, wait: float) -> PresenceUpdate | None:
+        """The presentity's state as it is now, without a subscription that stays (RFC 6665 §4.4.3).
+
+        None if nothing came within `wait` seconds, or it was refused.
+        """
+        ...
+
     async def watch_watchers(self, caller: Caller) -> None:
         """Keep a presence.winfo subscription to the caller's own identity alive."""
         ...
@@ -142,18 +149,6 @@ class Listener(Protocol):
     def presence_changed(self, update: PresenceUpdate) -> None: ...
 
     def watchers_changed(self, update: WatchersUpdate) -> None: ...
-
-
-class ListNetwork(Protocol):
-    """Groups that a presence server keeps: one subscription for all members (RFC 4662)."""
-
-    async def watch_list(self, caller: Caller, group: Uri, *, resuming: bool = False) -> None:
-        """As `PresenceNetwork.watch`, for a list. Raises NotAList when the server sees none there."""
-        ...
-
-    async def unwatch_list(self, caller: Caller, group: Uri) -> None:
-        """End that subscription."""
-        ...
 
 
 class ListListener(Protocol):
@@ -214,6 +209,10 @@ class NotificationSink(Protocol):
 
     def send(self, notification: Notification) -> None:
         """Append to the application's log and wake its readers. Never waits."""
+        ...
+
+    def connected(self, application: str) -> bool:
+        """Has the application a session, or a stream, in which it could be told of something now?"""
         ...
 
     def recheck(self, watcher: PresentityKey, presentity: PresentityKey) -> None:
@@ -289,6 +288,7 @@ class SubscriptionRecord:
 
     `attributes` are the kinds asked for, by name ("Activity", …). `state`: "pending", "active", "refused".
     `told` is what notifySubscription last said, as (kind, decision) pairs: only changes are sent again.
+    `used`: up to when it counts as used; None: `since`.
     """
 
     application: str
@@ -302,6 +302,9 @@ class SubscriptionRecord:
     since: datetime
     state: str = "pending"
     told: tuple[tuple[str, bool], ...] = ()
+    used: datetime | None = None
+    group: PresentityKey | None = None
+    """The list at a presence server that brings this presentity; None: asked for by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -340,7 +343,8 @@ class PublishedRecord:
     attributes: tuple[tuple[str, bytes], ...]
     """(kind, JSON text of one attribute), in the order published."""
     changed: datetime
-    expires: int | None = None
+    ends: datetime | None = None
+    """When it is taken back by itself; None: never."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,14 +4,16 @@ Decisions change the presentity's rule set (`authorization.py`), are stored, and
 presence agent, which re-evaluates SIP watchers, and to `Watchers`, which re-evaluates applications.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
 import orjson
 
-from sipbridge.errors import InvalidValue, UnknownWatcher
+from sipbridge.errors import InvalidValue, NotEnforceable, SignallingError, UnknownWatcher
 from sipbridge.gateway.authorization import ALL_KINDS, owner, with_block, with_decisions
 from sipbridge.gateway.caller import Caller
+from sipbridge.gateway.deadlines import Deadlines
 from sipbridge.gateway.decisions import Decisions
 from sipbridge.gateway.notifications import EndReason
 from sipbridge.gateway.ports import (
@@ -23,7 +25,8 @@ from sipbridge.gateway.ports import (
     WatchersUpdate,
 )
 from sipbridge.gateway.registry import Registry
-from sipbridge.gateway.watcher import Watchers, kinds
+from sipbridge.gateway.subscriptions import Subscriptions, kinds
+from sipbridge.gateway.watcher import Watchers
 from sipbridge.identities import Identities, PresentityKey
 from sipbridge.mapping.attributes import Attribute, AttributeKind, Other, from_json, to_json
 from sipbridge.mapping.ocsg import to_document
@@ -33,6 +36,21 @@ from sipbridge.uri import Uri
 
 OPEN_STATES = frozenset({"pending", "waiting"})
 """States of presence.winfo in which a watcher waits for a decision (RFC 3857 §4.7.1)."""
+
+
+MAX_AHEAD = timedelta(seconds=60)
+"""How far in the future an application's lastChange may lie: clocks differ, but not by minutes."""
+
+
+@dataclass(frozen=True, slots=True)
+class LastChangeAhead:
+    """Indication: a published lastChange lies in the future and the time of arrival was taken instead."""
+
+    application: str
+    presentity: PresentityKey
+    kind: str
+    seconds: float
+    trace: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,23 +69,31 @@ class Presentities:
         self,
         registry: Registry,
         watchers: Watchers,
+        subscriptions: Subscriptions,
         decisions: Decisions,
         network: PresenceNetwork,
         store: GatewayStore,
         clock: Clock,
         identities: Identities,
         tables: Tables,
+        deadlines: Deadlines,
         rules_changed: Callable[[PresentityKey], None],
+        spawn: Callable[[Coroutine[object, object, None]], None],
+        report: Callable[[object], None],
     ) -> None:
         self.registry = registry
         self.watchers = watchers
+        self.subscriptions = subscriptions
         self.decisions = decisions
         self.network = network
         self.store = store
         self.clock = clock
         self.identities = identities
         self.tables = tables
+        self.deadlines = deadlines
         self.rules_changed = rules_changed
+        self.spawn = spawn
+        self.report = report
 
     async def open_subscriptions(self, caller: Caller) -> list[OpenSubscription]:
         """Get Open Subscriptions: one entry for each watcher with something undecided.
@@ -100,8 +126,9 @@ class Presentities:
         found: dict[PresentityKey, str] = {}
         local = self.registry.watched_by.get(caller.key, set())
         for watcher in sorted(local):
+            granted = self.decisions.of((watcher, caller.key)).granted
             for record in self.registry.subscriptions[watcher, caller.key].values():
-                if record.state == "active":
+                if granted & kinds(record):
                     found[watcher] = record.watcher_uri
         for seen in self.registry.seen.get(caller.key, ()):
             key = self.identities.canonical(seen.watcher)
@@ -118,6 +145,7 @@ class Presentities:
         if not decisions:
             raise InvalidValue("at least one decision", part="decisions")
         key = self.known_watcher(caller, watcher)
+        self.check_enforceable(caller, key)
         before = self.rules_of(caller.key)
         now = self.decisions.of((key, caller.key))
         await self.save(with_decisions(before, now, watcher, key, decisions), before)
@@ -126,14 +154,26 @@ class Presentities:
     async def block(self, caller: Caller, watcher: Uri) -> None:
         """Block Subscription: everything stops, the watcher is told."""
         key = self.known_watcher(caller, watcher)
+        self.check_enforceable(caller, key)
         before = self.rules_of(caller.key)
         await self.save(with_block(before, watcher, key), before)
         pair = (key, caller.key)
         records = list(self.registry.subscriptions.get(pair, {}).values())
-        self.watchers.end(pair, EndReason.BLOCKED, caller.trace)
-        for record in records:
-            there = Caller(record.application, Uri.parse(record.watcher_uri), key, caller.trace)
-            self.watchers.spawn(self.network.unwatch(there, Uri.parse(record.presentity_uri)))
+        self.subscriptions.end(pair, EndReason.BLOCKED, caller.trace)
+        if records:
+            self.subscriptions.unwatch(records[0], caller.trace)
+
+    def check_enforceable(self, caller: Caller, watcher: PresentityKey) -> None:
+        """Raises NotEnforceable if the watcher sees by a presence server that does not know our rules."""
+        seen = self.registry.seen.get(caller.key, ())
+        if (
+            self.decisions.served_here(caller.key)
+            or self.decisions.policy.unenforceable
+            or watcher in self.registry.watched_by.get(caller.key, ())
+            or not any(self.identities.canonical(s.watcher) == watcher for s in seen)
+        ):
+            return
+        raise NotEnforceable(f"{watcher} is served by the presence server of {caller.identity}")
 
     def known_watcher(self, caller: Caller, watcher: Uri) -> PresentityKey:
         """The key of a watcher this presentity has seen; UnknownWatcher for a stranger."""
@@ -167,38 +207,88 @@ class Presentities:
     async def publish(
         self, caller: Caller, attributes: Sequence[Attribute], expires: int | None = None
     ) -> None:
-        """Publish: the kinds named are replaced, the others stay; an empty list removes everything."""
+        """Publish: the kinds named are replaced, the others stay; an empty list removes everything.
+
+        expires: seconds until all of it is taken back, 0 for never, None for what the operator allows.
+        """
         async with self.network.in_turn(caller):
-            await self.publish_now(caller, attributes, expires)
+            if attributes:
+                await self.publish_now(caller, attributes, expires)
+            else:
+                await self.unpublish(caller)
 
     async def publish_now(
         self, caller: Caller, attributes: Sequence[Attribute], expires: int | None
     ) -> None:
+        at = self.clock.at()
         key = (caller.application, caller.key)
-        before = self.registry.published.get(key)
-        if not attributes:
-            await self.network.unpublish(caller)
-            await self.store.delete_published(*key)
-            self.registry.published.pop(key, None)
-            return
-        merged = merge(published_attributes(before), attributes)
-        document = to_document(
-            merged, presentity=caller.identity, at=self.clock.at(), tables=self.tables
-        )
-        await self.network.publish(caller, document, expires)
+        news = [self.dated(caller, a, at) for a in attributes]
+        merged = merge(published_attributes(self.registry.published.get(key)), news)
+        document = to_document(merged, presentity=caller.identity, at=at, tables=self.tables)
+        await self.network.publish(caller, document)
+        lifetime = self.decisions.policy.publication_lifetime if expires is None else expires
         record = PublishedRecord(
             caller.application,
             caller.key,
             str(caller.identity),
             tuple((a.kind.value, orjson.dumps(to_json(a))) for a in merged),
-            self.clock.at(),
-            expires,
+            at,
+            at + timedelta(seconds=lifetime) if lifetime else None,
         )
         await self.store.save_published(record)
         self.registry.published[key] = record
+        self.watch_end(record)
+
+    def dated(self, caller: Caller, attribute: Attribute, at: datetime) -> Attribute:
+        """With the time of its change: as the application says, but not later than now."""
+        said = attribute.last_change
+        if said is not None and said <= at + MAX_AHEAD:
+            return attribute
+        if said is not None:
+            ahead = (said - at).total_seconds()
+            self.report(
+                LastChangeAhead(
+                    caller.application, caller.key, attribute.kind.value, ahead, caller.trace
+                )
+            )
+        return replace(attribute, last_change=at)
+
+    async def unpublish(self, caller: Caller) -> None:
+        key = (caller.application, caller.key)
+        await self.network.unpublish(caller)
+        await self.store.delete_published(*key)
+        self.registry.published.pop(key, None)
+        self.deadlines.cancel(("published", *key))
+
+    def watch_end(self, record: PublishedRecord) -> None:
+        """Take the publication back when its time is over."""
+        when = None
+        if record.ends is not None:
+            when = self.clock.now() + (record.ends - self.clock.at()).total_seconds()
+        name = ("published", record.application, record.presentity)
+        self.deadlines.arm(name, when, lambda: self.spawn(self.lapse(record)))
+
+    async def lapse(self, record: PublishedRecord) -> None:
+        """Nobody has published again in time."""
+        caller = Caller(record.application, Uri.parse(record.presentity_uri), record.presentity)
+        async with self.network.in_turn(caller):
+            if self.registry.published.get((record.application, record.presentity)) is record:
+                await self.unpublish(caller)
+
+    async def resume(
+        self, record: PublishedRecord, failed: Callable[[str, SignallingError], None]
+    ) -> None:
+        """After a restart: the network hears again what is published, or that its time is over."""
+        try:
+            if record.ends is not None and record.ends <= self.clock.at():
+                await self.lapse(record)
+            else:
+                self.watch_end(record)
+                await self.republish(record)
+        except SignallingError as error:
+            failed(f"publication of {record.presentity}", error)
 
     async def republish(self, record: PublishedRecord) -> None:
-        """After a restart: the network hears again what the application had published."""
         caller = Caller(record.application, Uri.parse(record.presentity_uri), record.presentity)
         async with self.network.in_turn(caller):
             newest = self.registry.published.get((caller.application, caller.key))
@@ -210,7 +300,7 @@ class Presentities:
                 at=self.clock.at(),
                 tables=self.tables,
             )
-            await self.network.publish(caller, document, newest.expires)
+            await self.network.publish(caller, document)
 
 
 def published_attributes(record: PublishedRecord | None) -> list[Attribute]:

@@ -8,7 +8,7 @@ rules and published attributes in `presentity.py`.
 from collections import Counter
 from dataclasses import dataclass, field
 
-from sipbridge.gateway.authorization import Decision
+from sipbridge.gateway.authorization import ALL_KINDS, Decision
 from sipbridge.gateway.contract import Contract
 from sipbridge.gateway.ports import (
     PublishedRecord,
@@ -17,7 +17,7 @@ from sipbridge.gateway.ports import (
     WatcherSeen,
 )
 from sipbridge.identities import PresentityKey
-from sipbridge.mapping.attributes import Attribute
+from sipbridge.mapping.attributes import Attribute, AttributeKind
 from sipbridge.mapping.ocsg import Memory
 from sipbridge.presence.model import Presence
 
@@ -30,6 +30,10 @@ class View:
     """What a watcher's SIP subscription shows of a presentity at the moment."""
 
     state: str = "pending"
+    live: bool = False
+    """Does a subscription keep it up to date?"""
+    shown: frozenset[AttributeKind] = ALL_KINDS
+    """Kinds that the document can show: an agent of ours leaves out what was not granted when it was made."""
     document: Presence | None = None
     attributes: tuple[Attribute, ...] = ()
     memory: Memory = field(default_factory=Memory)

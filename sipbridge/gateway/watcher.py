@@ -9,30 +9,27 @@ Who decides: the rules kept here, for a presentity of ours; for anybody else the
 (active grants what was asked, pending leaves it open).
 """
 
-from collections.abc import Callable, Coroutine
-from dataclasses import replace
 from datetime import timedelta
 
 from sipbridge.errors import (
+    AgainstPolicy,
     CorrelatorInUse,
+    GatewayError,
     InvalidValue,
     NotAuthorized,
-    RequestRejected,
+    SignallingError,
+    SipBridgeError,
     UnknownCorrelator,
     UnknownPresentity,
     UnknownWatcher,
 )
-from sipbridge.gateway import notifications
-from sipbridge.gateway.authorization import (
-    ALL_KINDS,
-    kinds_of,
-    visible,
-)
+from sipbridge.gateway.authorization import ALL_KINDS, visible
 from sipbridge.gateway.caller import Caller
 from sipbridge.gateway.contract import Contract, StartNotification, check, ends_at
 from sipbridge.gateway.contracts import Contracts
 from sipbridge.gateway.deadlines import Deadlines
 from sipbridge.gateway.decisions import Decisions
+from sipbridge.gateway.groups import Groups
 from sipbridge.gateway.notifications import EndReason
 from sipbridge.gateway.ports import (
     Clock,
@@ -45,7 +42,8 @@ from sipbridge.gateway.ports import (
     SubscriptionRecord,
 )
 from sipbridge.gateway.registry import Pair, Registry, View
-from sipbridge.identities import Identities
+from sipbridge.gateway.subscriptions import Subscriptions, kinds
+from sipbridge.identities import Identities, PresentityKey
 from sipbridge.mapping.attributes import Attribute, AttributeKind
 from sipbridge.mapping.ocsg import to_attributes
 from sipbridge.mapping.table import Tables
@@ -61,13 +59,15 @@ ENDED_AS = {
 
 
 class Watchers:
-    """Subscriptions and contracts of all watchers."""
+    """What watchers ask for, and what arrives for them."""
 
     def __init__(
         self,
         registry: Registry,
         decisions: Decisions,
         contracts: Contracts,
+        subscriptions: Subscriptions,
+        groups: Groups,
         network: PresenceNetwork,
         store: GatewayStore,
         sink: NotificationSink,
@@ -75,11 +75,12 @@ class Watchers:
         identities: Identities,
         tables: Tables,
         deadlines: Deadlines,
-        spawn: Callable[[Coroutine[object, object, None]], None],
     ) -> None:
         self.registry = registry
         self.decisions = decisions
         self.contracts = contracts
+        self.subscriptions = subscriptions
+        self.groups = groups
         self.network = network
         self.store = store
         self.sink = sink
@@ -88,9 +89,120 @@ class Watchers:
         self.policy = decisions.policy
         self.tables = tables
         self.deadlines = deadlines
-        self.spawn = spawn
 
     # --- operations ---
+
+    async def start_notification(self, caller: Caller, wanted: StartNotification) -> list[str]:
+        """Start Presence Notification. Returns the presentities the watcher is not subscribed to."""
+        self.check_contract(caller, wanted)
+        key = self.identities.canonical(wanted.presentity)
+        members = self.groups.members(key)
+        requested = wanted.attributes or ALL_KINDS
+        missing = [m for m in members if not self.sees(caller, m, requested)]
+        if key not in self.groups:
+            members[key] = wanted.presentity
+        result = [str(members[m]) for m in missing]
+        if len(missing) == len(members):
+            return result
+        contract = self.make_contract(caller, wanted, key, tuple(members))
+        self.registry.put_contract(contract)
+        try:
+            await self.store.add_contract(contract.record)
+        except BaseException:
+            self.contracts.forget(contract)
+            raise
+        if self.registry.runs(contract):  # else the subscription ended while the store wrote
+            self.contracts.begin(contract, caller.trace)
+        return result
+
+    def sees(
+        self, caller: Caller, presentity: PresentityKey, requested: frozenset[AttributeKind]
+    ) -> bool:
+        """Has the application a subscription by which it sees something of what it asks for?"""
+        pair = (caller.key, presentity)
+        record = self.registry.subscription(caller.application, pair)
+        return record is not None and bool(
+            self.decisions.of(pair).granted & requested & kinds(record)
+        )
+
+    def check_contract(self, caller: Caller, wanted: StartNotification) -> None:
+        self.sink.check(caller.application, wanted.reference.endpoint)
+        check(wanted, self.policy.limits)
+        correlator = wanted.reference.correlator
+        if (caller.application, correlator) in self.registry.contracts:
+            raise CorrelatorInUse(correlator)
+
+    def make_contract(
+        self,
+        caller: Caller,
+        wanted: StartNotification,
+        key: PresentityKey,
+        members: tuple[PresentityKey, ...],
+    ) -> Contract:
+        at = self.clock.at()
+        if wanted.duration is not None:
+            ends = ends_at(at, wanted.duration)
+        else:
+            ends = at + timedelta(seconds=self.policy.limits.default_duration)
+        record = ContractRecord(
+            caller.application,
+            caller.key,
+            wanted.reference.correlator,
+            key,
+            str(wanted.presentity),
+            tuple(k.value for k in AttributeKind if k in (wanted.attributes or ALL_KINDS)),
+            wanted.reference.endpoint,
+            wanted.frequency.seconds,
+            wanted.count,
+            ends,
+            wanted.check_immediate,
+            at,
+        )
+        return Contract(record, self.clock.now(), at, members)
+
+    async def end_notification(self, caller: Caller, correlator: str) -> None:
+        """End Presence Notification: no `statusEnd`, the subscription stays."""
+        contract = self.registry.contracts.get((caller.application, correlator))
+        if contract is None:
+            raise UnknownCorrelator(f"no notification {correlator!r}", correlator=correlator)
+        self.contracts.forget(contract)
+        await self.store.delete_contract(caller.application, correlator)
+
+    async def get_presence(
+        self, caller: Caller, presentity: Uri, attributes: frozenset[AttributeKind]
+    ) -> list[Attribute]:
+        """Get User Presence: the current values the watcher may see, others left out."""
+        pair = (caller.key, self.identities.canonical(presentity))
+        if pair[1] in self.groups:
+            raise AgainstPolicy(f"{presentity} is a group", rule="group", part="presentity")
+        record = self.registry.subscription(caller.application, pair)
+        if record is None:
+            raise UnknownWatcher(f"not subscribed to {presentity}", part="presentity")
+        self.subscriptions.used(record)
+        await self.fetch(caller, pair, presentity)
+        granted = self.decisions.of(pair).granted
+        if not granted & kinds(record):
+            raise NotAuthorized(f"{presentity} has not granted anything", part=str(presentity))
+        return list(
+            visible(self.attributes(pair), granted, kinds(record) & (attributes or ALL_KINDS))
+        )
+
+    async def fetch(self, caller: Caller, pair: Pair, presentity: Uri) -> None:
+        """Ask the network once when what is known lags behind; what comes is shown until more comes."""
+        if self.lags(pair):
+            update = await self.network.fetch(caller, presentity, self.policy.fetch_wait)
+            if update is not None and self.lags(pair):
+                self.show(update)
+
+    def lags(self, pair: Pair) -> bool:
+        """Is nothing live known, or has the network not heard yet that something was granted?"""
+        view = self.registry.views.get(pair)
+        if view is None or not view.live:
+            return True
+        granted = self.decisions.of(pair).granted
+        return not granted <= view.shown or (view.state != "active" and bool(granted))
+
+    # --- subscriptions ---
 
     async def subscribe(
         self,
@@ -100,15 +212,42 @@ class Watchers:
         reference: Reference,
         label: str,
     ) -> None:
-        """Subscribe Presence: record the request, and let the network ask. Says nothing about permission."""
+        """Subscribe Presence: record the request, and let the network ask. Says nothing about permission.
+
+        A group is a request to each member; it fails only if none could be asked.
+        """
         self.sink.check(caller.application, reference.endpoint)
+        key = self.identities.canonical(presentity)
+        members = self.groups.members(key)
+        if key not in self.groups:
+            members = {key: presentity}
+        failures: list[SipBridgeError] = []
+        for member, uri in members.items():
+            try:
+                self.check_presentity(uri)
+                record = self.request(caller, member, uri, attributes, reference, label)
+                await self.subscriptions.make(caller, uri, record)
+            except (SignallingError, GatewayError) as error:
+                failures.append(error)
+        if len(failures) == len(members):
+            raise failures[0]
+
+    def check_presentity(self, presentity: Uri) -> None:
         if not presentity.is_address and presentity.scheme != "tel":
             raise InvalidValue(f"{presentity} is no presentity", part="presentity")
         if not self.network.serves(presentity):
             raise UnknownPresentity(f"{presentity} is not served here", part="presentity")
-        key = self.identities.canonical(presentity)
-        pair = (caller.key, key)
-        record = SubscriptionRecord(
+
+    def request(
+        self,
+        caller: Caller,
+        key: PresentityKey,
+        presentity: Uri,
+        attributes: frozenset[AttributeKind],
+        reference: Reference,
+        label: str,
+    ) -> SubscriptionRecord:
+        return SubscriptionRecord(
             caller.application,
             caller.key,
             str(caller.identity),
@@ -119,115 +258,17 @@ class Watchers:
             reference,
             self.clock.at(),
         )
-        if self.decisions.of(pair).blocked:
-            self.sink.send(
-                notifications.subscription_ended(record, EndReason.BLOCKED, caller.trace)
-            )
-            return
-        before = self.registry.subscription(caller.application, pair)
-        self.registry.put_subscription(record)
-        try:
-            await self.network.watch(caller, presentity)
-            kept = self.registry.subscription(caller.application, pair)
-            if kept is None:
-                return  # it has ended meanwhile, and its end was told
-            await self.store.save_subscription(kept)
-        except BaseException as error:
-            self.restore(record, before)
-            if isinstance(error, RequestRejected) and error.status == 404:
-                raise UnknownPresentity(
-                    f"{presentity} is unknown to its server", part="presentity"
-                ) from error
-            raise
-        self.review(pair, caller.trace)
-        self.contracts.report(pair, caller.trace)
 
-    def restore(self, record: SubscriptionRecord, before: SubscriptionRecord | None) -> None:
-        """A subscription that could not be made: things are as they were, unless it was ended meanwhile."""
-        if (
-            self.registry.subscription(record.application, (record.watcher, record.presentity))
-            is None
-        ):
-            return
-        if before is not None:
-            self.registry.put_subscription(before)
-            self.spawn(self.store.save_subscription(before))
-            return
-        self.registry.drop_subscription(record)
-        self.spawn(
-            self.store.delete_subscription(record.application, record.watcher, record.presentity)
-        )
-
-    async def start_notification(self, caller: Caller, wanted: StartNotification) -> list[str]:
-        """Start Presence Notification. Returns the presentities the watcher is not subscribed to."""
-        self.check_contract(caller, wanted)
-        pair = (caller.key, self.identities.canonical(wanted.presentity))
-        requested = wanted.attributes or ALL_KINDS
-        record = self.registry.subscription(caller.application, pair)
-        if record is None or not self.decisions.of(pair).granted & requested & kinds(record):
-            return [str(wanted.presentity)]
-        contract = self.make_contract(caller, wanted, pair)
-        self.registry.put_contract(contract)
-        try:
-            await self.store.add_contract(contract.record)
-        except BaseException:
-            self.contracts.forget(contract)
-            raise
-        if self.registry.runs(contract):  # else the subscription ended while the store wrote
-            self.contracts.begin(contract, caller.trace)
-        return []
-
-    def check_contract(self, caller: Caller, wanted: StartNotification) -> None:
-        self.sink.check(caller.application, wanted.reference.endpoint)
-        check(wanted, self.policy.limits)
-        correlator = wanted.reference.correlator
-        if (caller.application, correlator) in self.registry.contracts:
-            raise CorrelatorInUse(correlator)
-
-    def make_contract(self, caller: Caller, wanted: StartNotification, pair: Pair) -> Contract:
-        at = self.clock.at()
-        if wanted.duration is not None:
-            ends = ends_at(at, wanted.duration)
-        else:
-            ends = at + timedelta(seconds=self.policy.limits.default_duration)
-        record = ContractRecord(
-            caller.application,
-            caller.key,
-            wanted.reference.correlator,
-            pair[1],
-            str(wanted.presentity),
-            tuple(k.value for k in AttributeKind if k in (wanted.attributes or ALL_KINDS)),
-            wanted.reference.endpoint,
-            wanted.frequency.seconds,
-            wanted.count,
-            ends,
-            wanted.check_immediate,
-            at,
-        )
-        return Contract(record, self.clock.now(), at)
-
-    async def end_notification(self, caller: Caller, correlator: str) -> None:
-        """End Presence Notification: no `statusEnd`, the subscription stays."""
-        contract = self.registry.contracts.get((caller.application, correlator))
-        if contract is None:
-            raise UnknownCorrelator(f"no notification {correlator!r}", part="correlator")
-        self.contracts.forget(contract)
-        await self.store.delete_contract(caller.application, correlator)
-
-    async def get_presence(
-        self, caller: Caller, presentity: Uri, attributes: frozenset[AttributeKind]
-    ) -> list[Attribute]:
-        """Get User Presence: the current values the watcher may see, others left out."""
-        pair = (caller.key, self.identities.canonical(presentity))
-        record = self.registry.subscription(caller.application, pair)
-        if record is None:
+    async def leave(self, caller: Caller, presentity: Uri) -> None:
+        """The watcher does not want to see this presentity, or group, any more. Nobody is told."""
+        left = False
+        for member in self.groups.members(self.identities.canonical(presentity)):
+            record = self.registry.subscription(caller.application, (caller.key, member))
+            if record is not None:
+                self.subscriptions.leave(record, caller.trace)
+                left = True
+        if not left:
             raise UnknownWatcher(f"not subscribed to {presentity}", part="presentity")
-        granted = self.decisions.of(pair).granted
-        if not granted & kinds(record):
-            raise NotAuthorized(f"{presentity} has not granted anything", part=str(presentity))
-        return list(
-            visible(self.attributes(pair), granted, kinds(record) & (attributes or ALL_KINDS))
-        )
 
     # --- news from the network ---
 
@@ -237,25 +278,35 @@ class Watchers:
         if pair not in self.registry.subscriptions:
             return
         if update.state == "terminated":
-            self.end(pair, ENDED_AS.get(update.reason, EndReason.CONNECTION_FAILURE), update.trace)
+            self.subscriptions.end(
+                pair, ENDED_AS.get(update.reason, EndReason.CONNECTION_FAILURE), update.trace
+            )
             return
+        self.show(update).live = True
+
+    def show(self, update: PresenceUpdate) -> View:
+        """Take the news into the view of the pair, and tell who waits for them."""
+        pair = (update.watcher, update.presentity)
         view = self.registry.views.get(pair)
         if view is None:
             view = self.registry.views[pair] = View()
         if view.state != update.state:
             view.state = update.state
             self.sink.recheck(*pair)
-            self.review(pair, update.trace)
+            self.subscriptions.review(pair, update.trace)
         if update.document is None:
-            return
+            return view
         decision = self.decisions.of(pair)
+        if self.decisions.served_here(update.presentity):
+            view.shown = decision.granted
         if update.document is not view.document:
             view.document = update.document
             self.remap(pair, view)
         elif decision is view.decision:
-            return  # a refresh: nothing is new
+            return view  # a refresh: nothing is new
         view.decision = decision
         self.contracts.report(pair, update.trace)
+        return view
 
     def remap(self, pair: Pair, view: View) -> None:
         """Map the view's document, and remember when its values change by themselves."""
@@ -287,58 +338,17 @@ class Watchers:
             self.remap(pair, view)
             self.contracts.report(pair)
 
-    def end(self, pair: Pair, reason: EndReason, trace: str = "") -> None:
-        """The subscription is over for every application: tell them."""
-        for record in list(self.registry.subscriptions.get(pair, {}).values()):
-            self.drop(record)
-            self.sink.send(notifications.subscription_ended(record, reason, trace))
-        self.sink.recheck(*pair)
-
-    def drop(self, record: SubscriptionRecord) -> None:
-        """Forget one application's subscription, and its contracts with it."""
-        pair = (record.watcher, record.presentity)
-        self.registry.drop_subscription(record)
-        self.contracts.leave(record.application, pair)
-        self.spawn(self.store.delete_subscription(record.application, *pair))
-        if pair not in self.registry.subscriptions:
-            self.deadlines.cancel(pair)
-
-    # --- decisions ---
-
-    def review(self, pair: Pair, trace: str = "") -> None:
-        """Tell each application of the pair what was decided, if that is news."""
-        decision = self.decisions.of(pair)
-        for record in list(self.registry.subscriptions.get(pair, {}).values()):
-            told = decision.told(kinds(record))
-            state = standing(told, record)
-            if told == record.told and state == record.state:
-                continue
-            news = replace(record, told=told, state=state)
-            self.registry.put_subscription(news)
-            self.spawn(self.store.save_subscription(news))
-            if told != record.told and told:
-                self.sink.send(notifications.notify_subscription(news, told, trace))
-
     def rules_changed(self, pair: Pair, trace: str = "") -> None:
         """The presentity decided about this watcher: what it sees changes at once."""
         self.sink.recheck(*pair)
-        self.review(pair, trace)
+        self.subscriptions.review(pair, trace)
         view = self.registry.views.get(pair)
         if view is not None:
+            if not self.decisions.of(pair).granted and self.decisions.served_here(pair[1]):
+                view.shown = frozenset()  # the agent tells nothing until it begins anew
             self.remap(pair, view)
             self.contracts.report(pair, trace)
 
     def attributes(self, pair: Pair) -> tuple[Attribute, ...]:
         view = self.registry.views.get(pair)
         return view.attributes if view else ()
-
-
-def kinds(record: SubscriptionRecord) -> frozenset[AttributeKind]:
-    return kinds_of(record.attributes)
-
-
-def standing(told: tuple[tuple[str, bool], ...], record: SubscriptionRecord) -> str:
-    """The state of a subscription: active as soon as one kind is granted, refused when all are denied."""
-    if any(decision for _, decision in told):
-        return "active"
-    return "refused" if len(told) == len(record.attributes) else "pending"

@@ -16,6 +16,7 @@ import structlog
 from structlog.typing import FilteringBoundLogger, Processor
 
 from sipbridge.events import publisher, subscriber
+from sipbridge.gateway.presentity import LastChangeAhead
 from sipbridge.observability.indications import DocumentRefused
 from sipbridge.sip import indications
 from sipbridge.sip.flow import Flow
@@ -116,6 +117,7 @@ class IndicationLog:
             subscriber.RefreshFailed: self.refresh_failed,
             publisher.PublishFailed: self.publish_failed,
             DocumentRefused: self.document_refused,
+            LastChangeAhead: self.last_change_ahead,
         }
 
     def observe(self, indication: object, now: float) -> None:
@@ -139,6 +141,17 @@ class IndicationLog:
             reason=said.reason[:MAX_REASON],
             answered=said.status_hint,
             peer=peer(said.flow),
+            trace=said.trace,
+        )
+
+    def last_change_ahead(self, said: LastChangeAhead, now: float) -> None:
+        self.limited(
+            "publish.last-change-ahead",
+            now,
+            application=said.application,
+            presentity=said.presentity,
+            kind=said.kind,
+            seconds=round(said.seconds),
             trace=said.trace,
         )
 

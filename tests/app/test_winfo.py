@@ -141,8 +141,27 @@ async def test_a_gap_is_followed_by_a_refresh() -> None:
         await until(alice.open_subscriptions, lambda found: set(found) == {BOB, CAROL})
 
 
-async def test_a_watcher_known_from_winfo_can_be_decided_about() -> None:
+async def test_a_watcher_that_the_server_serves_is_not_decided_about_here() -> None:
     async with presence_server() as server, site(presence_server=remote(server)) as here:
+        alice = here.application("alice")
+        asked = await server.subscription(ALICE, "presence.winfo")
+        kind = "application/watcherinfo+xml"
+        server.notify(asked, watcherinfo(1, "full", carol="pending"), kind=kind)
+        await until(alice.open_subscriptions, lambda found: CAROL in found)
+        decision = {"presenceAttribute": "Activity", "decision": True}
+        status, body = await alice.ask(
+            "PUT", "/rest/presence/subscription", {"watcher": CAROL, "decisions": [decision]}
+        )
+        assert (status, body["error"]["messageId"]) == (403, "POL0001")
+        assert body["error"]["variables"] == ["not-enforceable-at-presence-server"]
+        assert CAROL in await alice.open_subscriptions()
+
+
+async def test_a_watcher_known_from_winfo_can_be_decided_about_where_that_is_wanted() -> None:
+    async with (
+        presence_server() as server,
+        site(presence_server=remote(server) | {"unenforceable": "record"}) as here,
+    ):
         alice = here.application("alice")
         asked = await server.subscription(ALICE, "presence.winfo")
         kind = "application/watcherinfo+xml"

@@ -2,7 +2,7 @@
 
 from collections.abc import Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -53,6 +53,7 @@ class FakeNetwork:
     watching: set[tuple[PresentityKey, PresentityKey]] = field(default_factory=set)
     failure: SignallingError | None = None
     unpublished: list[PresentityKey] = field(default_factory=list)
+    fetched: list[tuple[tuple[PresentityKey, PresentityKey], float]] = field(default_factory=list)
 
     def in_turn(self, caller: Caller) -> AbstractAsyncContextManager[None]:
         return nullcontext()
@@ -77,6 +78,12 @@ class FakeNetwork:
     async def unwatch(self, caller: Caller, presentity: Uri) -> None:
         self.watching.discard((caller.key, IDENTITIES.canonical(presentity)))
 
+    async def fetch(self, caller: Caller, presentity: Uri, wait: float) -> PresenceUpdate | None:
+        pair = (caller.key, IDENTITIES.canonical(presentity))
+        self.fetched.append((pair, wait))
+        document = self.documents.get(pair[1])
+        return PresenceUpdate(*pair, self.state, "", document) if document else None
+
     async def watch_watchers(self, caller: Caller) -> None:
         return
 
@@ -91,6 +98,13 @@ class FakeNetwork:
         for pair in sorted(self.watching):
             if pair[1] == presentity:
                 self.tell(pair, document)
+
+    def rules_changed(self, presentity: PresentityKey) -> None:
+        """As a server of ours does: everybody is shown anew what they may see now."""
+        document = self.documents.get(presentity)
+        for pair in sorted(self.watching):
+            if pair[1] == presentity and document is not None:
+                self.tell(pair, replace(document))
 
     def tell(
         self,
@@ -160,6 +174,7 @@ class FakeSink:
 
     def __init__(self) -> None:
         self.sent: list[Notification] = []
+        self.sessions: set[str] = set()
 
     def check(self, application: str, endpoint: str) -> None:
         if not endpoint.startswith(f"/bayeux/{application}"):
@@ -167,6 +182,9 @@ class FakeSink:
 
     def send(self, notification: Notification) -> None:
         self.sent.append(notification)
+
+    def connected(self, application: str) -> bool:
+        return application in self.sessions
 
     def recheck(self, watcher: PresentityKey, presentity: PresentityKey) -> None:
         """Nothing is on its way here: what was sent has arrived."""
@@ -205,10 +223,14 @@ class Bench:
             self.clock,
             IDENTITIES,
             policy=Policy(frozenset({self.alice.key, self.bob.key}), default),
-            rules_changed=self.rule_changes.append,
+            rules_changed=self.rules_changed,
             spawn=run_now,
         )
         self.network.gateway = self.gateway
+
+    def rules_changed(self, presentity: PresentityKey) -> None:
+        self.rule_changes.append(presentity)
+        self.network.rules_changed(presentity)
 
     def caller(self, name: str) -> Caller:
         uri = Uri.parse(f"sip:{name}@example.com")

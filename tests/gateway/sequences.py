@@ -6,7 +6,7 @@ and Bayeux server as readers. `Model` is told what was done and what was sent, a
 """
 
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import count
 from random import Random
@@ -435,6 +435,13 @@ class Network(FakeNetwork):
             self.show(pair, document)
             self.tell(pair, document)
 
+    def rules_changed(self, presentity: PresentityKey) -> None:
+        """The server shows everybody anew what they may see now."""
+        for pair in sorted(self.watching):
+            shown = self.model.shown.get((name_of(pair[0]), name_of(pair[1])))
+            if pair[1] == presentity and shown is not None:
+                self.deliver(pair, replace(shown))
+
     def show(self, pair: Pair, document: Presence | None) -> None:
         watcher, presentity = (name_of(k) for k in pair)
         if document is not None:
@@ -454,6 +461,9 @@ class Ears:
     def send(self, notification: Notification) -> None:
         self.model.heard(notification.application, orjson.loads(notification.data))
         self.log.send(notification)
+
+    def connected(self, application: str) -> bool:
+        return self.log.connected(application)
 
     def recheck(self, watcher: PresentityKey, presentity: PresentityKey) -> None:
         self.log.recheck(watcher, presentity)
@@ -490,6 +500,7 @@ class World:
             self.clock,
             IDENTITIES,
             policy=Policy(frozenset(map(key, APPLICATIONS.values())), self.default),
+            rules_changed=self.network.rules_changed,
             spawn=run_now,
         )
         self.network.gateway = self.gateway

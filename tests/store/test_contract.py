@@ -161,7 +161,7 @@ async def test_an_ended_contract_is_not_brought_back_by_a_late_update(store: Sto
 
 async def test_published_attributes_are_replaced_as_a_whole(store: Store) -> None:
     await store.save_published(PUBLISHED)
-    newer = replace(PUBLISHED, attributes=(("Place", b"{}"),), expires=60)
+    newer = replace(PUBLISHED, attributes=(("Place", b"{}"),), ends=AT)
     other = replace(PUBLISHED, presentity=BOB)
     await store.save_published(other)
     await store.save_published(newer)
