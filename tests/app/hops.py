@@ -31,9 +31,10 @@ class Walk:
         finally:
             sys.setprofile(before)
 
-    def files(self, watched: Sequence[str]) -> list[str]:
-        """The watched files in the order in which control first came to them."""
-        return list(dict.fromkeys(file for file, _ in self.calls if file in watched))
+    def files(self, watched: Sequence[str], first: tuple[str, str]) -> list[str]:
+        """The watched files in the order in which control came to them from the call of `first` on."""
+        calls = self.calls[self.calls.index(first) :]
+        return list(dict.fromkeys(file for file, _ in calls if file in watched))
 
     def between(self, first: tuple[str, str], last: tuple[str, str]) -> set[str]:
         """The files that ran after the first call of `first` and before the next one of `last`."""
