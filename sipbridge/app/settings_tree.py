@@ -375,10 +375,12 @@ class GatewaySettings(Section):
 
 
 class GroupSettings(Section):
+    """Without members: a list that the presence server of its domain keeps."""
+
     uri: Annotated[str, AfterValidator(check_identity)]
     members: Annotated[
         tuple[Annotated[str, AfterValidator(check_identity)], ...], BeforeValidator(as_list)
-    ]
+    ] = ()
 
 
 class BayeuxSettings(Section):

@@ -147,6 +147,7 @@ def build(settings: Settings, store: Store, spawn: Spawn) -> Graph:
     served, bus = Served(clock), MemoryBus()
     webhooks = make_webhooks(settings, store, directory, clock, metrics)
     sink = make_sink(settings, store, bus, reader, webhooks, clock)
+    lists = lists_of(settings, network, identities)
     gateway = Gateway(
         network,
         store,
@@ -154,14 +155,16 @@ def build(settings: Settings, store: Store, spawn: Spawn) -> Graph:
         clock,
         identities,
         policy=policy_of(settings, directory),
-        groups=groups_of(settings),
+        groups=groups_of(settings, lists, identities),
+        lists=lists,
         tables=read_tables(settings.mapping.file) if settings.mapping.file else DEFAULT,
         rules_changed=served.rules_changed,
         spawn=spawn,
         rearm=scheduler.arm,
         report=tower.observe,
     )
-    network.listener = gateway
+    network.listener = network.list_listener = gateway
+    network.lists = lists
     reader.check = webhooks.recheck = gateway.recheck
     webhooks.current = gateway.restate
     if settings.embedded:
@@ -422,8 +425,20 @@ def policy_of(settings: Settings, directory: Directory) -> Policy:
     )
 
 
-def groups_of(settings: Settings) -> list[Group]:
-    return [Group(Uri.parse(g.uri), tuple(map(Uri.parse, g.members))) for g in settings.groups]
+def groups_of(
+    settings: Settings, lists: frozenset[PresentityKey], identities: NormalisingIdentities
+) -> list[Group]:
+    """Groups whose members are configured."""
+    groups = [Group(Uri.parse(g.uri), tuple(map(Uri.parse, g.members))) for g in settings.groups]
+    return [group for group in groups if identities.canonical(group.uri) not in lists]
+
+
+def lists_of(
+    settings: Settings, network: SipNetwork, identities: NormalisingIdentities
+) -> frozenset[PresentityKey]:
+    """Groups whose members only their presence server knows."""
+    kept = [Uri.parse(g.uri) for g in settings.groups if not g.members]
+    return frozenset(identities.canonical(uri) for uri in kept if not network.decides_here(uri))
 
 
 def client_id() -> str:

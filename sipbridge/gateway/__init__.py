@@ -14,11 +14,13 @@ from sipbridge.gateway.contracts import Contracts
 from sipbridge.gateway.deadlines import Deadlines
 from sipbridge.gateway.decisions import Decisions, Policy
 from sipbridge.gateway.groups import Group, Groups
+from sipbridge.gateway.lists import Lists
 from sipbridge.gateway.notifications import EndReason
 from sipbridge.gateway.ports import (
     Clock,
     ContractRecord,
     GatewayStore,
+    ListUpdate,
     Notification,
     NotificationSink,
     PresenceNetwork,
@@ -58,6 +60,7 @@ class Gateway:
         *,
         policy: Policy = Policy(),  # noqa: B008 - frozen
         groups: Iterable[Group] = (),
+        lists: Container[PresentityKey] = frozenset(),
         tables: Tables = DEFAULT,
         rules_changed: Callable[[PresentityKey], None] = lambda key: None,
         spawn: Callable[[Coroutine[object, object, None]], None],
@@ -86,12 +89,24 @@ class Gateway:
             self.deadlines,
             spawn,
         )
+        self.lists = Lists(
+            self.registry,
+            self.decisions,
+            self.contracts,
+            self.subscriptions,
+            store,
+            sink,
+            identities,
+            lists,
+            spawn,
+        )
         self.watchers = Watchers(
             self.registry,
             self.decisions,
             self.contracts,
             self.subscriptions,
             self.groups,
+            self.lists,
             network,
             store,
             sink,
@@ -178,6 +193,9 @@ class Gateway:
     def presence_changed(self, update: PresenceUpdate) -> None:
         self.watchers.presence_changed(update)
 
+    def list_changed(self, update: ListUpdate) -> None:
+        self.watchers.list_changed(update)
+
     def watchers_changed(self, update: WatchersUpdate) -> None:
         self.presentities.watchers_changed(update)
 
@@ -243,6 +261,8 @@ class Gateway:
             self.catch_up(pair)
         for pair, records in list(self.registry.subscriptions.items()):
             for record in list(records.values()):
+                if self.lists.resume(record):
+                    continue
                 self.subscriptions.resume(record)
                 self.spawn(self.rewatch(pair, record, failed, turn))
 

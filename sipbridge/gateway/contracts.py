@@ -149,6 +149,22 @@ class Contracts:
                     found.append(self.statement(contract, Report(member, shown.visible)))
         return found
 
+    def cover(
+        self, application: str, pair: Pair, members: tuple[PresentityKey, ...], trace: str = ""
+    ) -> None:
+        """Others are in a list than before: contracts on it (`pair` with its watcher) cover those now."""
+        for contract in list(self.registry.contracts_of.get(pair, {}).values()):
+            record = contract.record
+            if (record.application, record.presentity) != (application, pair[1]):
+                continue
+            if contract.members != members:
+                self.registry.drop_contract(contract)
+                for gone in set(contract.members) - set(members):
+                    contract.drop(gone)
+                contract.members = members
+                self.registry.put_contract(contract)
+                self.begin(contract, trace)
+
     # --- ends ---
 
     def finish(self, contract: Contract, trace: str) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from sipbridge.errors import RequestRejected, UnknownPresentity
+from sipbridge.errors import NotAList, RequestRejected, UnknownPresentity
 from sipbridge.gateway import notifications
 from sipbridge.gateway.authorization import kinds_of
 from sipbridge.gateway.caller import Caller
@@ -59,6 +59,8 @@ class Subscriptions:
         self.clock = clock
         self.deadlines = deadlines
         self.spawn = spawn
+        self.dropped: Callable[[SubscriptionRecord], None] = lambda record: None
+        """Told of every record that is gone."""
         self.idle = decisions.policy.subscription_idle
         self.step = self.idle / IDLE_STEPS
 
@@ -82,7 +84,8 @@ class Subscriptions:
             await self.store.save_subscription(kept)
         except BaseException as error:
             self.restore(record, before)
-            if isinstance(error, RequestRejected) and error.status == 404:
+            unknown = isinstance(error, RequestRejected) and error.status == 404
+            if unknown and not isinstance(error, NotAList):
                 raise UnknownPresentity(
                     f"{presentity} is unknown to its server", part="presentity"
                 ) from error
@@ -143,6 +146,7 @@ class Subscriptions:
         self.deadlines.cancel(idle_name(record))
         if pair not in self.registry.subscriptions:
             self.deadlines.cancel(pair)
+        self.dropped(record)
 
     def unwatch(self, record: SubscriptionRecord, trace: str = "") -> None:
         caller = Caller(record.application, Uri.parse(record.watcher_uri), record.watcher, trace)

@@ -16,6 +16,7 @@ from sipbridge.errors import (
     CorrelatorInUse,
     GatewayError,
     InvalidValue,
+    NotAList,
     NotAuthorized,
     SignallingError,
     SipBridgeError,
@@ -30,11 +31,13 @@ from sipbridge.gateway.contracts import Contracts
 from sipbridge.gateway.deadlines import Deadlines
 from sipbridge.gateway.decisions import Decisions
 from sipbridge.gateway.groups import Groups
+from sipbridge.gateway.lists import Lists, refusal
 from sipbridge.gateway.notifications import EndReason
 from sipbridge.gateway.ports import (
     Clock,
     ContractRecord,
     GatewayStore,
+    ListUpdate,
     NotificationSink,
     PresenceNetwork,
     PresenceUpdate,
@@ -58,6 +61,10 @@ ENDED_AS = {
 """Reason of a final Subscription-State to reason of `subscriptionEnded`; others are connection failures."""
 
 
+def ended_as(reason: str) -> EndReason:
+    return ENDED_AS.get(reason, EndReason.CONNECTION_FAILURE)
+
+
 class Watchers:
     """What watchers ask for, and what arrives for them."""
 
@@ -68,6 +75,7 @@ class Watchers:
         contracts: Contracts,
         subscriptions: Subscriptions,
         groups: Groups,
+        lists: Lists,
         network: PresenceNetwork,
         store: GatewayStore,
         sink: NotificationSink,
@@ -81,6 +89,7 @@ class Watchers:
         self.contracts = contracts
         self.subscriptions = subscriptions
         self.groups = groups
+        self.lists = lists
         self.network = network
         self.store = store
         self.sink = sink
@@ -96,15 +105,14 @@ class Watchers:
         """Start Presence Notification. Returns the presentities the watcher is not subscribed to."""
         self.check_contract(caller, wanted)
         key = self.identities.canonical(wanted.presentity)
-        members = self.groups.members(key)
+        members = self.covered(caller, key, wanted.presentity)
         requested = wanted.attributes or ALL_KINDS
         missing = [m for m in members if not self.sees(caller, m, requested)]
-        if key not in self.groups:
-            members[key] = wanted.presentity
         result = [str(members[m]) for m in missing]
         if len(missing) == len(members):
-            return result
-        contract = self.make_contract(caller, wanted, key, tuple(members))
+            return result or [str(wanted.presentity)]
+        also = (key,) if key in self.lists else ()
+        contract = self.make_contract(caller, wanted, key, (*also, *members))
         self.registry.put_contract(contract)
         try:
             await self.store.add_contract(contract.record)
@@ -114,6 +122,14 @@ class Watchers:
         if self.registry.runs(contract):  # else the subscription ended while the store wrote
             self.contracts.begin(contract, caller.trace)
         return result
+
+    def covered(
+        self, caller: Caller, key: PresentityKey, presentity: Uri
+    ) -> dict[PresentityKey, Uri]:
+        """Whom that address stands for; of a list at a presence server whom it has named so far."""
+        if key in self.lists:
+            return self.lists.members(caller.key, key)
+        return self.groups.members(key) if key in self.groups else {key: presentity}
 
     def sees(
         self, caller: Caller, presentity: PresentityKey, requested: frozenset[AttributeKind]
@@ -173,7 +189,7 @@ class Watchers:
     ) -> list[Attribute]:
         """Get User Presence: the current values the watcher may see, others left out."""
         pair = (caller.key, self.identities.canonical(presentity))
-        if pair[1] in self.groups:
+        if pair[1] in self.groups or pair[1] in self.lists:
             raise AgainstPolicy(f"{presentity} is a group", rule="group", part="presentity")
         record = self.registry.subscription(caller.application, pair)
         if record is None:
@@ -218,17 +234,19 @@ class Watchers:
         """
         self.sink.check(caller.application, reference.endpoint)
         key = self.identities.canonical(presentity)
-        members = self.groups.members(key)
-        if key not in self.groups:
-            members = {key: presentity}
+        members = self.groups.members(key) if key in self.groups else {key: presentity}
         failures: list[SipBridgeError] = []
         for member, uri in members.items():
             try:
                 self.check_presentity(uri)
                 record = self.request(caller, member, uri, attributes, reference, label)
                 await self.subscriptions.make(caller, uri, record)
+            except NotAList as error:
+                failures.append(refusal(uri, error))
             except (SignallingError, GatewayError) as error:
                 failures.append(error)
+            else:
+                self.lists.settle(caller.application, (caller.key, member), caller.trace)
         if len(failures) == len(members):
             raise failures[0]
 
@@ -278,11 +296,13 @@ class Watchers:
         if pair not in self.registry.subscriptions:
             return
         if update.state == "terminated":
-            self.subscriptions.end(
-                pair, ENDED_AS.get(update.reason, EndReason.CONNECTION_FAILURE), update.trace
-            )
+            self.lists.ended(pair, update.group, ended_as(update.reason), update.trace)
             return
         self.show(update).live = True
+
+    def list_changed(self, update: ListUpdate) -> None:
+        """Who is in a list at a presence server, or that it is over."""
+        self.lists.changed(update, ended_as(update.reason))
 
     def show(self, update: PresenceUpdate) -> View:
         """Take the news into the view of the pair, and tell who waits for them."""

@@ -323,6 +323,8 @@ class PresenceServer(asyncio.DatagramProtocol):
         self.etags = 0
         self.granted: int | None = None
         """Seconds, instead of what is asked for."""
+        self.lists: set[str] = set()
+        """Whose SUBSCRIBEs are answered as those to lists (RFC 4662 §4.1)."""
         self.cseq = 0
         self.transport: asyncio.DatagramTransport | None = None
         self.port = 0
@@ -355,6 +357,8 @@ class PresenceServer(asyncio.DatagramProtocol):
             extra.append(f"Expires: {granted}")
         if status == 200 and method == "SUBSCRIBE":
             extra.append(f"Contact: <sip:127.0.0.1:{self.port}>")
+            if any(f"<{uri}>" in request.get("to") for uri in self.lists):
+                extra.append("Require: eventlist")
         if status == 200 and method == "PUBLISH":
             self.etags += 1
             extra.append(f"SIP-ETag: e{self.etags}")

@@ -171,6 +171,7 @@ class Bridge:
             "store": {"url": "sqlite:///state.db"},
             "agent": self.wanted.get("agent", {}),
             "applications": self.applications(),
+            "groups": self.wanted.get("groups", []),
         }
         if self.wanted.get("mode") == "remote":
             tree["presence_server"] = {"mode": "remote", "next_hop": self.next_hop}
