@@ -23,6 +23,7 @@ check: .venv/.installed-check
 interop: .venv/.installed-test
 	tests/interop/install-peers
 	$(BIN)/python -m tests.interop.run $(ARGS)
+	$(BIN)/python -m pytest -q tests/browser
 
 bench: .venv/.installed-test
 	$(BIN)/python -m bench $(ARGS)
