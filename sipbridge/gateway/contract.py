@@ -281,7 +281,7 @@ def digests(attributes: Sequence[Attribute]) -> dict[str, str]:
     found: dict[AttributeKind, list[tuple[Value, str | None]]] = {}
     for attribute in attributes:
         found.setdefault(attribute.kind, []).append((attribute.value, attribute.note))
-    return {kind.value: digest(tuple(values)) for kind, values in found.items()}
+    return {kind: digest(tuple(values)) for kind, values in found.items()}
 
 
 @lru_cache(maxsize=4096)

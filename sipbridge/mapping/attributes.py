@@ -214,13 +214,11 @@ def print_time(at: datetime) -> str:
 def value_to_json(value: Value) -> object:
     """The value member of typeAndValue."""
     if isinstance(value, tuple):
-        means = [
-            {"contact": m.contact, "priority": m.priority, "type": m.type.value} for m in value
-        ]
+        means = [{"contact": m.contact, "priority": m.priority, "type": m.type} for m in value]
         return {"means": means}
     if isinstance(value, Other):
         return {"name": value.name, "value": value.value}
-    return value.value
+    return value  # a word: an enumeration of strings is a string
 
 
 def to_json(attribute: Attribute) -> dict[str, object]:
@@ -230,7 +228,7 @@ def to_json(attribute: Attribute) -> dict[str, object]:
         written["lastChange"] = print_time(attribute.last_change)
     kind = attribute.kind
     written["typeAndValue"] = {
-        "unionElement": kind.value,
+        "unionElement": kind,
         MEMBER[kind]: value_to_json(attribute.value),
     }
     if attribute.note is not None:
