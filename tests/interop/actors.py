@@ -28,8 +28,10 @@ HERE = Path(__file__).resolve().parent
 START_SECONDS = 15.0
 START_TRIES = 3
 STOP_SECONDS = 10.0
-TABLES = ("version", "presentity", "active_watchers", "watchers", "xcap")
-TABLES += ("pua", "rls_presentity", "rls_watchers")
+TABLES = (
+    *("version", "presentity", "active_watchers", "watchers", "xcap"),
+    *("pua", "rls_presentity", "rls_watchers"),
+)
 
 
 class ActorFailed(Exception):
