@@ -21,6 +21,7 @@ from typing import Any
 from sipbridge.bayeux import channels
 from sipbridge.bayeux.server import BayeuxServer
 from sipbridge.bayeux.values import Ended, Subscribed
+from sipbridge.gateway.notifications import merged
 from sipbridge.gateway.ports import Bus, LogEntry, Notification, NotificationLog, Recheck
 from sipbridge.identities import PresentityKey
 
@@ -129,6 +130,8 @@ class BayeuxReader:
         self.undelivered: dict[str, OrderedDict[object, LogEntry]] = {}
         self.recent: dict[str, OrderedDict[int, LogEntry]] = {}
         """Entries handed to a session: they come back if the session ends before they left."""
+        self.parts: dict[str, dict[int, frozenset[int]]] = {}
+        """Of an entry that says what several said: the sequences of the others."""
         self.seen: dict[str, int] = {}
         """The last sequence read of each application's log."""
         self.unsettled: set[str] = set()
@@ -161,18 +164,27 @@ class BayeuxReader:
             recent.popitem(last=False)
 
     def keep(self, entry: LogEntry) -> None:
-        """A statusChanged replaces the one of the same contract that waits; others each count."""
+        """A statusChanged takes in the one of the same contract and member that waits; others each count."""
         note = entry.notification
         self.unsettle(note.application)
         waiting = self.undelivered.setdefault(note.application, OrderedDict())
-        key = note.supersedes or entry.sequence
-        older = waiting.get(key)
-        if older is not None and older.sequence > entry.sequence:
-            return
-        waiting.pop(key, None)
+        member = note.grant.presentity if note.grant else ""
+        key = (note.supersedes, member) if note.supersedes else entry.sequence
+        other = waiting.pop(key, None)
+        if other is not None:
+            entry = self.joined(other, entry)
         waiting[key] = entry
         while len(waiting) > KEPT_ENTRIES:
             waiting.popitem(last=False)
+
+    def joined(self, one: LogEntry, other: LogEntry) -> LogEntry:
+        """Both as one entry, in the place of the newer."""
+        older, newer = sorted((one, other), key=lambda entry: entry.sequence)
+        parts = self.parts.setdefault(newer.notification.application, {})
+        both = parts.pop(older.sequence, frozenset()) | parts.get(newer.sequence, frozenset())
+        parts[newer.sequence] = both | {older.sequence} - {newer.sequence}
+        note = merged(older.notification, newer.notification)
+        return LogEntry(newer.sequence, newer.at, note)
 
     def subscribed(self, said: Subscribed) -> None:
         """A session subscribed: what waited for this channel goes to it, in order."""
@@ -209,7 +221,7 @@ class BayeuxReader:
 
     def forget(self, application: str) -> None:
         """The application is gone, and what it had not fetched with it."""
-        for held in (self.undelivered, self.recent, self.seen):
+        for held in (self.undelivered, self.recent, self.seen, self.parts):
             held.pop(application, None)
         self.unsettled.discard(application)
 
@@ -221,6 +233,10 @@ class BayeuxReader:
                 self.unsettled.discard(application)
             if kept := self.undelivered.get(application):
                 queued.update(entry.sequence for entry in kept.values())
+            parts = {s: p for s, p in self.parts.pop(application, {}).items() if s in queued}
+            if parts:
+                self.parts[application] = parts
+                queued.update(*parts.values())
             place = {"seen": self.seen.get(application, 0), "waiting": sorted(queued)}
             text = json.dumps(place)
             if self.settled.get(application) != text:

@@ -72,6 +72,25 @@ def may_see(attribute: dict[str, Any], granted: frozenset[AttributeKind]) -> boo
     return pair is None or owner_of(pair["name"], pair["value"]) in granted
 
 
+def merged(older: Notification, newer: Notification) -> Notification:
+    """What two statusChanged of one contract and member say together: of a kind both tell, the newer word.
+
+    Each tells only what had changed, so one that waits for its reader cannot just be replaced by the next.
+    """
+    if older.grant is None or newer.grant is None or newer.grant.polite:
+        return newer
+    told = orjson.loads(newer.data)
+    body, before = told["statusChanged"], orjson.loads(older.data)["statusChanged"]
+    named = {a["typeAndValue"]["unionElement"] for a in body["changedAttributes"]}
+    kept = [
+        a for a in before["changedAttributes"] if a["typeAndValue"]["unionElement"] not in named
+    ]
+    body["changedAttributes"] = kept + body["changedAttributes"]
+    kinds = tuple(dict.fromkeys((*older.grant.kinds, *newer.grant.kinds)))
+    grant = replace(newer.grant, kinds=kinds)
+    return replace(newer, data=orjson.dumps(told), grant=grant)
+
+
 def status_end(contract: ContractRecord, trace: str = "") -> Notification:
     """The count is reached or the duration over. Never sent after End Presence Notification."""
     data = orjson.dumps({"statusEnd": {"correlator": contract.correlator}})

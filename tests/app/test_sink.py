@@ -11,7 +11,10 @@ from sipbridge.bayeux.server import BayeuxServer
 from sipbridge.bayeux.session import Origin
 from sipbridge.bayeux.values import Ended, Settings, Subscribed
 from sipbridge.errors import InvalidValue
-from sipbridge.gateway.ports import LogEntry, Notification
+from sipbridge.gateway.notifications import cut
+from sipbridge.gateway.ports import Grant, LogEntry, Notification
+from sipbridge.identities import PresentityKey
+from sipbridge.mapping.attributes import AttributeKind
 from sipbridge.store.memory import MemoryStore
 from sipbridge.store.memory_bus import MemoryBus
 
@@ -110,6 +113,96 @@ def test_of_each_contract_only_the_newest_status_waits(desk: Desk) -> None:
     for text, contract in (("a1", "a"), ("b1", "b"), ("note", ""), ("a2", "a"), ("a3", "a")):
         desk.sink.send(note(text, contract))
     assert desk.poll(desk.listen()) == ["b1", "note", "a3"]
+
+
+def status(changed: dict[str, str], member: str = "alice", correlator: str = "c") -> Notification:
+    """A statusChanged under a grant, as the gateway makes them."""
+    shown = [
+        {"typeAndValue": {"unionElement": kind, kind.lower(): value}}
+        for kind, value in changed.items()
+    ]
+    uri = f"sip:{member}@example.com"
+    body = {"changedAttributes": shown, "correlator": correlator, "presentity": uri}
+    grant = Grant(PresentityKey("sip:bob@example.com"), PresentityKey(uri), tuple(changed))
+    data = json.dumps({"statusChanged": body}).encode()
+    return Notification("app_bob", CHANNEL, "statusChanged", data, correlator, grant=grant)
+
+
+def told(messages: list[Any]) -> list[tuple[str, dict[str, str]]]:
+    """Who, and what of them, in each statusChanged."""
+    found = []
+    for message in messages:
+        body = message["statusChanged"]
+        unions = [a["typeAndValue"] for a in body["changedAttributes"]]
+        values = {u["unionElement"]: u[u["unionElement"].lower()] for u in unions}
+        found.append((body["presentity"].removeprefix("sip:").partition("@")[0], values))
+    return found
+
+
+def test_what_changed_while_nobody_listened_adds_up(desk: Desk) -> None:
+    """Each told only its own difference; the reader needs all of them."""
+    desk.sink.send(status({"Activity": "Meeting", "Sphere": "SphereWork"}))
+    desk.sink.send(status({"Place": "Home"}))
+    desk.sink.send(status({"Activity": "Busy"}))
+    assert told(desk.poll(desk.listen())) == [
+        ("alice", {"Sphere": "SphereWork", "Place": "Home", "Activity": "Busy"})
+    ]
+
+
+def test_members_of_a_group_do_not_replace_each_other(desk: Desk) -> None:
+    desk.sink.send(status({"Activity": "Meeting"}, "alice"))
+    desk.sink.send(status({"Activity": "Away"}, "carol"))
+    desk.sink.send(status({"Place": "Home"}, "alice"))
+    assert told(desk.poll(desk.listen())) == [
+        ("carol", {"Activity": "Away"}),
+        ("alice", {"Activity": "Meeting", "Place": "Home"}),
+    ]
+
+
+def test_what_comes_back_from_a_session_goes_below_what_came_later(desk: Desk) -> None:
+    client = desk.listen()
+    desk.sink.send(status({"Activity": "Meeting", "Place": "Home"}))
+    desk.sink.send(status({"Activity": "Busy"}))
+    desk.post({"channel": "/meta/disconnect", "clientId": client})
+    desk.turn()
+    desk.sink.send(status({"Sphere": "SphereWork"}))
+    assert told(desk.poll(desk.listen())) == [
+        ("alice", {"Place": "Home", "Activity": "Busy", "Sphere": "SphereWork"})
+    ]
+
+
+@pytest.mark.parametrize("queued", [False, True])
+def test_what_adds_up_survives(desk: Desk, queued: bool) -> None:
+    """queued: it was handed to a session that never fetched it."""
+    desk.sink.send(status({"Activity": "Meeting"}))
+    desk.sink.send(status({"Place": "Home"}))
+    if queued:
+        desk.listen()
+    desk.reader.settle()
+    desk.again()
+    desk.sink.send(status({"Sphere": "SphereWork"}))
+    client = desk.listen()
+    assert told(desk.poll(client)) == [
+        ("alice", {"Activity": "Meeting", "Place": "Home", "Sphere": "SphereWork"})
+    ]
+    desk.poll(client)
+    desk.reader.settle()
+    assert json.loads(desk.places["app_bob"])["waiting"] == []
+    assert desk.reader.parts == {}
+
+
+def test_of_what_adds_up_only_what_may_be_seen_goes_out(desk: Desk) -> None:
+    desk.sink.send(status({"Activity": "Meeting"}))
+    desk.sink.send(status({"Place": "Home"}))
+    asked: list[Notification] = []
+
+    def check(notification: Notification) -> Notification | None:
+        asked.append(notification)
+        return cut(notification, frozenset({AttributeKind.ACTIVITY}))
+
+    desk.reader.check = check
+    assert told(desk.poll(desk.listen())) == [("alice", {"Activity": "Meeting"})]
+    assert asked[-1].grant is not None and set(asked[-1].grant.kinds) == {"Activity", "Place"}
 
 
 def test_another_channels_notifications_wait_on(desk: Desk) -> None:
