@@ -4,7 +4,7 @@ A contract belongs to one application and to one presentity, or to the members o
 pair (watcher, member) it covers. What it may show is looked up again at the moment of sending, however long
 the news had to wait for the interval.
 
-What changed of a contract is kept in one store call for all contracts of one turn.
+What changed of a contract is kept together with the notification that changed it.
 """
 
 from collections.abc import Callable, Coroutine
@@ -49,7 +49,6 @@ class Contracts:
         self.clock = clock
         self.deadlines = deadlines
         self.spawn = spawn
-        self.unsaved: set[Contract] = set()
 
     # --- restart ---
 
@@ -110,7 +109,7 @@ class Contracts:
             self.finish(contract, trace)
             return
         if contract.changed:
-            self.save_soon(contract)
+            self.keep(contract)
         self.deadlines.arm(contract, contract.next_timeout(), lambda: self.pump(contract))
 
     def send(self, contract: Contract, report: Report, trace: str) -> None:
@@ -144,7 +143,7 @@ class Contracts:
                 shown = self.shown(contract, member)
                 if shown is None:
                     contract.drop(member)
-                    self.save_soon(contract)
+                    self.keep(contract)
                 elif shown.visible:
                     found.append(self.statement(contract, Report(member, shown.visible)))
         return found
@@ -181,7 +180,6 @@ class Contracts:
     def forget(self, contract: Contract) -> None:
         self.registry.drop_contract(contract)
         self.deadlines.cancel(contract)
-        self.unsaved.discard(contract)
 
     def leave(self, application: str, pair: Pair) -> None:
         """The application has no subscription to this presentity any more.
@@ -202,13 +200,6 @@ class Contracts:
 
     # --- the store ---
 
-    def save_soon(self, contract: Contract) -> None:
-        if not self.unsaved:
-            self.unsaved.add(contract)
-            self.spawn(self.save())
-        else:
-            self.unsaved.add(contract)
-
-    async def save(self) -> None:
-        contracts, self.unsaved = self.unsaved, set()
-        await self.store.update_contracts([c.snapshot() for c in contracts])
+    def keep(self, contract: Contract) -> None:
+        """In one commit with what was sent just now, so that a crash undoes both or none."""
+        self.store.update_contracts([contract.snapshot()])

@@ -362,7 +362,11 @@ class StoredRules:
 
 
 class GatewayStore(Protocol):
-    """Everything the gateway keeps. A write is durable when the call returns."""
+    """Everything the gateway keeps. A write is durable when the call returns.
+
+    It begins when the call is made, whether or not somebody waits, and what is written and sent (to the
+    notification log) without waiting in between becomes durable together or not at all.
+    """
 
     async def load_rules(self) -> Sequence[StoredRules]: ...
 
@@ -386,8 +390,8 @@ class GatewayStore(Protocol):
         """Raises CorrelatorInUse when (application, correlator) exists."""
         ...
 
-    async def update_contracts(self, records: Sequence[ContractRecord]) -> None:
-        """Replace; a contract that is not there any more stays away."""
+    def update_contracts(self, records: Sequence[ContractRecord]) -> None:
+        """Replace; a contract that is not there any more stays away. Never waits: it is durable soon."""
         ...
 
     async def delete_contract(self, application: str, correlator: str) -> None: ...

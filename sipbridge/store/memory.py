@@ -89,7 +89,7 @@ class MemoryStore:
             raise CorrelatorInUse(record.correlator)
         self.contracts[key] = record
 
-    async def update_contracts(self, records: Sequence[ContractRecord]) -> None:
+    def update_contracts(self, records: Sequence[ContractRecord]) -> None:
         self.open()
         for record in records:
             key = (record.application, record.correlator)

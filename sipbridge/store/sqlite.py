@@ -6,8 +6,8 @@ synced at every commit). One process owns the file (`ownership.py`); others may 
 are JSON beside their keys (`migrate.py`).
 
 The notification log is held in memory as well (`notification_log.py`), so that appending and reading never
-wait. What was appended goes to the thread with the next write, at the latest two passes of the event loop
-later, and is shown when it is durable. Sequences are reserved on disk in blocks before they are used, so
+wait; an entry is shown when it is durable. Whatever is written and appended in one pass of the event loop is
+one commit, even if nobody waits for it. Sequences are reserved on disk in blocks before they are used, so
 after a crash they go on above every one that was given out. What could not be written is shown, and tried
 again with the next write, up to `MAX_UNSAVED` entries.
 """
@@ -15,7 +15,7 @@ again with the next write, up to `MAX_UNSAVED` entries.
 import asyncio
 import functools
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -49,6 +49,7 @@ from sipbridge.store.surface import Done, Kept, Lost, Snapshot, SnapshotRemoved
 from sipbridge.store.writer import Job, Writer
 
 T = TypeVar("T")
+Waiting = Coroutine[Any, Any, T]
 Work = Callable[[sqlite3.Connection], T]
 RESERVE = 1000
 """Sequences reserved on disk at a time; more than one commit's worth of notifications of one application."""
@@ -96,6 +97,8 @@ class SqliteStore:
         self.unsaved: list[tuple[LogEntry, Kept]] = []
         self.reservations: dict[str, int] = {}
         self.remembered: dict[tuple[str, str], str | None] = {}
+        self.updated: dict[tuple[str, str], ContractRecord] = {}
+        self.outbox: list[Job[Any]] = []
         self.flushing = False
         self.listeners: list[Lost] = []
         self.writer = Writer(
@@ -120,7 +123,7 @@ class SqliteStore:
             for presentity, rules, version, pairs in rows
         ]
 
-    async def save_rules(self, rules: StoredRules) -> None:
+    def save_rules(self, rules: StoredRules) -> Waiting[None]:
         def work(db: sqlite3.Connection) -> None:
             row = db.execute(
                 "SELECT version FROM rules WHERE presentity = ?", (rules.presentity,)
@@ -133,22 +136,22 @@ class SqliteStore:
                 (rules.presentity, rules.version, rules.rules.to_json(), as_text(rules.denied)),
             )
 
-        await self.call(work)
+        return self.call(work)
 
     async def load_subscriptions(self) -> Sequence[SubscriptionRecord]:
         return await self.records("subscriptions", SubscriptionRecord)
 
-    async def save_subscription(self, record: SubscriptionRecord) -> None:
-        await self.execute(
+    def save_subscription(self, record: SubscriptionRecord) -> Waiting[None]:
+        return self.execute(
             "INSERT INTO subscriptions VALUES (?1, ?2, ?3, ?4)"
             " ON CONFLICT (application, watcher, presentity) DO UPDATE SET record = ?4",
             (record.application, record.watcher, record.presentity, as_text(record)),
         )
 
-    async def delete_subscription(
+    def delete_subscription(
         self, application: str, watcher: PresentityKey, presentity: PresentityKey
-    ) -> None:
-        await self.execute(
+    ) -> Waiting[None]:
+        return self.execute(
             "DELETE FROM subscriptions WHERE application = ? AND watcher = ? AND presentity = ?",
             (application, watcher, presentity),
         )
@@ -156,7 +159,7 @@ class SqliteStore:
     async def load_contracts(self) -> Sequence[ContractRecord]:
         return await self.records("contracts", ContractRecord)
 
-    async def add_contract(self, record: ContractRecord) -> None:
+    def add_contract(self, record: ContractRecord) -> Waiting[None]:
         def work(db: sqlite3.Connection) -> None:
             added = db.execute(
                 "INSERT INTO contracts VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
@@ -165,16 +168,17 @@ class SqliteStore:
             if not added.rowcount:
                 raise CorrelatorInUse(record.correlator)
 
-        await self.call(work)
+        return self.call(work)
 
-    async def update_contracts(self, records: Sequence[ContractRecord]) -> None:
-        # UPDATE, not INSERT: a late update does not bring an ended contract back.
-        sql = "UPDATE contracts SET record = ? WHERE application = ? AND correlator = ?"
-        rows = [(as_text(r), r.application, r.correlator) for r in records]
-        await self.call(lambda db: db.executemany(sql, rows).close())
+    def update_contracts(self, records: Sequence[ContractRecord]) -> None:
+        if self.writer.closed:
+            raise StoreUnavailable("the store is closed")
+        for record in records:
+            self.updated[record.application, record.correlator] = record
+        self.flush_soon()
 
-    async def delete_contract(self, application: str, correlator: str) -> None:
-        await self.execute(
+    def delete_contract(self, application: str, correlator: str) -> Waiting[None]:
+        return self.execute(
             "DELETE FROM contracts WHERE application = ? AND correlator = ?",
             (application, correlator),
         )
@@ -182,15 +186,15 @@ class SqliteStore:
     async def load_published(self) -> Sequence[PublishedRecord]:
         return await self.records("published", PublishedRecord)
 
-    async def save_published(self, record: PublishedRecord) -> None:
-        await self.execute(
+    def save_published(self, record: PublishedRecord) -> Waiting[None]:
+        return self.execute(
             "INSERT INTO published VALUES (?1, ?2, ?3)"
             " ON CONFLICT (application, presentity) DO UPDATE SET record = ?3",
             (record.application, record.presentity, as_text(record)),
         )
 
-    async def delete_published(self, application: str, presentity: PresentityKey) -> None:
-        await self.execute(
+    def delete_published(self, application: str, presentity: PresentityKey) -> Waiting[None]:
+        return self.execute(
             "DELETE FROM published WHERE application = ? AND presentity = ?",
             (application, presentity),
         )
@@ -243,11 +247,11 @@ class SqliteStore:
         rows = await self.rows("SELECT kind, record FROM agent ORDER BY rowid")
         return [msgspec.json.decode(record, type=RECORDS[kind]) for kind, record in rows]
 
-    async def save_snapshot(self, kind: str, key: str, text: str) -> None:
-        await self.call(functools.partial(apply, change=Snapshot(kind, key, text)))
+    def save_snapshot(self, kind: str, key: str, text: str) -> Waiting[None]:
+        return self.call(functools.partial(apply, change=Snapshot(kind, key, text)))
 
-    async def delete_snapshot(self, kind: str, key: str) -> None:
-        await self.call(functools.partial(apply, change=SnapshotRemoved(kind, key)))
+    def delete_snapshot(self, kind: str, key: str) -> Waiting[None]:
+        return self.call(functools.partial(apply, change=SnapshotRemoved(kind, key)))
 
     async def load_snapshots(self, kind: str) -> Sequence[tuple[str, str]]:
         return await self.rows(
@@ -291,12 +295,16 @@ class SqliteStore:
         self.beating = self.loop.call_later(self.beat, self.heartbeat)
 
     def put(self, work: Work[T], done: Callable[[T | None, Exception | None], None]) -> None:
-        """Queue work for the thread, in one commit with everything appended and remembered before."""
+        """Queue work for the thread. All work of one pass of the event loop is in one commit."""
+        if self.writer.closed:
+            raise StoreUnavailable("the store is closed")
         job: Job[Any] = Job(work, done)
-        self.writer.put([*self.pending(), job])
+        self.outbox += self.pending()
+        self.outbox.append(job)
+        self.flush_soon()
 
-    async def call(self, work: Work[T]) -> T:
-        """Run `work` in the thread; returns when its transaction is durable."""
+    def call(self, work: Work[T]) -> Waiting[T]:
+        """Queue `work` now; the coroutine returns when its transaction is durable."""
         future: asyncio.Future[T] = self.loop.create_future()
 
         def done(result: T | None, error: Exception | None) -> None:
@@ -307,26 +315,35 @@ class SqliteStore:
             else:
                 future.set_result(result)  # type: ignore[arg-type]  # without an error it is T
 
-        self.put(work, done)
-        return await future
+        async def outcome() -> T:
+            return await future
+
+        try:
+            self.put(work, done)
+        except StoreUnavailable as error:
+            future.set_exception(error)
+        return outcome()
 
     def flush_soon(self) -> None:
-        """Not before tasks made in this pass of the loop had their chance to write."""
+        """Not at once: what belongs together may come in several calls."""
         if not self.flushing:
             self.flushing = True
-            self.loop.call_soon(self.loop.call_soon, self.flush)
+            self.loop.call_soon(self.flush)
 
     def flush(self) -> None:
         self.flushing = False
-        if not self.writer.closed and (jobs := self.pending()):
+        jobs = [*self.outbox, *self.pending()]
+        self.outbox.clear()
+        if jobs and not self.writer.closed:
             self.writer.put(jobs)
 
     def pending(self) -> list[Job[Any]]:
-        """A job for everything appended and remembered that no job has yet."""
-        if not (self.unsaved or self.remembered or self.reservations):
+        """A job for everything appended, remembered and updated that no job has yet."""
+        if not (self.unsaved or self.remembered or self.updated or self.reservations):
             return []
         unsaved, self.unsaved = self.unsaved, []
         remembered, self.remembered = self.remembered, {}
+        updated, self.updated = self.updated, {}
         reservations, self.reservations = self.reservations, {}
         entries = [entry for entry, _ in unsaved]
 
@@ -334,11 +351,13 @@ class SqliteStore:
             save_reservations(db, reservations)
             save_log(db, entries)
             save_remembered(db, remembered)
+            save_updated(db, updated.values())
 
         def done(_: None, error: Exception | None) -> None:
             if error is not None:  # newer values win over those that come back
                 self.unsaved = (unsaved + self.unsaved)[-MAX_UNSAVED:]
                 self.remembered = remembered | self.remembered
+                self.updated = updated | self.updated
                 self.reservations = reservations | self.reservations
             if not isinstance(error, ownership.Lost):
                 self.show(unsaved)
@@ -354,8 +373,8 @@ class SqliteStore:
                 self.log.show(entry)
                 kept(entry)
 
-    async def execute(self, sql: str, values: tuple[object, ...]) -> None:
-        await self.call(lambda db: db.execute(sql, values).close())
+    def execute(self, sql: str, values: tuple[object, ...]) -> Waiting[None]:
+        return self.call(lambda db: db.execute(sql, values).close())
 
     async def rows(self, sql: str, values: tuple[object, ...] = ()) -> list[Any]:
         return await self.call(lambda db: db.execute(sql, values).fetchall())
@@ -417,6 +436,14 @@ def save_log(db: sqlite3.Connection, entries: Sequence[LogEntry]) -> None:
 def save_remembered(db: sqlite3.Connection, remembered: dict[tuple[str, str], str | None]) -> None:
     for (kind, key), text in remembered.items():
         apply(db, SnapshotRemoved(kind, key) if text is None else Snapshot(kind, key, text))
+
+
+def save_updated(db: sqlite3.Connection, records: Iterable[ContractRecord]) -> None:
+    # UPDATE, not INSERT: a late update does not bring an ended contract back.
+    db.executemany(
+        "UPDATE contracts SET record = ? WHERE application = ? AND correlator = ?",
+        [(as_text(r), r.application, r.correlator) for r in records],
+    )
 
 
 def read_log(db: sqlite3.Connection, log: MemoryLog, reserved: dict[str, int]) -> None:

@@ -7,12 +7,12 @@ Three kinds of durability, and only these:
 
 - `GatewayStore` calls and `save_snapshot`: durable when the call returns.
 - `write`: durable when `done` is called without an error. What the SIP cores promise waits for it.
-- `append`, `trim` and `remember`: never wait; they are on disk one group commit later (milliseconds). An
-  entry is read, and told of, when it is there: nobody is told what a crash would make undone. While the disk
-  refuses to write, entries are shown all the same.
+- `append`, `trim`, `update_contracts`, `remember`: never wait; they are on disk one group commit later
+  (milliseconds). An entry is read, and told of, when it is there: nobody is told what a crash would make
+  undone. While the disk refuses to write, entries are shown all the same.
 
-What was appended or remembered goes into the same commit as whatever is written after it, in the same pass of
-the event loop or by a task that was made in it: a notification and the record that says it was sent are kept
+A write begins when it is called, not when it is awaited. Whatever is written, appended and remembered in one
+go, without waiting in between, is one commit: a notification and the record that says it was sent are kept
 together or not at all.
 """
 

@@ -151,7 +151,7 @@ class FakeStore:
             raise CorrelatorInUse(record.correlator)
         self.contracts[record.application, record.correlator] = record
 
-    async def update_contracts(self, records: Sequence[ContractRecord]) -> None:
+    def update_contracts(self, records: Sequence[ContractRecord]) -> None:
         for record in records:
             if (record.application, record.correlator) in self.contracts:
                 self.contracts[record.application, record.correlator] = record

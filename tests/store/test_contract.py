@@ -151,10 +151,10 @@ async def test_a_correlator_is_unique_within_an_application(store: Store) -> Non
 async def test_an_ended_contract_is_not_brought_back_by_a_late_update(store: Store) -> None:
     await store.add_contract(CONTRACT)
     less = replace(CONTRACT, remaining=4)
-    await store.update_contracts([less])
+    store.update_contracts([less])
     assert list(await store.load_contracts()) == [less]
     await store.delete_contract("app_bob", "c-1")
-    await store.update_contracts([CONTRACT])
+    store.update_contracts([CONTRACT])
     assert list(await store.load_contracts()) == []
     await store.add_contract(CONTRACT)
 

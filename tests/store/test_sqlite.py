@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import random
+import shutil
 import signal
 import sqlite3
 import sys
@@ -160,6 +162,64 @@ async def test_what_was_promised_survives_kill_9(tmp_path: Path) -> None:
     following = store.append(notification("after"), AT).sequence
     assert last < following <= last + 2 * RESERVE
     await store.close()
+
+
+WRITING = """
+import asyncio, os, signal, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+import sipbridge.store
+from test_sqlite import AT, notification, publication
+
+async def main():
+    store = sipbridge.store.open("sqlite:///state.db", directory=Path(sys.argv[1]))
+    for number in range(100):
+        stored = asyncio.Event()
+        store.append(notification(str(number)), AT)
+        store.write([(number, publication(number))], lambda numbers, error: stored.set())
+        await stored.wait()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+asyncio.run(main())
+"""
+
+
+async def test_a_file_cut_at_any_point_of_its_wal_opens_and_is_whole_up_to_there(
+    tmp_path: Path,
+) -> None:
+    """A power cut tears the log anywhere. What is left is a past state, never half of one."""
+    here = str(Path(__file__).parent)
+    (tmp_path / "torn").mkdir()
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", WRITING, str(tmp_path), here, stdout=asyncio.subprocess.PIPE
+    )
+    await process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    state, wal = (tmp_path / name for name in ("state.db", "state.db-wal"))
+    size = wal.stat().st_size
+    assert size > 100_000
+    chance = random.Random(5)
+    lengths = set()
+    for cut in [0, 1, 31, 32, size - 1, size, *(chance.randrange(size) for _ in range(30))]:
+        torn = tmp_path / "torn" / str(cut)
+        torn.mkdir(exist_ok=True)
+        shutil.copy(state, torn)
+        (torn / "state.db-wal").write_bytes(wal.read_bytes()[:cut])
+        store = sipbridge.store.open("sqlite:///state.db", directory=torn)
+        kept = [record.id for record in await store.load_agent()]
+        assert kept == [f"p{number}" for number in range(len(kept))]
+        entries = [entry.notification.data for entry in store.read_after("app", 0)]
+        assert entries == [b"%d" % number for number in range(len(kept))]
+        lengths.add(len(kept))
+        await written(store, publication(1000))
+        await store.close()
+    assert max(lengths) == 100 and len(lengths) > 10
+
+
+async def written(store: Store, change: PublicationStored) -> None:
+    done: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
+    store.write([(1, change)], lambda numbers, error: done.set_result(error))
+    assert await done is None
 
 
 async def test_two_bridges_cannot_use_one_file(tmp_path: Path) -> None:
