@@ -2,8 +2,8 @@
 
 `LogSink` appends, and tells the bus when the log has kept it; `BayeuxReader` is the first reader. What nobody
 was connected for waits until the application subscribes to the channel again: then every
-`notifySubscription`, `statusEnd` and `subscriptionEnded`, and the newest `statusChanged` of each contract, go
-out once, in order.
+`notifySubscription`, `statusEnd` and `subscriptionEnded`, and for each contract and member one
+`statusChanged` that says what all of them said together, go out once, in order.
 
 What was revoked meanwhile is cut out when it is handed out, and taken back from queues it is in already.
 

@@ -314,6 +314,8 @@ class Watchers:
             view.state = update.state
             self.sink.recheck(*pair)
             self.subscriptions.review(pair, update.trace)
+            if update.document is None:
+                self.contracts.report(pair, update.trace)
         if update.document is None:
             return view
         decision = self.decisions.of(pair)

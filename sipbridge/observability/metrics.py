@@ -95,8 +95,8 @@ class Metrics:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         counter = self.counter
-        labels = ("direction", "transport", "method", "status")
-        self.messages = Counts("sipbridge_sip_messages", "SIP messages", labels)
+        named = ("direction", "transport", "method", "status")
+        self.messages = Counts("sipbridge_sip_messages", "SIP messages", named)
         self.registry.register(self.messages)
         self.refused = counter(
             "sip_messages_refused", "Bytes that were no acceptable message", "status"

@@ -1,6 +1,6 @@
 """Fakes of the gateway's ports that really work, and a bench that holds a gateway on top of them."""
 
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -9,8 +9,9 @@ from typing import Any
 import orjson
 
 from sipbridge.errors import CorrelatorInUse, InvalidValue, SignallingError
-from sipbridge.gateway import Gateway, Policy
+from sipbridge.gateway import Gateway, Group, Policy
 from sipbridge.gateway.caller import Caller
+from sipbridge.gateway.policies import OperatorPolicy
 from sipbridge.gateway.ports import (
     ContractRecord,
     Notification,
@@ -208,12 +209,22 @@ def run_now(job: Coroutine[object, object, None]) -> None:
 class Bench:
     """A gateway with alice and bob as applications."""
 
-    def __init__(self, default: SubHandling = SubHandling.CONFIRM, store: FakeStore | None = None):
+    def __init__(
+        self,
+        default: SubHandling = SubHandling.CONFIRM,
+        store: FakeStore | None = None,
+        groups: Iterable[Group] = (),
+        policies: tuple[OperatorPolicy, ...] = (),
+        unenforceable: bool = False,
+        publication_lifetime: float = 86400.0,
+        subscription_idle: float = 7 * 86400.0,
+    ) -> None:
         self.clock = HandClock()
         self.network = FakeNetwork()
         self.store = store or FakeStore()
         self.sink = FakeSink()
         self.rule_changes: list[PresentityKey] = []
+        self.reported: list[object] = []
         self.alice = self.caller("alice")
         self.bob = self.caller("bob")
         self.gateway = Gateway(
@@ -222,7 +233,16 @@ class Bench:
             self.sink,
             self.clock,
             IDENTITIES,
-            policy=Policy(frozenset({self.alice.key, self.bob.key}), default),
+            policy=Policy(
+                frozenset({self.alice.key, self.bob.key}),
+                default,
+                policies=policies,
+                unenforceable=unenforceable,
+                publication_lifetime=publication_lifetime,
+                subscription_idle=subscription_idle,
+            ),
+            groups=groups,
+            report=self.reported.append,
             rules_changed=self.rules_changed,
             spawn=run_now,
         )
@@ -232,9 +252,16 @@ class Bench:
         self.rule_changes.append(presentity)
         self.network.rules_changed(presentity)
 
-    def caller(self, name: str) -> Caller:
+    def caller(self, name: str, application: str = "") -> Caller:
         uri = Uri.parse(f"sip:{name}@example.com")
-        return Caller(f"app_{name}", uri, IDENTITIES.canonical(uri), "trace")
+        return Caller(application or f"app_{name}", uri, IDENTITIES.canonical(uri), "trace")
+
+    async def restarted(self) -> None:
+        """Take up what the store holds, as at the start of a process."""
+        await self.gateway.load({"app_alice", "app_bob", "app_bob2", "app_dave"})
+        failures: list[str] = []
+        await self.gateway.resume(lambda what, error: failures.append(what))
+        assert failures == []
 
     def pass_seconds(self, seconds: float) -> None:
         """Turn the clock, stopping at each moment the gateway asked for."""

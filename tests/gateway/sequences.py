@@ -19,6 +19,7 @@ from sipbridge.bayeux.server import BayeuxServer
 from sipbridge.bayeux.session import Origin
 from sipbridge.bayeux.values import Ended, Settings, Subscribed
 from sipbridge.errors import (
+    AgainstPolicy,
     CorrelatorInUse,
     GatewayError,
     NotAuthorized,
@@ -26,7 +27,7 @@ from sipbridge.errors import (
     UnknownCorrelator,
     UnknownWatcher,
 )
-from sipbridge.gateway import Gateway, Policy, StartNotification
+from sipbridge.gateway import Gateway, Group, Policy, StartNotification
 from sipbridge.gateway.caller import Caller
 from sipbridge.gateway.contract import Metric, TimeMetric
 from sipbridge.gateway.ports import Notification, Reference
@@ -76,7 +77,10 @@ APPLICATIONS = {
 WATCHERS = ("app_bob", "app_bob", "app_bob2", "app_carol")
 OURS = ("alice", "alice", "alice", "dave")
 ELSEWHERE = "erin@elsewhere.example"
-PRESENTITIES = (*OURS, *OURS, ELSEWHERE)
+TEAM = "team"
+"""A group of everybody who has a presence."""
+MEMBERS = ("alice", "dave", ELSEWHERE)
+PRESENTITIES = (*OURS, *OURS, ELSEWHERE, TEAM)
 CORRELATORS = ("c1", "c2")
 OWNERS = {"ACTIVITY_OTHER": "Activity", "ServiceNote": "Communication"}
 """Reserved names used here, and the kind they refine."""
@@ -187,6 +191,7 @@ MAKERS: tuple[tuple[int, Callable[[Random], Op]], ...] = (
     (9, lambda r: ("publish", r.choice(OURS), some_attributes(r))),
     (1, lambda r: ("publish", r.choice(OURS), ())),
     (6, some_start),
+    (1, lambda r: ("leave", r.choice(WATCHERS), r.choice(PRESENTITIES))),
     (1, lambda r: ("stop", r.choice(WATCHERS), r.choice(CORRELATORS))),
     (2, some_get),
     (6, lambda r: ("wait", r.choice((0.3, 1.0, 4.0, 10.0, 61.0, 3000.0)))),
@@ -235,13 +240,14 @@ class Verdict:
 class Running:
     """One contract as the watcher understands it."""
 
-    presentity: str
+    members: tuple[str, ...]
     kinds: frozenset[str]
     interval: float
     remaining: int | None
     ends: float
     not_before: float
-    told: Shown = field(default_factory=dict)
+    told: dict[str, Shown] = field(default_factory=dict)
+    """What was said last of each member."""
 
 
 class Model:
@@ -300,8 +306,10 @@ class Model:
         self.subscriptions.pop((application, presentity))
         self.told.pop((application, presentity), None)
         for name, contract in list(self.contracts.items()):
-            if name[0] == application and contract.presentity == presentity:
-                del self.contracts[name]
+            if name[0] == application and presentity in contract.members:
+                contract.told.pop(presentity, None)
+                if not any((application, m) in self.subscriptions for m in contract.members):
+                    del self.contracts[name]
         watcher = APPLICATIONS[application]
         if not any(APPLICATIONS[a] == watcher and p == presentity for a, p in self.subscriptions):
             self.shown.pop((watcher, presentity), None)
@@ -309,10 +317,11 @@ class Model:
     def forget_ungranted(self) -> None:
         """What is not granted any more need not be remembered as told."""
         for (application, _), contract in self.contracts.items():
-            granted = self.verdict(APPLICATIONS[application], contract.presentity).granted
-            asked = self.subscriptions[application, contract.presentity]
-            for kind in [k for k in contract.told if k not in granted & asked]:
-                del contract.told[kind]
+            for member, told in contract.told.items():
+                granted = self.verdict(APPLICATIONS[application], member).granted
+                asked = self.subscriptions.get((application, member), frozenset())
+                for kind in [k for k in told if k not in granted & asked]:
+                    del told[kind]
 
     # --- what was sent
 
@@ -336,7 +345,8 @@ class Model:
 
     def heard_status(self, application: str, body: dict[str, Any]) -> None:
         contract = self.contracts[application, body["correlator"]]
-        assert name_of(body["presentity"]) == contract.presentity
+        member = name_of(body["presentity"])
+        assert member in contract.members
         assert self.now >= contract.not_before - EPSILON, "sooner than the frequency allows"
         assert self.now <= contract.ends + EPSILON, "after its duration"
         assert contract.remaining is None or contract.remaining > 0, "more than count"
@@ -345,15 +355,16 @@ class Model:
             value = value_of(attribute)
             sent.setdefault(attribute["typeAndValue"]["unionElement"], []).append(value)
         assert sent, "an empty statusChanged"
-        may = self.visible(application, contract.presentity, contract.kinds)
+        may = self.visible(application, member, contract.kinds)
         assert may is not None, "nothing is visible"
-        granted = self.verdict(APPLICATIONS[application], contract.presentity).granted
+        granted = self.verdict(APPLICATIONS[application], member).granted
+        told = contract.told.setdefault(member, {})
         for kind, values in sent.items():
             assert kind in granted, f"{kind} was not granted"
             assert values == may.get(kind, NOT_SET.get(kind)), f"{kind} is not what is published"
             # An Other can go without a word, and be news when it comes back.
-            assert kind == "Other" or values != contract.told.get(kind), f"{kind} is no news"
-            contract.told[kind] = values
+            assert kind == "Other" or values != told.get(kind), f"{kind} is no news"
+            told[kind] = values
         contract.not_before = self.now + contract.interval
         if contract.remaining is not None:
             contract.remaining -= 1
@@ -366,16 +377,19 @@ class Model:
         for (application, correlator), contract in self.contracts.items():
             assert contract.remaining != 0, f"{correlator} should have ended by its count"
             assert self.now < contract.ends, f"{correlator} should have ended by its duration"
-            may = self.visible(application, contract.presentity, contract.kinds)
-            waits = contract.interval > 0 and self.now < contract.not_before + EPSILON
-            if may is None or waits:
+            if contract.interval > 0 and self.now < contract.not_before + EPSILON:
                 continue
-            if "Other" not in may:
-                contract.told.pop("Other", None)  # there is no word for that it is gone
-            for kind, values in contract.told.items():
-                may.setdefault(kind, NOT_SET.get(kind, values))
-            told = {k: contract.told.get(k) for k in may}
-            assert told == may, f"{application} was not told of {correlator}: {told} for {may}"
+            for member in contract.members:
+                may = self.visible(application, member, contract.kinds)
+                if may is None:
+                    continue
+                said = contract.told.get(member, {})
+                if "Other" not in may:
+                    said.pop("Other", None)  # there is no word for that it is gone
+                for kind, values in said.items():
+                    may.setdefault(kind, NOT_SET.get(kind, values))
+                told = {k: said.get(k) for k in may}
+                assert told == may, f"{application} {correlator}: {member} {told} for {may}"
         for (application, presentity), asked in self.subscriptions.items():
             verdict = self.verdict(APPLICATIONS[application], presentity)
             known = dict.fromkeys(asked & verdict.granted, True)
@@ -499,6 +513,7 @@ class World:
             Ears(self.model, sink),
             self.clock,
             IDENTITIES,
+            groups=[Group(address(TEAM), tuple(map(address, MEMBERS)))],
             policy=Policy(frozenset(map(key, APPLICATIONS.values())), self.default),
             rules_changed=self.network.rules_changed,
             spawn=run_now,
@@ -534,12 +549,12 @@ class World:
         self, application: str, presentity: str, kinds: tuple[AttributeKind, ...]
     ) -> None:
         model, watcher = self.model, APPLICATIONS[application]
-        verdict = model.verdict(watcher, presentity)
-        if verdict.blocked:
-            model.ended.append((application, presentity, "Blocked"))
-        else:
-            model.subscriptions[application, presentity] = frozenset(kinds or K)
-            model.told.pop((application, presentity), None)
+        for member in members_of(presentity):
+            if model.verdict(watcher, member).blocked:
+                model.ended.append((application, member, "Blocked"))
+            else:
+                model.subscriptions[application, member] = frozenset(kinds or K)
+                model.told.pop((application, member), None)
         model.forget_ungranted()
         reference = Reference(f"/bayeux/{application}/presence", "s")
         at_once(
@@ -619,21 +634,36 @@ class World:
         if name in model.contracts:
             refused(call, CorrelatorInUse)
             return
-        granted = model.verdict(APPLICATIONS[application], presentity).granted
-        asked = model.subscriptions.get((application, presentity), frozenset())
-        if not granted & asked & wanted:
-            assert at_once(call) == [str(address(presentity))]
+        members = members_of(presentity)
+        missing = [m for m in members if not self.sees(application, m) & wanted]
+        result = [str(address(m)) for m in missing]
+        if len(missing) == len(members):
+            assert at_once(call) == result
             return
         now = self.clock.now()
         model.contracts[name] = Running(
-            presentity,
+            members,
             wanted,
             seconds,
             most,
             now + (86400 if duration is None else duration),
             now if immediate else now + seconds,
         )
-        assert at_once(call) == []
+        assert at_once(call) == result
+
+    def sees(self, application: str, presentity: str) -> set[str]:
+        granted = self.model.verdict(APPLICATIONS[application], presentity).granted
+        return granted & self.model.subscriptions.get((application, presentity), frozenset())
+
+    def do_leave(self, application: str, presentity: str) -> None:
+        call = self.gateway.leave(caller(application), address(presentity))
+        left = [m for m in members_of(presentity) if (application, m) in self.model.subscriptions]
+        for member in left:
+            self.model.end_subscription(application, member)
+        if left:
+            at_once(call)
+        else:
+            refused(call, UnknownWatcher)
 
     def do_stop(self, application: str, correlator: str) -> None:
         call = self.gateway.end_notification(caller(application), correlator)
@@ -646,7 +676,9 @@ class World:
         model, wanted = self.model, frozenset(kinds or K)
         call = self.gateway.get_presence(caller(application), address(presentity), frozenset(kinds))
         asked = model.subscriptions.get((application, presentity))
-        if asked is None:
+        if presentity == TEAM:
+            refused(call, AgainstPolicy)
+        elif asked is None:
             refused(call, UnknownWatcher)
         elif not model.verdict(APPLICATIONS[application], presentity).granted & asked:
             refused(call, NotAuthorized)
@@ -761,6 +793,10 @@ class World:
         exchange = self.server.receive([message], origin, now)
         answers: list[dict[str, Any]] = orjson.loads(self.server.collect(exchange, now))
         return answers
+
+
+def members_of(presentity: str) -> tuple[str, ...]:
+    return MEMBERS if presentity == TEAM else (presentity,)
 
 
 def never(what: str, error: SignallingError) -> None:
