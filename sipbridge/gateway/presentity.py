@@ -10,7 +10,13 @@ from datetime import datetime, timedelta
 
 import orjson
 
-from sipbridge.errors import InvalidValue, NotEnforceable, SignallingError, UnknownWatcher
+from sipbridge.errors import (
+    ConcurrentChange,
+    InvalidValue,
+    NotEnforceable,
+    SignallingError,
+    UnknownWatcher,
+)
 from sipbridge.gateway.authorization import ALL_KINDS, owner, with_block, with_decisions
 from sipbridge.gateway.caller import Caller
 from sipbridge.gateway.deadlines import Deadlines
@@ -146,17 +152,19 @@ class Presentities:
             raise InvalidValue("at least one decision", part="decisions")
         key = self.known_watcher(caller, watcher)
         self.check_enforceable(caller, key)
-        before = self.rules_of(caller.key)
-        now = self.decisions.of((key, caller.key))
-        await self.save(with_decisions(before, now, watcher, key, decisions), before)
+
+        def change(before: StoredRules) -> StoredRules:
+            now = self.decisions.of((key, caller.key))
+            return with_decisions(before, now, watcher, key, decisions)
+
+        await self.change_rules(caller.key, change)
         self.watchers.rules_changed((key, caller.key), caller.trace)
 
     async def block(self, caller: Caller, watcher: Uri) -> None:
         """Block Subscription: everything stops, the watcher is told."""
         key = self.known_watcher(caller, watcher)
         self.check_enforceable(caller, key)
-        before = self.rules_of(caller.key)
-        await self.save(with_block(before, watcher, key), before)
+        await self.change_rules(caller.key, lambda before: with_block(before, watcher, key))
         pair = (key, caller.key)
         records = list(self.registry.subscriptions.get(pair, {}).values())
         self.subscriptions.end(pair, EndReason.BLOCKED, caller.trace)
@@ -191,12 +199,29 @@ class Presentities:
     def rules_of(self, presentity: PresentityKey) -> StoredRules:
         return self.registry.rules.get(presentity) or StoredRules(presentity, RuleSet())
 
-    async def save(self, rules: StoredRules, before: StoredRules) -> None:
-        if rules is before:
+    async def change_rules(
+        self, presentity: PresentityKey, change: Callable[[StoredRules], StoredRules]
+    ) -> None:
+        """Decide, store, tell. Of two changes at the same moment the later is made of what the first left."""
+        while True:
+            before = self.rules_of(presentity)
+            rules = change(before)
+            if rules is before:
+                return
+            try:
+                await self.store.save_rules(rules)
+            except ConcurrentChange:
+                if self.rules_of(presentity).version == before.version:  # the first was cut off
+                    await self.reload(presentity)
+                continue
+            self.registry.rules[presentity] = rules
+            self.rules_changed(presentity)
             return
-        await self.store.save_rules(rules)
-        self.registry.rules[rules.presentity] = rules
-        self.rules_changed(rules.presentity)
+
+    async def reload(self, presentity: PresentityKey) -> None:
+        for rules in await self.store.load_rules():
+            if rules.presentity == presentity:
+                self.registry.rules[presentity] = rules
 
     def watchers_changed(self, update: WatchersUpdate) -> None:
         """presence.winfo told who watches one of our presentities."""

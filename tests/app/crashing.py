@@ -49,6 +49,8 @@ class Dialog:
     contact: str = ""
     notified: list[int] = field(default_factory=list)
     """CSeq numbers of its NOTIFYs in the order they came, each once."""
+    before: int = -1
+    """How many of them came in earlier lives of the bridge."""
 
 
 class Phones(asyncio.DatagramProtocol):

@@ -56,8 +56,8 @@ class Crowd:
             ]
             if stranger.number not in (n, (n - 1) % CROWD):
                 todo.append(member.subscribe(stranger))
-            if waiting := sorted(member.watched_by - member.unsure):
-                watcher = chance.choice(waiting)
+            waiting = sorted(member.watched_by - member.unsure)
+            for watcher in chance.sample(waiting, min(2, len(waiting))):
                 todo.append(chance.choice([member.admit, member.block])(watcher))
                 member.unsure.add(watcher)
         chance.shuffle(todo)
@@ -83,7 +83,8 @@ class Crowd:
         return chance.sample(old, min(OLD_DIALOGS, len(old))) + new
 
     async def check_dialog(self, dialog: Dialog) -> None:
-        """It lives: the next NOTIFY comes in it, with a higher number, and a refresh is known."""
+        """It lives: after a restart it is told by itself, and a refresh is known; numbers only grow."""
+        await self.phones.until(lambda: len(dialog.notified) > dialog.before, "no NOTIFY by itself")
         before = len(dialog.notified)
         assert await self.phones.subscribe(dialog) == 200, "a SIP subscription is lost"
         await self.phones.until(lambda: len(dialog.notified) > before, "no NOTIFY in the dialog")
@@ -114,6 +115,8 @@ async def alive(config: Path, crowd: Crowd) -> AsyncIterator[Command]:
             if bridge.process.returncode is None:
                 bridge.process.kill()
             await bridge.process.wait()
+            for dialog in crowd.dialogs:
+                dialog.before = len(dialog.notified)
             for one in listening:
                 one.cancel()
             await asyncio.gather(*listening, return_exceptions=True)
