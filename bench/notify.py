@@ -61,7 +61,7 @@ class Path:
         self.session = Session(wheel, self.bridge)
         watch_all(wheel, self.bridge, presentities(subscriptions), 30.0)
         wheel.until(lambda: not self.notifier.open)
-        self.session.drain()
+        self.session.drain(subscriptions)
 
     def rate(self, count: int, fresh: bool) -> float:
         """NOTIFYs per CPU second of the bridge; each fresh one must have become a statusChanged."""
@@ -76,7 +76,7 @@ class Path:
             some = min(FETCH_EVERY, count - start)
             notifier.burst(some, WINDOW, notifier.news if fresh else again)
             if fresh:
-                changed += self.session.drain()
+                changed += self.session.drain(some)
         spent = cpu_seconds(self.bridge.pid) - before
         if fresh and changed != count:
             raise Stalled(f"{count} NOTIFYs made {changed} statusChanged")

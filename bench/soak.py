@@ -102,7 +102,7 @@ def soak(subscriptions: int, rate: float, seconds: float) -> dict[str, object]:
             some = presentities(subscriptions)[start : start + 200]
             watch_all(wheel, one, some, 60.0, first=start)
             wheel.until(lambda: not notifier.open)
-            session.drain()
+            session.drain(len(some))
         subscribing = time.monotonic() - before, cpu_seconds(one.pid) - began_cpu
         live = memory_megabytes(one.pid)
         print(

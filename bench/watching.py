@@ -1,11 +1,12 @@
 """An application that watches through the bridge: REST calls to begin with, then a Bayeux session."""
 
 import json
+import time
 from collections.abc import Sequence
 
 from bench.measure import Stalled
 from bench.processes import DOMAIN, Bridge
-from bench.wheel import HttpConnection, Wheel, ask_all
+from bench.wheel import PATIENCE, HttpConnection, Wheel, ask_all
 
 CHANNEL = "/bayeux/app_0/bench"
 CONNECTIONS = 16
@@ -87,12 +88,14 @@ class Session:
         """Take what is queued, without waiting."""
         self.message("/meta/connect", connectionType="long-polling", advice={"timeout": 0})
 
-    def drain(self) -> int:
-        """Take everything; how many `statusChanged` came since the last time."""
+    def drain(self, expected: int) -> int:
+        """Take what is queued until so many `statusChanged` came, or no more come; how many there were.
+
+        A notification is told of when it is on disk, a moment after the NOTIFY was answered.
+        """
+        end = time.monotonic() + PATIENCE
         self.fetch()
-        before = -1
-        while before != self.changed:
-            before = self.changed
+        while self.changed < expected and time.monotonic() < end:
             self.fetch()
         changed, self.changed = self.changed, 0
         return changed
