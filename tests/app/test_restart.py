@@ -83,6 +83,33 @@ async def test_what_was_decided_and_not_yet_told_is_told_after_the_restart(tmp_p
         assert (await bob.told("subscriptionEnded"))["reason"] == "Blocked"
 
 
+async def test_a_state_file_of_the_first_version_goes_on(tmp_path: Path) -> None:
+    async with presence_server() as phone:  # Carol's, at the address that she had given
+        script = (Path(__file__).parents[1] / "store" / "version1.sql").read_text()
+        with contextlib.closing(sqlite3.connect(tmp_path / "state.db")) as old:
+            old.executescript(script.replace("127.0.0.1:54036", f"127.0.0.1:{phone.port}"))
+        async with site(store=kept(tmp_path)) as there:
+            alice, bob = there.application("alice"), await there.application("bob").listen()
+            notify = await phone.request("NOTIFY")
+            assert notify.get("call-id") == "2c246c6aa7d9921ccda5f34040f1c81a"
+            assert int(notify.get("cseq").split()[0]) > 1
+            assert notify.get("subscription-state").startswith("pending")
+            assert await alice.watchers() == [BOB]
+            assert CAROL in await alice.open_subscriptions()
+            await bob.told("notifySubscription")  # neither had been fetched
+            await bob.told_correlated("w-1", Activity="Meeting")
+            await alice.publish(Activity="Travel")
+            await bob.told_correlated("w-1", Activity="Travel")
+            assert there.graph is not None and there.graph.agent is not None
+            # The publication that the agent had stored was modified, not doubled.
+            assert len(there.graph.agent.compositor.by_etag) == 2
+            for value in ("Meal", "Busy", "Meeting"):
+                await alice.publish(Activity=value)
+                if value != "Meeting":
+                    await bob.told_correlated("w-1", Activity=value)
+            assert (await bob.told("statusEnd")) == {"correlator": "w-1"}
+
+
 def forget(folder: Path, table: str) -> None:
     """As if these records had not reached the disk."""
     with contextlib.closing(sqlite3.connect(folder / "state.db")) as db, db:

@@ -2,11 +2,15 @@
 
 import sqlite3
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from sipbridge.errors import StoreUnavailable
 from sipbridge.store.migrate import STEPS, migrate
+from sipbridge.store.sqlite import SqliteStore
+
+OLDEST = Path(__file__).with_name("version1.sql")
 
 
 @pytest.fixture
@@ -41,3 +45,29 @@ def test_a_newer_database_is_refused(db: sqlite3.Connection) -> None:
     db.execute("PRAGMA user_version = 99")
     with pytest.raises(StoreUnavailable, match="step 99"):
         migrate(db)
+
+
+async def test_a_file_of_the_first_version_is_read_whole(tmp_path: Path) -> None:
+    old = sqlite3.connect(tmp_path / "state.db")
+    old.executescript(OLDEST.read_text())
+    assert old.execute("PRAGMA user_version").fetchone() == (1,)
+    old.close()
+    store = SqliteStore(tmp_path / "state.db")
+    (rules,) = await store.load_rules()
+    assert rules.denied == (("sip:bob@example.com", "Place"),)
+    (subscription,) = await store.load_subscriptions()
+    assert (subscription.state, subscription.used) == ("active", None)
+    (contract,) = await store.load_contracts()
+    assert (contract.correlator, contract.remaining, contract.sent) == ("w-1", 4, None)
+    (published,) = await store.load_published()
+    assert [kind for kind, _ in published.attributes] == ["Activity", "Place"]
+    kinds = [type(record).__name__ for record in await store.load_agent()]
+    assert sorted(kinds) == ["PublicationStored"] * 2 + ["SubscriptionStored"] * 2
+    entries = store.read_after("app_bob", 0)
+    assert [e.notification.kind for e in entries] == ["notifySubscription", "statusChanged"]
+    assert [e.notification.grant for e in entries] == [None, None]
+    assert len(await store.load_snapshots("publication")) == 1
+    await store.close()
+    with sqlite3.connect(tmp_path / "state.db") as now:
+        assert now.execute("PRAGMA user_version").fetchone() == (len(STEPS),)
+    now.close()
