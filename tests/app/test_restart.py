@@ -1,5 +1,6 @@
 """What a bridge makes of a state in which it fell: between two commits, before and after any answer."""
 
+import asyncio
 import contextlib
 import json
 import shutil
@@ -7,10 +8,12 @@ import socket
 import sqlite3
 from pathlib import Path
 
+from sipbridge.app.pacing import RESUME_RATE
 from sipbridge.app.sip_client import SipClient
 from sipbridge.events.subscriber import Notified
 from sipbridge.uri import Uri
 from tests.app.rig import free_port, kept, presence_server, remote, settings, site
+from tests.interop.wire import Message
 
 ALICE, BOB, CAROL = (f"sip:{name}@example.com" for name in ("alice", "bob", "carol"))
 
@@ -81,6 +84,29 @@ async def test_what_was_decided_and_not_yet_told_is_told_after_the_restart(tmp_p
         assert await there.application("alice").watchers() == []
         bob = await there.application("bob").listen()
         assert (await bob.told("subscriptionEnded"))["reason"] == "Blocked"
+
+
+async def test_a_remote_server_is_not_asked_for_everything_at_once(tmp_path: Path) -> None:
+    many = 30
+    async with presence_server() as server:
+        wanted = settings(store=kept(tmp_path), presence_server=remote(server))
+        async with site(wanted) as there:
+            bob = there.application("bob")
+            for number in range(many):
+                await bob.subscribe(f"sip:p{number}@example.com", correlator=f"s{number}")
+        before = len(server.requests("SUBSCRIBE"))
+        times: list[float] = []
+        answer = server.answer
+
+        def noting(request: Message, sender: tuple[str, int]) -> None:
+            if request.get("event") == "presence":
+                times.append(asyncio.get_running_loop().time())
+            answer(request, sender)
+
+        server.answer = noting  # type: ignore[method-assign]
+        async with site(wanted):
+            await server.request("SUBSCRIBE", before + many - 1)
+        assert times[-1] - times[0] > 0.5 * (many - 5) / RESUME_RATE
 
 
 async def test_a_state_file_of_the_first_version_goes_on(tmp_path: Path) -> None:
