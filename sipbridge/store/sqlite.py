@@ -91,7 +91,12 @@ class SqliteStore:
         connection = connect(path, synchronous, self.me, given_up)
         self.log = MemoryLog()
         self.reserved: dict[str, int] = {}
-        read_log(connection, self.log, self.reserved)
+        try:
+            read_log(connection, self.log, self.reserved)
+        except (sqlite3.Error, ValueError) as error:
+            ownership.release(connection, self.me)
+            connection.close()
+            raise StoreUnavailable(f"{path} cannot be read: {error}") from error
         self.shown = dict(self.log.last)
         self.loop = asyncio.get_running_loop()
         self.unsaved: list[tuple[LogEntry, Kept]] = []

@@ -1,6 +1,7 @@
 """What is particular to the file: restarts, crashes, locks, a disk that refuses."""
 
 import asyncio
+import contextlib
 import os
 import random
 import shutil
@@ -235,6 +236,22 @@ async def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     (tmp_path / "state.db").write_bytes(b"presence is a state of mind" * 100)
     with pytest.raises(StoreUnavailable, match=r"state\.db cannot be opened"):
         sipbridge.store.open("sqlite:///state.db", directory=tmp_path)
+
+
+async def test_a_log_that_cannot_be_read_is_refused_and_left_to_nobody(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "state.db")
+    await appended(store, "x")
+    await store.close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "state.db")) as db, db:
+        db.execute("UPDATE log SET at = 'yesterday'")
+    with pytest.raises(StoreUnavailable, match=r"state\.db cannot be read: .*yesterday"):
+        SqliteStore(tmp_path / "state.db")
+    with contextlib.closing(sqlite3.connect(tmp_path / "state.db")) as db, db:
+        assert db.execute("SELECT * FROM owner").fetchall() == []
+        db.execute("UPDATE log SET at = ?", (AT.isoformat(),))
+    store = SqliteStore(tmp_path / "state.db")
+    assert len(store.read_after("app", 0)) == 1
+    await store.close()
 
 
 async def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
