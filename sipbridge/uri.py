@@ -222,7 +222,7 @@ def parse_address(scheme: str, rest: str) -> Uri:
         host,
         port,
         tuple(parse_pair(p) for p in parameters if p),
-        tuple(parse_pair(h) for h in headers.split("&") if h) if question else (),
+        tuple(parse_header(h) for h in headers.split("&") if h) if question else (),
         password,
     )
 
@@ -253,6 +253,12 @@ def parse_hostport(text: str, field: str = "uri") -> tuple[str, int | None]:
     if rest[0] != ":" or not PORT.fullmatch(rest[1:]) or int(rest[1:]) > 65535:
         raise ParseError(f"port {rest[:20]!r} is malformed", field=field)
     return host, int(rest[1:])
+
+
+def parse_header(text: str) -> tuple[str, str]:
+    """A header always has a value, be it empty (RFC 3261 §25.1: hname "=" hvalue)."""
+    name, value = parse_pair(text)
+    return name, value or ""
 
 
 def parse_pair(text: str) -> tuple[str, str | None]:

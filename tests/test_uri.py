@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sipbridge.errors import ParseError
@@ -121,11 +121,18 @@ def test_any_user_name_survives_escaping(name: str) -> None:
 
 
 @given(st.text(max_size=60))
+@example("0?0")
 def test_parsing_raises_nothing_but_parse_errors(text: str) -> None:
     try:
         uri = Uri.parse("sip:" + text)
     except ParseError:
         return
+    assert Uri.parse(str(uri)) == uri
+
+
+def test_a_header_without_a_value_is_one_with_an_empty_value() -> None:
+    uri = Uri.parse("sip:example.com?subject")
+    assert str(uri) == "sip:example.com?subject="
     assert Uri.parse(str(uri)) == uri
 
 
