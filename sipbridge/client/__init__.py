@@ -1,1 +1,1 @@
-"""client"""
+"""The Python SDK. Not in this version: the package holds its place in the layers."""
