@@ -12,7 +12,7 @@ A list at a presence server is watched like a person, with `Supported: eventlist
 import asyncio
 import contextlib
 import json
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Collection, Container, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -115,7 +115,7 @@ class Watch:
     table: WatcherTable | None = None
     list: ListWatch | None = None
     known: asyncio.Event = field(default_factory=asyncio.Event)
-    """The first whole list of watchers has come."""
+    """The first whole list of watchers has come, or none will come."""
 
 
 class SipNetwork:
@@ -256,11 +256,20 @@ class SipNetwork:
     async def know_watchers(self, caller: Caller) -> None:
         """The same, and the list is there when this returns, or the server was slow with it."""
         await self.watch_watchers(caller)
+        await self.watchers_known(caller)
+
+    async def watchers_known(self, caller: Caller) -> None:
         watch = self.watches.get((WINFO, caller.key, caller.key))
-        if watch is not None:
+        if watch is not None and not watch.known.is_set():
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LIST_SECONDS):
                     await watch.known.wait()
+
+    def own_subscriptions(
+        self, watcher: PresentityKey, presentity: PresentityKey
+    ) -> Collection[str]:
+        watch = self.watches.get((PRESENCE, watcher, presentity))
+        return () if watch is None else (self.subscriber.call_id(watch.id),)
 
     def kind_of(self, presentity: Uri) -> str:
         return LIST if self.identities.canonical(presentity) in self.lists else PRESENCE
@@ -308,6 +317,7 @@ class SipNetwork:
 
     def forget_watch(self, watch: Watch) -> None:
         self.watch_of.pop(watch.id, None)
+        watch.known.set()
         for key, other in list(self.watches.items()):
             if other is watch:
                 del self.watches[key]

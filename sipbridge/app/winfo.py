@@ -48,5 +48,6 @@ class WatcherTable:
                 uri = Uri.parse(entry.uri)
             except ParseError:
                 continue
-            seen.append(WatcherSeen(uri, entry.status, entry.event, entry.display_name or ""))
+            name = entry.display_name or ""
+            seen.append(WatcherSeen(uri, entry.status, entry.event, name, entry.id or ""))
         return tuple(seen)

@@ -161,6 +161,15 @@ class Subscriber:
         if id in self.subscriptions:
             self.subscriptions[id].end(now)
 
+    def call_id(self, id: str) -> str:
+        """The Call-ID of its dialog, or of the SUBSCRIBE that asks for one; "" if it is unknown."""
+        known = self.subscriptions.get(id)
+        if known is None:
+            return ""
+        if known.dialog is not None:
+            return known.dialog.call_id
+        return known.sent.call_id if known.sent is not None else ""
+
     def package(self, name: str) -> EventPackage:
         if name not in self.packages:
             raise LocalProtocolError(f"no event package {name}")

@@ -4,7 +4,7 @@
 `NotificationSink`. Every store call is atomic; the gateway takes no locks.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -79,12 +79,13 @@ class ListUpdate:
 
 @dataclass(frozen=True, slots=True)
 class WatcherSeen:
-    """One watcher of a presentity as presence.winfo tells it (RFC 3858)."""
+    """One subscription of a watcher as presence.winfo tells it (RFC 3858). id: the server's word for it."""
 
     watcher: Uri
     status: str
     event: str = ""
     display_name: str = ""
+    id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +133,16 @@ class PresenceNetwork(Protocol):
 
     async def watch_watchers(self, caller: Caller) -> None:
         """Keep a presence.winfo subscription to the caller's own identity alive."""
+        ...
+
+    async def watchers_known(self, caller: Caller) -> None:
+        """Returns when that has told of all the watchers there are, or will not do so soon."""
+        ...
+
+    def own_subscriptions(
+        self, watcher: PresentityKey, presentity: PresentityKey
+    ) -> Collection[str]:
+        """Call-IDs of our own live subscriptions of this watcher to this presentity, lists not counted."""
         ...
 
     def decides_here(self, presentity: Uri) -> bool:

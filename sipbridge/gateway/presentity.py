@@ -43,6 +43,9 @@ from sipbridge.uri import Uri
 OPEN_STATES = frozenset({"pending", "waiting"})
 """States of presence.winfo in which a watcher waits for a decision (RFC 3857 §4.7.1)."""
 
+SUBSCRIBED_STATES = frozenset({"pending", "active"})
+"""Those in which there is a subscription by which the watcher sees, or may see soon."""
+
 
 MAX_AHEAD = timedelta(seconds=60)
 """How far in the future an application's lastChange may lie: clocks differ, but not by minutes."""
@@ -150,8 +153,7 @@ class Presentities:
         """Update Subscription Authorization. Kinds not named keep their state; a grant lifts a block."""
         if not decisions:
             raise InvalidValue("at least one decision", part="decisions")
-        key = self.known_watcher(caller, watcher)
-        self.check_enforceable(caller, key)
+        key = await self.bound_watcher(caller, watcher)
 
         def change(before: StoredRules) -> StoredRules:
             now = self.decisions.of((key, caller.key))
@@ -162,8 +164,7 @@ class Presentities:
 
     async def block(self, caller: Caller, watcher: Uri) -> None:
         """Block Subscription: everything stops, the watcher is told."""
-        key = self.known_watcher(caller, watcher)
-        self.check_enforceable(caller, key)
+        key = await self.bound_watcher(caller, watcher)
         await self.change_rules(caller.key, lambda before: with_block(before, watcher, key))
         pair = (key, caller.key)
         records = list(self.registry.subscriptions.get(pair, {}).values())
@@ -171,17 +172,32 @@ class Presentities:
         if records:
             self.subscriptions.unwatch(records[0], caller.trace)
 
-    def check_enforceable(self, caller: Caller, watcher: PresentityKey) -> None:
-        """Raises NotEnforceable if the watcher sees by a presence server that does not know our rules."""
-        seen = self.registry.seen.get(caller.key, ())
-        if (
-            self.decisions.served_here(caller.key)
-            or self.decisions.policy.unenforceable
-            or watcher in self.registry.watched_by.get(caller.key, ())
-            or not any(self.identities.canonical(s.watcher) == watcher for s in seen)
-        ):
-            return
-        raise NotEnforceable(f"{watcher} is served by the presence server of {caller.identity}")
+    async def bound_watcher(self, caller: Caller, watcher: Uri) -> PresentityKey:
+        """The key of a watcher whom a decision binds. Raises UnknownWatcher, NotEnforceable."""
+        await self.network.watchers_known(caller)
+        key = self.known_watcher(caller, watcher)
+        if not (self.decisions.policy.unenforceable or self.binds(key, caller.key)):
+            raise NotEnforceable(f"{watcher} sees by a presence server that does not ask us")
+        return key
+
+    def binds(self, watcher: PresentityKey, presentity: PresentityKey) -> bool:
+        """Are rules kept here in force on every path by which this watcher can see?"""
+        if self.decisions.served_here(presentity):
+            return True
+        if not self.decisions.decided_by_rules(presentity):
+            return False  # the answer of its server counts, whatever is written here
+        seen = [
+            s
+            for s in self.registry.seen.get(presentity, ())
+            if self.identities.canonical(s.watcher) == watcher
+        ]
+        if watcher not in self.registry.watched_by.get(presentity, ()):
+            return not seen
+        ours = self.network.own_subscriptions(watcher, presentity)
+        there = [s.id for s in seen if s.status in SUBSCRIBED_STATES]
+        if any(id in ours for id in there):
+            return all(id in ours for id in there)
+        return len(there) <= len(ours)  # a server that has words of its own for them
 
     def known_watcher(self, caller: Caller, watcher: Uri) -> PresentityKey:
         """The key of a watcher this presentity has seen; UnknownWatcher for a stranger."""

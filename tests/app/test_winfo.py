@@ -157,6 +157,47 @@ async def test_a_watcher_that_the_server_serves_is_not_decided_about_here() -> N
         assert CAROL in await alice.open_subscriptions()
 
 
+def entry(id: str, name: str, status: str = "active") -> str:
+    return (
+        f'<watcher id="{id}" status="{status}" event="subscribe">sip:{name}@example.com</watcher>'
+    )
+
+
+def listed(version: int, *entries: str) -> bytes:
+    rows = watcherinfo(version, "full").partition(b"</watcher-list>")
+    return rows[0] + "".join(entries).encode() + rows[1] + rows[2]
+
+
+async def test_a_watcher_of_ours_whose_phone_the_server_serves_is_not_decided_about_here() -> None:
+    async with presence_server() as server, site(presence_server=remote(server)) as here:
+        alice, bob = here.application("alice"), await here.application("bob").listen()
+        winfo = await server.subscription(ALICE, "presence.winfo")
+        kind = "application/watcherinfo+xml"
+        await bob.subscribe(ALICE)
+        asked = await server.subscription(ALICE)
+        ours = entry(asked.get("call-id"), "bob")
+        server.notify(winfo, listed(1, ours, entry("c", "carol", "pending")), kind=kind)
+        await until(alice.open_subscriptions, lambda found: CAROL in found)
+        await alice.decide(BOB, Activity=True)
+        await bob.told("notifySubscription")
+
+        server.notify(winfo, listed(2, ours, entry("his-phone", "bob")), kind=kind)
+        await until(alice.open_subscriptions, lambda found: CAROL not in found)
+        decision = {"presenceAttribute": "Activity", "decision": False}
+        for method, path, body in (
+            ("PUT", "", {"watcher": BOB, "decisions": [decision]}),
+            ("DELETE", f"/{BOB}", None),
+        ):
+            path = "/rest/presence/subscription" + path
+            status, answer = await alice.ask(method, path, body)
+            assert (status, answer["error"]["messageId"]) == (403, "POL0001")
+            assert answer["error"]["variables"] == ["not-enforceable-at-presence-server"]
+        server.notify(winfo, listed(3, ours, entry("c", "carol", "pending")), kind=kind)
+        await until(alice.open_subscriptions, lambda found: CAROL in found)
+        await alice.block(BOB)
+        assert (await bob.told("subscriptionEnded"))["reason"] == "Blocked"
+
+
 async def test_a_watcher_known_from_winfo_can_be_decided_about_where_that_is_wanted() -> None:
     async with (
         presence_server() as server,

@@ -88,6 +88,14 @@ class FakeNetwork:
     async def watch_watchers(self, caller: Caller) -> None:
         return
 
+    async def watchers_known(self, caller: Caller) -> None:
+        return
+
+    def own_subscriptions(
+        self, watcher: PresentityKey, presentity: PresentityKey
+    ) -> tuple[str, ...]:
+        return ("ours",) if (watcher, presentity) in self.watching else ()
+
     def decides_here(self, presentity: Uri) -> bool:
         return self.here
 

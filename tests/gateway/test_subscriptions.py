@@ -246,6 +246,57 @@ async def test_a_decision_that_would_bind_nobody_is_refused() -> None:
     await bench.gateway.update_authorization(bench.alice, BOB, EVERYTHING)
 
 
+def there(*watchers: WatcherSeen) -> WatchersUpdate:
+    """Who watches Alice, by her presence server's word."""
+    return WatchersUpdate(Bench().alice.key, watchers)
+
+
+@pytest.mark.parametrize(
+    ("ids", "bound"),
+    [
+        (["ours"], True),
+        (["ours", "phone"], False),
+        (
+            ["1"],
+            True,
+        ),  # a server with words of its own: one subscription is listed, and we have one
+        (["1", "2"], False),
+        ([], True),
+    ],
+)
+async def test_a_watcher_of_ours_with_a_phone_at_the_server_is_not_bound(
+    ids: list[str], bound: bool
+) -> None:
+    bench = Bench()
+    bench.network.here = False
+    await subscribed(bench)
+    bench.gateway.watchers_changed(there(*(WatcherSeen(BOB, "active", id=id) for id in ids)))
+    if bound:
+        await bench.gateway.update_authorization(bench.alice, BOB, EVERYTHING)
+        await bench.gateway.block(bench.alice, BOB)
+        return
+    for decide in (
+        bench.gateway.update_authorization(bench.alice, BOB, EVERYTHING),
+        bench.gateway.block(bench.alice, BOB),
+    ):
+        with pytest.raises(NotEnforceable):
+            await decide
+    assert bench.store.rules == {}
+    gone = (WatcherSeen(BOB, "waiting", id="phone"), WatcherSeen(BOB, "active", id="ours"))
+    bench.gateway.watchers_changed(there(*gone))
+    await bench.gateway.update_authorization(bench.alice, BOB, EVERYTHING)
+
+
+async def test_for_a_presentity_without_application_its_server_decides_alone() -> None:
+    bench = Bench()
+    bench.network.here = False
+    dave = bench.caller("dave", "the operator")
+    reference = Reference("/bayeux/app_bob/presence", "c1")
+    await bench.gateway.subscribe(bench.bob, dave.identity, frozenset(), reference, "Desk")
+    with pytest.raises(NotEnforceable):
+        await bench.gateway.update_authorization(dave, BOB, EVERYTHING)
+
+
 async def test_it_is_kept_where_the_operator_wants_that() -> None:
     bench = Bench(unenforceable=True)
     bench.network.here = False
