@@ -4,6 +4,7 @@ Plain text on one UDP socket, no state beyond a counter for each subscription, s
 what it measures. It shares no code with the bridge.
 """
 
+import heapq
 import re
 import socket
 import time
@@ -22,7 +23,18 @@ CALL_ID = re.compile(rb"(?im)^Call-ID:[ \t]*([^\r\n]*?)[ \t]*\r\n")
 EVENT = re.compile(rb"(?im)^Event:[ \t]*presence[ \t]*\r\n")
 BRANCH = re.compile(rb"branch=z9hG4bK([0-9a-f]+)")
 BATCH = 64
-RESEND_SECONDS = 1.0
+T1, T2, TIMER_F = 0.5, 4.0, 32.0
+"""Seconds: a request without an answer goes again after T1, then after twice as long, at most T2, and is
+given up after Timer F (RFC 3261 section 17.1.2.2), as any server does it over UDP."""
+
+
+@dataclass(slots=True)
+class Waiting:
+    """A NOTIFY without an answer."""
+
+    sent: float
+    data: bytes
+    interval: float = T1
 
 
 @dataclass(slots=True)
@@ -49,8 +61,11 @@ class Notifier:
         self.dialogs: dict[str, Dialog] = {}
         self.by_number: list[Dialog] = []
         self.sent = 0
-        self.open: dict[int, tuple[float, bytes]] = {}
-        """NOTIFYs without an answer: number of the branch to when and what was sent."""
+        self.open: dict[int, Waiting] = {}
+        """NOTIFYs without an answer by the number of their branch."""
+        self.due: list[tuple[float, int]] = []
+        """A heap: when which of them goes again."""
+        self.given_up = 0
         self.waits: list[float] = []
         """Seconds from each NOTIFY to its answer."""
         self.resent = 0
@@ -79,7 +94,7 @@ class Notifier:
         known = self.open.pop(int(found[1], 16), None) if found is not None else None
         if known is None:
             return
-        self.waits.append(time.perf_counter() - known[0])
+        self.waits.append(time.perf_counter() - known.sent)
         if not response.startswith(b"SIP/2.0 200"):
             self.refused.append(response)
 
@@ -134,16 +149,27 @@ class Notifier:
             length=len(body),
         )
         data = head.encode() + body
-        self.open[self.sent] = (time.perf_counter(), data)
+        now = time.perf_counter()
+        self.open[self.sent] = Waiting(now, data)
+        heapq.heappush(self.due, (now + T1, self.sent))
         self.sock.sendto(data, self.peer)
 
     def resend(self) -> None:
-        """Once more what has waited for longer than a second."""
-        late = time.perf_counter() - RESEND_SECONDS
-        for when, data in self.open.values():
-            if when < late:
-                self.resent += 1
-                self.sock.sendto(data, self.peer)
+        """Once more what is due: Timer E and Timer F of every open NOTIFY."""
+        now = time.perf_counter()
+        while self.due and self.due[0][0] <= now:
+            _, number = heapq.heappop(self.due)
+            waiting = self.open.get(number)
+            if waiting is None:
+                continue
+            if now - waiting.sent >= TIMER_F:
+                del self.open[number]
+                self.given_up += 1
+                continue
+            self.resent += 1
+            self.sock.sendto(waiting.data, self.peer)
+            waiting.interval = min(2 * waiting.interval, T2)
+            heapq.heappush(self.due, (now + waiting.interval, number))
 
     def news(self, dialog: Dialog) -> None:
         """A NOTIFY with a document that was never sent before."""
