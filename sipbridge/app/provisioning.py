@@ -250,7 +250,7 @@ class Provisioner:
                 caller = Caller(id, Uri.parse(published.presentity_uri), key)
                 await attempt(self.gateway.publish(caller, ()), f"publication of {key}")
         for pair, records in list(registry.subscriptions.items()):
-            record = records.get(id)
+            record = records.get(id)  # what fronts observe ends with their sessions
             if record is not None and not self.allowed(id, record.watcher):
                 caller = Caller(id, Uri.parse(record.watcher_uri), pair[0])
                 there = Uri.parse(record.presentity_uri)
@@ -264,7 +264,9 @@ class Provisioner:
         store = self.store
         for subscription in await store.load_subscriptions():
             if subscription.application == id:
-                await store.delete_subscription(id, subscription.watcher, subscription.presentity)
+                await store.delete_subscription(
+                    subscription.holder, subscription.watcher, subscription.presentity
+                )
         for contract in await store.load_contracts():
             if contract.application == id:
                 await store.delete_contract(id, contract.correlator)

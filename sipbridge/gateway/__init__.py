@@ -16,6 +16,7 @@ from sipbridge.gateway.decisions import Decisions, Policy
 from sipbridge.gateway.groups import Group, Groups
 from sipbridge.gateway.lists import Lists
 from sipbridge.gateway.notifications import EndReason
+from sipbridge.gateway.observations import Observations
 from sipbridge.gateway.ports import (
     Clock,
     ContractRecord,
@@ -114,6 +115,16 @@ class Gateway:
             identities,
             tables,
             self.deadlines,
+        )
+        self.observations = Observations(
+            self.registry,
+            self.watchers,
+            self.subscriptions,
+            self.decisions,
+            network,
+            clock,
+            self.deadlines,
+            spawn,
         )
         self.presentities = Presentities(
             self.registry,

@@ -49,6 +49,8 @@ class Contracts:
         self.clock = clock
         self.deadlines = deadlines
         self.spawn = spawn
+        self.observed: Callable[[Pair, str], None] = lambda pair, trace: None
+        """Told of every report too."""
 
     # --- restart ---
 
@@ -66,6 +68,7 @@ class Contracts:
         for contract in list(self.registry.contracts_of.get(pair, {}).values()):
             self.offer(contract, pair[1])
             self.pump(contract, trace, looked_at=pair[1])
+        self.observed(pair, trace)
 
     def begin(self, contract: Contract, trace: str = "") -> None:
         """What there is to see now is the first news of a contract."""

@@ -17,7 +17,6 @@ from collections.abc import Callable, Container, Coroutine
 from dataclasses import replace
 
 from sipbridge.errors import AgainstPolicy, GatewayError, InvalidGroup, NotAList
-from sipbridge.gateway import notifications
 from sipbridge.gateway.contracts import Contracts
 from sipbridge.gateway.decisions import Decisions
 from sipbridge.gateway.notifications import EndReason
@@ -163,7 +162,7 @@ class Lists:
         """A person is not watched any more that way; told, unless another list still has them."""
         if not self.passed_on(record):
             self.subscriptions.drop(record)
-            self.sink.send(notifications.subscription_ended(record, reason, trace))
+            self.subscriptions.tell_end(record, reason, trace)
             self.sink.recheck(record.watcher, record.presentity)
 
     def passed_on(self, record: SubscriptionRecord) -> bool:

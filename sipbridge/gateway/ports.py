@@ -316,6 +316,13 @@ class SubscriptionRecord:
     used: datetime | None = None
     group: PresentityKey | None = None
     """The list at a presence server that brings this presentity; None: asked for by itself."""
+    front: str = ""
+    """The front that observes the presentity for the application; "": the application's own request."""
+
+    @property
+    def holder(self) -> str:
+        """Whose record it is: a front's stands beside the application's own. No id has a slash in it."""
+        return f"{self.application}/{self.front}" if self.front else self.application
 
 
 @dataclass(frozen=True, slots=True)
@@ -388,11 +395,11 @@ class GatewayStore(Protocol):
     async def load_subscriptions(self) -> Sequence[SubscriptionRecord]: ...
 
     async def save_subscription(self, record: SubscriptionRecord) -> None:
-        """Insert or replace, keyed by (application, watcher, presentity)."""
+        """Insert or replace, keyed by (holder, watcher, presentity)."""
         ...
 
     async def delete_subscription(
-        self, application: str, watcher: PresentityKey, presentity: PresentityKey
+        self, holder: str, watcher: PresentityKey, presentity: PresentityKey
     ) -> None: ...
 
     async def load_contracts(self) -> Sequence[ContractRecord]: ...

@@ -114,11 +114,12 @@ class Presentities:
         for watcher in sorted(local):
             pair = (watcher, caller.key)
             decision = self.decisions.of(pair)
-            for record in self.registry.subscriptions[pair].values():
-                undecided = kinds(record) - decision.granted - decision.denied
-                if undecided:
-                    open_kinds = tuple(k for k in AttributeKind if k in undecided)
-                    found[watcher] = OpenSubscription(record.label, open_kinds, record.watcher_uri)
+            asked = list(self.registry.subscriptions[pair].values())
+            undecided = frozenset[AttributeKind]().union(*map(kinds, asked))
+            undecided -= decision.granted | decision.denied
+            if undecided:
+                open_kinds = tuple(k for k in AttributeKind if k in undecided)
+                found[watcher] = OpenSubscription(asked[0].label, open_kinds, asked[0].watcher_uri)
         for seen in self.registry.seen.get(caller.key, ()):
             key = self.identities.canonical(seen.watcher)
             if key in local or key in found or seen.status not in OPEN_STATES:

@@ -48,7 +48,7 @@ class Registry:
     rules: dict[PresentityKey, StoredRules] = field(default_factory=dict)
     published: dict[tuple[str, PresentityKey], PublishedRecord] = field(default_factory=dict)
     subscriptions: dict[Pair, dict[str, SubscriptionRecord]] = field(default_factory=dict)
-    """Records by application, for each pair."""
+    """Records by holder, for each pair."""
     watched_by: dict[PresentityKey, set[PresentityKey]] = field(default_factory=dict)
     """Watchers that have a record, for each presentity."""
     contracts: dict[tuple[str, str], Contract] = field(default_factory=dict)
@@ -63,20 +63,20 @@ class Registry:
     running: Counter[str] = field(default_factory=Counter)
     """Contracts of each application."""
 
-    def subscription(self, application: str, pair: Pair) -> SubscriptionRecord | None:
-        return self.subscriptions.get(pair, {}).get(application)
+    def subscription(self, holder: str, pair: Pair) -> SubscriptionRecord | None:
+        return self.subscriptions.get(pair, {}).get(holder)
 
     def put_subscription(self, record: SubscriptionRecord) -> None:
         pair = (record.watcher, record.presentity)
         records = self.subscriptions.setdefault(pair, {})
-        self.live[record.application] += record.application not in records
-        records[record.application] = record
+        self.live[record.application] += record.holder not in records
+        records[record.holder] = record
         self.watched_by.setdefault(record.presentity, set()).add(record.watcher)
 
     def drop_subscription(self, record: SubscriptionRecord) -> None:
         pair = (record.watcher, record.presentity)
         records = self.subscriptions.get(pair, {})
-        self.live[record.application] -= records.pop(record.application, None) is not None
+        self.live[record.application] -= records.pop(record.holder, None) is not None
         if not records:
             self.subscriptions.pop(pair, None)
             self.views.pop(pair, None)

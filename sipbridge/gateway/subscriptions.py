@@ -5,7 +5,8 @@ it; each application has a record of its own. The network is left when the last 
 
 A record that nobody uses ends by itself: neither a contract nor a poll, nor a session in which the
 application could be told of anything, for as long as the operator allows. Use is looked at now and then, so
-that it costs no write each time; the end may come one such step late, never early.
+that it costs no write each time; the end may come one such step late, never early. A front that observes
+somebody for an application (`observations.py`) uses its record until it ends it.
 """
 
 from collections.abc import Callable, Coroutine
@@ -34,6 +35,8 @@ from sipbridge.uri import Uri
 IDLE_STEPS = 20
 """How often use is looked at in the time an idle subscription may live: every 8 hours of a week."""
 
+Ended = Callable[[SubscriptionRecord, EndReason, str], None]
+
 
 class Subscriptions:
     """All subscriptions of all applications."""
@@ -61,6 +64,8 @@ class Subscriptions:
         self.spawn = spawn
         self.dropped: Callable[[SubscriptionRecord], None] = lambda record: None
         """Told of every record that is gone."""
+        self.observation_ended: Ended = lambda record, reason, trace: None
+        """Told instead of the application when a front's subscription is over."""
         self.idle = decisions.policy.subscription_idle
         self.step = self.idle / IDLE_STEPS
 
@@ -70,15 +75,13 @@ class Subscriptions:
         """Record a request, and let the network ask. Raises SignallingError, UnknownPresentity."""
         pair = (record.watcher, record.presentity)
         if self.decisions.of(pair).blocked:
-            self.sink.send(
-                notifications.subscription_ended(record, EndReason.BLOCKED, caller.trace)
-            )
+            self.tell_end(record, EndReason.BLOCKED, caller.trace)
             return
-        before = self.registry.subscription(caller.application, pair)
+        before = self.registry.subscription(record.holder, pair)
         self.registry.put_subscription(record)
         try:
             await self.network.watch(caller, presentity)
-            kept = self.registry.subscription(caller.application, pair)
+            kept = self.registry.subscription(record.holder, pair)
             if kept is None:
                 return  # it has ended meanwhile, and its end was told
             await self.store.save_subscription(kept)
@@ -97,14 +100,14 @@ class Subscriptions:
     def restore(self, record: SubscriptionRecord, before: SubscriptionRecord | None) -> None:
         """A subscription that could not be made: things are as they were, unless it was ended meanwhile."""
         pair = (record.watcher, record.presentity)
-        if self.registry.subscription(record.application, pair) is None:
+        if self.registry.subscription(record.holder, pair) is None:
             return
         if before is not None:
             self.registry.put_subscription(before)
             self.spawn(self.store.save_subscription(before))
             return
         self.registry.drop_subscription(record)
-        self.spawn(self.store.delete_subscription(record.application, *pair))
+        self.spawn(self.store.delete_subscription(record.holder, *pair))
 
     # --- what was decided ---
 
@@ -119,7 +122,7 @@ class Subscriptions:
             news = replace(record, told=told, state=state)
             self.registry.put_subscription(news)
             self.spawn(self.store.save_subscription(news))
-            if told != record.told and told:
+            if told != record.told and told and not record.front:
                 self.sink.send(notifications.notify_subscription(news, told, trace))
 
     # --- end ---
@@ -128,8 +131,15 @@ class Subscriptions:
         """The subscription is over for every application: tell them."""
         for record in list(self.registry.subscriptions.get(pair, {}).values()):
             self.drop(record)
-            self.sink.send(notifications.subscription_ended(record, reason, trace))
+            self.tell_end(record, reason, trace)
         self.sink.recheck(*pair)
+
+    def tell_end(self, record: SubscriptionRecord, reason: EndReason, trace: str = "") -> None:
+        """Say that a subscription is over: to the application, or to the front that observes for it."""
+        if record.front:
+            self.observation_ended(record, reason, trace)
+        else:
+            self.sink.send(notifications.subscription_ended(record, reason, trace))
 
     def leave(self, record: SubscriptionRecord, trace: str = "") -> None:
         """One application does not want it any more: nobody is told."""
@@ -141,8 +151,8 @@ class Subscriptions:
         """Forget one application's subscription, and its contracts with it."""
         pair = (record.watcher, record.presentity)
         self.registry.drop_subscription(record)
-        self.contracts.leave(record.application, pair)
-        self.spawn(self.store.delete_subscription(record.application, *pair))
+        self.contracts.leave(record.holder, pair)
+        self.spawn(self.store.delete_subscription(record.holder, *pair))
         self.deadlines.cancel(idle_name(record))
         if pair not in self.registry.subscriptions:
             self.deadlines.cancel(pair)
@@ -165,7 +175,7 @@ class Subscriptions:
         return record
 
     def watch_idle(self, record: SubscriptionRecord, seconds: float) -> None:
-        if self.idle:
+        if self.idle and not record.front:
             when = self.clock.now() + seconds
             pair = (record.watcher, record.presentity)
             self.deadlines.arm(idle_name(record), when, lambda: self.look(record.application, pair))
@@ -190,7 +200,7 @@ class Subscriptions:
             self.watch_idle(record, left)
         else:
             self.leave(record)
-            self.sink.send(notifications.subscription_ended(record, EndReason.TIMEOUT))
+            self.tell_end(record, EndReason.TIMEOUT)
 
 
 def idle_name(record: SubscriptionRecord) -> tuple[str, str, str, str]:

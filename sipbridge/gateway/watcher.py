@@ -9,6 +9,7 @@ Who decides: the rules kept here, for a presentity of ours; for anybody else the
 (active grants what was asked, pending leaves it open).
 """
 
+from collections.abc import Callable
 from datetime import timedelta
 
 from sipbridge.errors import (
@@ -98,6 +99,8 @@ class Watchers:
         self.policy = decisions.policy
         self.tables = tables
         self.deadlines = deadlines
+        self.decided: Callable[[Pair, str], None] = lambda pair, trace: None
+        """Told when a presentity decided about a watcher, or its rules mean something else."""
 
     # --- operations ---
 
@@ -370,6 +373,7 @@ class Watchers:
                 view.shown = frozenset()  # the agent tells nothing until it begins anew
             self.remap(pair, view)
             self.contracts.report(pair, trace)
+        self.decided(pair, trace)
 
     def attributes(self, pair: Pair) -> tuple[Attribute, ...]:
         view = self.registry.views.get(pair)

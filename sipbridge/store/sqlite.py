@@ -150,15 +150,15 @@ class SqliteStore:
         return self.execute(
             "INSERT INTO subscriptions VALUES (?1, ?2, ?3, ?4)"
             " ON CONFLICT (application, watcher, presentity) DO UPDATE SET record = ?4",
-            (record.application, record.watcher, record.presentity, as_text(record)),
+            (record.holder, record.watcher, record.presentity, as_text(record)),
         )
 
     def delete_subscription(
-        self, application: str, watcher: PresentityKey, presentity: PresentityKey
+        self, holder: str, watcher: PresentityKey, presentity: PresentityKey
     ) -> Waiting[None]:
         return self.execute(
             "DELETE FROM subscriptions WHERE application = ? AND watcher = ? AND presentity = ?",
-            (application, watcher, presentity),
+            (holder, watcher, presentity),
         )
 
     async def load_contracts(self) -> Sequence[ContractRecord]:

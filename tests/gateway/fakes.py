@@ -145,12 +145,12 @@ class FakeStore:
         return list(self.subscriptions.values())
 
     async def save_subscription(self, record: SubscriptionRecord) -> None:
-        self.subscriptions[record.application, record.watcher, record.presentity] = record
+        self.subscriptions[record.holder, record.watcher, record.presentity] = record
 
     async def delete_subscription(
-        self, application: str, watcher: PresentityKey, presentity: PresentityKey
+        self, holder: str, watcher: PresentityKey, presentity: PresentityKey
     ) -> None:
-        self.subscriptions.pop((application, watcher, presentity), None)
+        self.subscriptions.pop((holder, watcher, presentity), None)
 
     async def load_contracts(self) -> list[ContractRecord]:
         return list(self.contracts.values())
