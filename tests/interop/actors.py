@@ -125,10 +125,11 @@ class Kamailio:
             await talker.close()
         raise ActorFailed("Kamailio does not answer:\n" + (self.folder / "log").read_text()[-2000:])
 
-    async def restart(self) -> None:
-        """Everything is forgotten, the address stays."""
+    async def restart(self, more: Sequence[str] = ()) -> None:
+        """Everything is forgotten, the address stays. more: features it has from now on."""
         if self.process is not None:
             await end(self.process)
+        self.wanted = {**self.wanted, "with": [*self.wanted.get("with", []), *more]}
         await self.start()
 
     async def stop(self) -> None:
@@ -177,7 +178,7 @@ class Bridge:
         }
         if self.wanted.get("mode") == "remote":
             tree["presence_server"] = {"mode": "remote", "next_hop": self.next_hop}
-        return tomli_w.dumps(tree)
+        return tomli_w.dumps(tree | self.wanted.get("settings", {}))
 
     def applications(self) -> list[dict[str, str]]:
         return [
@@ -185,7 +186,7 @@ class Bridge:
                 "id": f"app_{name}",
                 "password": f"secret-{name}",
                 "uri": f"sip:{name}@example.com",
-                "sip_password": f"pw-{name}",
+                "sip_password": f"{self.wanted.get('sip_passwords', 'pw')}-{name}",
             }
             for name in self.wanted.get("applications", ["alice", "bob"])
         ]

@@ -160,23 +160,39 @@ class Stage:
 
 
 async def do_rest(stage: Stage, step: dict[str, Any]) -> None:
-    """An application calls: `method`, `path`, `json`; expects `status`, and `result` inside the answer.
+    """An application calls: `method`, `path`, `json`; expects `status`, and more of the answer.
 
-    With `until = true` the call is repeated until the answer is as expected.
+    `result`: inside the answer's result. `answer`: the whole answer, nothing more and nothing less. `fault`: its
+    messageId, with `variables`. `location`: the header. With `until = true` the call is repeated until the
+    answer is as expected.
     """
     application = await stage.application(step)
     deadline = time.monotonic() + STEP_SECONDS
     while True:
-        status, answer, _ = await application.call(
+        status, answer, headers = await application.call(
             step["method"], stage.fill(step["path"]), stage.fill(step.get("json"))
         )
-        good = status == step.get("status", 204)
-        if good and (
-            "result" not in step or contains(answer["result"], stage.fill(step["result"]))
-        ):
+        if status == step.get("status", 204) and as_expected(stage, step, answer, headers):
             return
         if not step.get("until") or time.monotonic() > deadline:
             raise NotSeen(f"{step['method']} {step['path']}: {status} {json.dumps(answer)}")
+
+
+def as_expected(
+    stage: Stage, step: Mapping[str, Any], answer: Any, headers: Mapping[str, str]
+) -> bool:
+    """Is the answer of an application's call what the step expects?"""
+    if "answer" in step and answer != stage.fill(step["answer"]):
+        return False
+    if "result" in step and not contains(answer["result"], stage.fill(step["result"])):
+        return False
+    if "location" in step and headers.get("Location") != stage.fill(step["location"]):
+        return False
+    if "fault" not in step:
+        return True
+    error = answer["error"]
+    variables = stage.fill(step.get("variables", error["variables"]))
+    return bool(error["messageId"] == step["fault"] and error["variables"] == variables)
 
 
 async def do_listen(stage: Stage, step: dict[str, Any]) -> None:
@@ -187,19 +203,28 @@ async def do_listen(stage: Stage, step: dict[str, Any]) -> None:
 
 
 async def do_notification(stage: Stage, step: dict[str, Any]) -> None:
-    """A Bayeux notification of `kind` arrives whose body has what `has` says; others before are skipped."""
+    """A Bayeux notification of `kind` arrives whose body has what `has` says; others before are skipped.
+
+    With `is` the next notification has this body, nothing more and nothing less.
+    """
     application = await stage.application(step)
     skipped = []
     try:
-        async with asyncio.timeout(STEP_SECONDS):
-            while True:
+        async with asyncio.timeout(step.get("seconds", STEP_SECONDS)):
+            while "is" not in step or not skipped:
                 message = await application.inbox.get()
                 body = message.get(step["kind"])
-                if body is not None and contains(body, stage.fill(step.get("has", {}))):
+                if "is" in step:
+                    fits = message == {step["kind"]: stage.fill(step["is"])}
+                else:
+                    fits = body is not None and contains(body, stage.fill(step.get("has", {})))
+                if fits:
                     return
                 skipped.append(message)
     except TimeoutError:
-        raise NotSeen(f"no {step['kind']} with {step.get('has')}; seen: {skipped}") from None
+        pass
+    wanted = step.get("is", step.get("has"))
+    raise NotSeen(f"no {step['kind']} with {wanted}; seen: {skipped}")
 
 
 async def do_quiet(stage: Stage, step: dict[str, Any]) -> None:
@@ -409,9 +434,9 @@ async def do_baresip_command(stage: Stage, step: dict[str, Any]) -> None:
 
 
 async def do_restart_kamailio(stage: Stage, step: dict[str, Any]) -> None:
-    """Stop Kamailio and start it on the same port with empty tables."""
+    """Stop Kamailio and start it on the same port with empty tables, and what `with` says in addition."""
     assert stage.kamailio is not None
-    await stage.kamailio.restart()
+    await stage.kamailio.restart(step.get("with", []))
 
 
 async def do_metric(stage: Stage, step: dict[str, Any]) -> None:
@@ -573,6 +598,7 @@ async def prepare(case: Case, variant: Mapping[str, Any], stage: Stage) -> None:
             hop = f"sip:{host}:{port};transport={stage.transport}"
         stage.bridge = Bridge(case.bridge, hop)
         await stage.bridge.start()
+        stage.saved["bridge"] = stage.bridge.ready["http"]
 
 
 async def play(case: Case, variant: Mapping[str, Any]) -> Verdict:
