@@ -260,10 +260,13 @@ class SipNetwork:
 
     async def watchers_known(self, caller: Caller) -> None:
         watch = self.watches.get((WINFO, caller.key, caller.key))
-        if watch is not None and not watch.known.is_set():
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LIST_SECONDS):
-                    await watch.known.wait()
+        if watch is None:
+            return
+        try:
+            async with asyncio.timeout(LIST_SECONDS):
+                await watch.known.wait()
+        except TimeoutError:
+            watch.known.set()  # the server does not tell; the next one need not wait for it
 
     def own_subscriptions(
         self, watcher: PresentityKey, presentity: PresentityKey

@@ -1,10 +1,12 @@
-"""Whatever a bridge sets up for the whole process is put back."""
+"""Whatever a bridge sets up for the whole process is put back; silent servers are not waited for long."""
 
 import logging
 from collections.abc import Iterator
 
 import pytest
 import structlog
+
+from sipbridge.app import network
 
 
 @pytest.fixture(autouse=True)
@@ -15,3 +17,9 @@ def own_logging() -> Iterator[None]:
     root.handlers[:] = handlers
     root.setLevel(level)
     structlog.reset_defaults()
+
+
+@pytest.fixture(autouse=True)
+def silent_servers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Most presence servers made by hand never tell who watches."""
+    monkeypatch.setattr(network, "LIST_SECONDS", 0.1)

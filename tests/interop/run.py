@@ -4,21 +4,26 @@
 
 `interop/results/latest.json` holds one object for each case and variant: peers with versions, case, sections
 of RFCs, verdict, seconds, what was seen. `junit.xml` is the same for machines that read that. Exit status 1
-if any failed.
+if any failed. What no case can express stands in test modules beside this file; they are run too, and each of
+their tests is written down like a case.
 """
 
 import argparse
 import asyncio
 import json
+import subprocess
 import sys
+import tempfile
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from xml.etree import ElementTree
 
+from tests.interop.actors import Kamailio
 from tests.interop.runner import Verdict, all_cases, play, variant_name
 
-RESULTS = Path(__file__).resolve().parents[2] / "interop" / "results"
+HERE = Path(__file__).resolve().parent
+RESULTS = HERE.parents[1] / "interop" / "results"
 
 
 def write(verdicts: list[Verdict], begun: datetime) -> None:
@@ -50,23 +55,62 @@ def write(verdicts: list[Verdict], begun: datetime) -> None:
     ElementTree.ElementTree(suite).write(RESULTS / "junit.xml", encoding="utf-8")
 
 
+def play_modules(only: str) -> list[Verdict]:
+    """The test modules beside this file, except the one that plays the cases."""
+    modules = [m for m in sorted(HERE.glob("test_*.py")) if m.name != "test_interop.py"]
+    wanted = [str(module) for module in modules if only in module.stem]
+    if not wanted:
+        return []
+    with tempfile.TemporaryDirectory(prefix="sipbridge-interop-") as folder:
+        report = Path(folder) / "junit.xml"
+        command = [sys.executable, "-m", "pytest", "-q", f"--junitxml={report}", *wanted]
+        subprocess.run(command, cwd=HERE.parents[1], stdout=subprocess.DEVNULL, check=False)
+        return [verdict_of(case) for case in ElementTree.parse(report).iter("testcase")]
+
+
+def verdict_of(case: ElementTree.Element) -> Verdict:
+    """What pytest says of one test; one that was skipped did not pass."""
+    wrong = next((w for word in ("failure", "error", "skipped") for w in case.iter(word)), None)
+    name, _, variant = case.get("name", "").partition("[")
+    return Verdict(
+        case.get("classname", "").rpartition(".")[2],
+        name.removeprefix("test_").replace("_", " "),
+        variant.rstrip("]"),
+        {"kamailio": Kamailio.version()},
+        [],
+        "pass" if wrong is None else "fail",
+        round(float(case.get("time", "0")), 2),
+        "" if wrong is None else (wrong.text or wrong.get("message", "")),
+    )
+
+
+def show(verdict: Verdict) -> None:
+    mark = "ok  " if verdict.verdict == "pass" else "FAIL"
+    peers = ", ".join(f"{k} {v}" for k, v in verdict.peers.items())
+    about = f"{verdict.case:<32} {verdict.variant:<14}"
+    print(f"{mark} {about} {verdict.seconds:5.1f} s  {peers}", flush=True)
+    if verdict.seen:
+        print("     " + verdict.seen.replace("\n", "\n     "), flush=True)
+
+
 async def main() -> int:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("--only", default="", help="cases whose name or variant has this word")
+    options.add_argument(
+        "--only",
+        default="",
+        help="cases whose name or variant has this word, and modules of this name",
+    )
     only = options.parse_args().only
     begun, verdicts = datetime.now(UTC), []
     for case in all_cases():
         for variant in case.variants:
             if only not in f"{case.name} {variant_name(variant)}":
                 continue
-            verdict = await play(case, variant)
-            verdicts.append(verdict)
-            mark = "ok  " if verdict.verdict == "pass" else "FAIL"
-            peers = ", ".join(f"{k} {v}" for k, v in verdict.peers.items())
-            line = f"{mark} {case.name:<32} {verdict.variant:<14} {verdict.seconds:5.1f} s  {peers}"
-            print(line, flush=True)
-            if verdict.seen:
-                print("     " + verdict.seen.replace("\n", "\n     "), flush=True)
+            verdicts.append(await play(case, variant))
+            show(verdicts[-1])
+    for verdict in await asyncio.to_thread(play_modules, only):
+        verdicts.append(verdict)
+        show(verdict)
     write(verdicts, begun)
     failed = [v for v in verdicts if v.verdict != "pass"]
     print(f"{len(verdicts) - len(failed)} passed, {len(failed)} failed; {RESULTS / 'latest.json'}")

@@ -162,9 +162,9 @@ class Stage:
 async def do_rest(stage: Stage, step: dict[str, Any]) -> None:
     """An application calls: `method`, `path`, `json`; expects `status`, and more of the answer.
 
-    `result`: inside the answer's result. `answer`: the whole answer, nothing more and nothing less. `fault`: its
-    messageId, with `variables`. `location`: the header. With `until = true` the call is repeated until the
-    answer is as expected.
+    `result`: inside the answer's result. `answer`: the whole answer, nothing more and nothing less. `fault`:
+    its messageId, with `variables`. `location`: the header. With `until = true` the call is repeated until
+    the answer is as expected.
     """
     application = await stage.application(step)
     deadline = time.monotonic() + STEP_SECONDS

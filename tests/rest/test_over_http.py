@@ -12,7 +12,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -63,6 +63,12 @@ class Client(Application):
         url = self.base + REST + path
         async with self.http.request(method, url, data=io.BytesIO(body), headers=given) as answer:
             return answer.status, await answer.json()
+
+    async def ask_until(
+        self, path: str, holds: Callable[[tuple[int, Json]], bool]
+    ) -> tuple[int, Json]:
+        """The answer to GET, asked again until it is as wanted."""
+        return await until(lambda: self.say("GET", path), holds)
 
     async def next(self) -> Json:
         """The next notification, whole."""
@@ -146,9 +152,9 @@ async def publish_and_read(alice: Client, bob: Client) -> None:
     ]
     assert await alice.say("PUT", "/presence", {"presence": published}) == (204, None)
     seen = (200, {"result": [meeting()]})
-    while (await bob.say("GET", query(presentity=ALICE))) == (200, {"result": []}):
-        pass  # the notification of the presence agent is on its way
-    assert await bob.say("GET", query(presentity=ALICE)) == seen
+    # The notification of the presence agent is on its way.
+    nothing = (200, {"result": []})
+    assert await bob.ask_until(query(presentity=ALICE), lambda answer: answer != nothing) == seen
     assert await bob.say("GET", query(presentity=ALICE, attributes=["Activity"])) == seen
     # Neither what was denied nor what was not asked for.
     for kind in ("Sphere", "Other"):
@@ -227,8 +233,7 @@ async def test_a_publication_is_removed_by_an_empty_list(base: str) -> None:
         told = await frank.told_status(Place="Office")
         assert told["Place"] == "Office"
         assert await erin.say("PUT", "/presence", {"presence": []}) == (204, None)
-        while "Office" in str((await frank.say("GET", query(presentity=ERIN)))[1]):
-            pass
+        await frank.ask_until(query(presentity=ERIN), lambda answer: "Office" not in str(answer))
 
 
 # --- mistakes
