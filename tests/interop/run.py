@@ -80,7 +80,7 @@ def verdict_of(case: ElementTree.Element) -> Verdict:
         [],
         "pass" if wrong is None else "fail",
         round(float(case.get("time", "0")), 2),
-        "" if wrong is None else (wrong.text or wrong.get("message", "")),
+        "" if wrong is None else wrong.text or wrong.get("message") or "",
     )
 
 

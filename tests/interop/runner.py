@@ -208,7 +208,7 @@ async def do_notification(stage: Stage, step: dict[str, Any]) -> None:
     With `is` the next notification has this body, nothing more and nothing less.
     """
     application = await stage.application(step)
-    skipped = []
+    skipped: list[Any] = []
     try:
         async with asyncio.timeout(step.get("seconds", STEP_SECONDS)):
             while "is" not in step or not skipped:

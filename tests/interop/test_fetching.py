@@ -60,6 +60,7 @@ async def nothing_live(here: Site) -> Application:
     await until(lambda: bob.presence(DAVE), lambda answer: answer[1]["result"])
     canonical = NormalisingIdentities().canonical
     pair = canonical(Uri.parse(BOB)), canonical(Uri.parse(DAVE))
+    assert here.graph is not None
     here.graph.gateway.registry.views[pair] = View(state="active")
     return bob
 

@@ -153,7 +153,7 @@ async def publish_and_read(alice: Client, bob: Client) -> None:
     assert await alice.say("PUT", "/presence", {"presence": published}) == (204, None)
     seen = (200, {"result": [meeting()]})
     # The notification of the presence agent is on its way.
-    nothing = (200, {"result": []})
+    nothing: Json = (200, {"result": []})
     assert await bob.ask_until(query(presentity=ALICE), lambda answer: answer != nothing) == seen
     assert await bob.say("GET", query(presentity=ALICE, attributes=["Activity"])) == seen
     # Neither what was denied nor what was not asked for.
