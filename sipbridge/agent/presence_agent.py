@@ -372,7 +372,7 @@ class PresenceAgent:
         sphere = None
         if judges_by_sphere(rules) and key in self.presentities:
             sphere = self.presentities[key].published.sphere(at)
-        return evaluate(rules, watcher, at, self.sub_handling, sphere)
+        return evaluate(rules, self.identities.address(watcher), at, self.sub_handling, sphere)
 
     def judge(self, presentity: Presentity, now: float) -> None:
         """Every watcher anew."""

@@ -6,7 +6,7 @@ Who has to be told of a change besides is `provisioning.py`'s affair.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sipbridge.app.settings import ApplicationSettings, password, sip_password, webhook_secret
 from sipbridge.errors import AgainstPolicy, InvalidValue, ParseError
@@ -129,6 +129,25 @@ class Directory:
         """The application whose own identity this is."""
         return next((id for id, caller in self.callers.items() if caller.key == key), None)
 
+    def holder(self, application: str, identity: str) -> Caller | None:
+        """Whom a token is of (`rest.tokens.Holder`): who can act for many is bound to the one it names."""
+        uri = self.identities.contact(identity) if identity else None
+        if identity and uri is None:
+            return None
+        key = None if uri is None else self.identities.canonical(uri)
+        id = application or (self.owner(key) if key is not None else None)
+        if id is None or self.account(id) is None:
+            return None
+        own = self.callers[id]
+        if key is None or uri is None:
+            return own
+        if key == own.key:
+            return replace(own, bound=True) if self.applications[id].acts_for else own
+        try:
+            return replace(self.act(own, str(self.identities.address(uri))), bound=True)
+        except (AgainstPolicy, InvalidValue):
+            return None
+
     def act(self, caller: Caller, named: str) -> Caller:
         """The caller as the identity it names (`rest.gate.Acting`)."""
         remembered = self.acted.get((caller.application, named))
@@ -139,7 +158,7 @@ class Directory:
         except ParseError as error:
             raise InvalidValue(str(error), part=IDENTITY.title()) from None
         key = self.identities.canonical(uri)
-        if not uri.is_address or not self.represented.allowed(caller.application, key):
+        if not Uri.parse(key).is_address or not self.represented.allowed(caller.application, key):
             raise AgainstPolicy(
                 f"{caller.application} may not act as {uri}", rule="identity", part=IDENTITY.title()
             )

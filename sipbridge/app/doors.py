@@ -4,6 +4,7 @@
 /rest/presence/notifications     Bayeux, also at /bayeux
 /rest/presence/events            server-sent events, behind the gate
 /rest/session_manager            when sessions are on
+/auth/tickets                    credentials for once, for streams of pages
 /admin                           operator routes
 """
 
@@ -15,11 +16,12 @@ from starlette.types import ASGIApp
 
 from sipbridge.app import hooks
 from sipbridge.app.applications import Directory
+from sipbridge.app.keys import from_file, from_url
 from sipbridge.app.network import SipNetwork
 from sipbridge.app.operations import Operations, Quotas
 from sipbridge.app.provisioning import Provisioner, Told
 from sipbridge.app.sealing import Seal
-from sipbridge.app.settings import Access, Settings
+from sipbridge.app.settings import Access, Settings, tokens
 from sipbridge.app.sink import DELIVERY, BayeuxReader, topic_of
 from sipbridge.bayeux.asgi import BayeuxApp
 from sipbridge.bayeux.server import BayeuxServer
@@ -29,19 +31,29 @@ from sipbridge.gateway import Caller, Gateway
 from sipbridge.gateway.ports import Clock, LogEntry
 from sipbridge.identities import PresentityKey
 from sipbridge.observability.health import Checks, Word
+from sipbridge.observability.logs import logger
 from sipbridge.observability.metrics import CONTENT_TYPE, Metrics
 from sipbridge.rest import admin, sessions
 from sipbridge.rest.admin import AdminApp
 from sipbridge.rest.api import DESCRIPTION, METRICS, Front, Ready, RestSettings, create_app
 from sipbridge.rest.exchange import Exchange
-from sipbridge.rest.faults import Envelope
-from sipbridge.rest.gate import Gate
+from sipbridge.rest.faults import Envelope, Refused
+from sipbridge.rest.gate import Gate, application_only
 from sipbridge.rest.ocsg import EVENTS, NOTIFICATIONS, Style
 from sipbridge.rest.origins import Origins
 from sipbridge.rest.quotas import Rate
-from sipbridge.rest.security import Account, Authenticator, BasicAuthenticator, nobody
+from sipbridge.rest.security import (
+    Account,
+    Authenticator,
+    BasicAuthenticator,
+    first_of,
+    nobody,
+)
 from sipbridge.rest.sessions import SessionManager, Sessions
 from sipbridge.rest.streams import EventStreams
+from sipbridge.rest.tickets import ROOT as TICKETS
+from sipbridge.rest.tickets import TicketGate, TicketOffice, Tickets
+from sipbridge.rest.tokens import BearerAuthenticator, Issuer, KeyRing, Tokens
 from sipbridge.store import Store, path_of
 from sipbridge.store.memory_bus import MemoryBus
 from sipbridge.uri import Uri
@@ -89,8 +101,10 @@ def make_doors(inside: Inside) -> Doors:
     settings, directory = inside.settings, inside.directory
     basic = BasicAuthenticator(directory.accounts())
     kept = Sessions(settings.ocsg.session_lifetime) if settings.ocsg.sessions else None
+    proves = make_tokens(inside)
+    bearer, tickets = BearerAuthenticator(proves), Tickets(inside.clock.now)
     gate = Gate(
-        basic,
+        first_of([basic, bearer]),
         sessions=kept,
         rate=Rate(settings.limits.requests_per_second),
         acting=directory.act,
@@ -101,11 +115,11 @@ def make_doors(inside: Inside) -> Doors:
         Envelope(settings.ocsg.error_envelope.value),
         inside.metrics.count_quota,
     )
-    bayeux = make_bayeux(inside, basic)
+    bayeux = make_bayeux(inside, TicketGate(tickets, first_of([basic, bearer])))
     streams = EventStreams(
         inside.store,
         inside.bus,
-        gate,
+        application_only(TicketGate(tickets, gate)),
         topic_of,
         recheck=inside.gateway.recheck,
         restate=inside.gateway.restate,
@@ -115,6 +129,7 @@ def make_doors(inside: Inside) -> Doors:
     )
 
     def revoke(application: str) -> None:
+        tickets.revoke(application)
         if kept is not None:
             kept.revoke(application)
         streams.revoke(application)
@@ -128,10 +143,11 @@ def make_doors(inside: Inside) -> Doors:
         NOTIFICATIONS: bayeux,
         "/bayeux": bayeux,
         EVENTS: streams,
+        TICKETS: TicketOffice(tickets, gate, exchange),
         admin.ROOT: AdminApp(operator, operations, standing(inside), provisioner, exchange),
     }
     if kept is not None:
-        mounts[sessions.ROOT] = SessionManager(kept, basic, exchange)
+        mounts[sessions.ROOT] = SessionManager(kept, first_of([basic, bearer]), exchange)
     front = make_front(inside, operations, gate, operator or nobody, mounts)
     return Doors(front, bayeux, streams, provisioner)
 
@@ -215,12 +231,42 @@ def key_path(settings: Settings) -> Path | None:
     return state.with_name(f"{state.name}.key")
 
 
-def make_bayeux(inside: Inside, basic: BasicAuthenticator) -> BayeuxApp:
+def make_tokens(inside: Inside) -> Tokens:
+    """Tokens of the configuration, and those signed by the issuer it names."""
+    settings, holder = inside.settings, inside.directory.holder
+    written, wanted = tokens(settings), settings.auth.jwt
+    if not wanted.issuer:
+        return Tokens(holder, written)
+    log = logger("sipbridge.tokens")
+    read = from_url(wanted.keys_url) if wanted.keys_file is None else from_file(wanted.keys_file)
+    keys = KeyRing(
+        read,
+        wanted.keys_refresh,
+        inside.clock.now,
+        lambda reason: log.warning("keys.not-read", reason=reason),
+    )
+    issuer = Issuer(
+        wanted.issuer,
+        wanted.audience,
+        wanted.identity_claim,
+        wanted.application,
+        wanted.application_claim,
+        frozenset(algorithm.value for algorithm in wanted.algorithms),
+        wanted.leeway,
+    )
+    return Tokens(holder, written, issuer, keys)
+
+
+def make_bayeux(inside: Inside, gate: Authenticator) -> BayeuxApp:
+    """A session reads everything of its application, so nobody comes in who is bound to one person."""
     reader = inside.reader
 
     async def authenticate(headers: Mapping[str, str]) -> str | None:
-        caller = await basic(headers)
-        return caller.application if caller else None
+        try:
+            caller = await gate(headers)
+        except Refused:
+            return None
+        return caller.application if caller and not caller.bound else None
 
     def told(said: Indication) -> None:
         match said:

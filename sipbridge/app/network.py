@@ -166,7 +166,8 @@ class SipNetwork:
 
     def peer_of(self, presentity: Uri) -> Peer:
         """The presence server responsible for this presentity."""
-        return self.peers.get(presentity.host.lower(), self.default)
+        host = self.identities.address(presentity).host
+        return self.peers.get(host.lower(), self.default)
 
     def decides_here(self, presentity: Uri) -> bool:
         return self.peer_of(presentity).embedded
@@ -177,6 +178,7 @@ class SipNetwork:
             await self.pace.turn()
 
     def serves(self, presentity: Uri) -> bool:
+        presentity = self.identities.address(presentity)
         peer = self.peer_of(presentity)
         return not peer.embedded or presentity.host.lower() == peer.domain
 
@@ -202,8 +204,8 @@ class SipNetwork:
         else:
             publication.revision = 1
             publication.id = self.publisher.publish(
-                caller.identity,
-                caller.identity,
+                self.identities.address(caller.identity),
+                self.identities.address(caller.identity),
                 PRESENCE,
                 PIDF,
                 body,
@@ -242,7 +244,7 @@ class SipNetwork:
     async def fetch(self, caller: Caller, presentity: Uri, wait: float) -> PresenceUpdate | None:
         return await self.fetches.ask(
             caller,
-            presentity,
+            self.identities.address(presentity),
             self.identities.canonical(presentity),
             self.peer_of(presentity).policy,
             self.credentials.get(caller.application),
@@ -290,8 +292,8 @@ class SipNetwork:
             if kind == LIST:
                 policy = replace(policy, capabilities=policy.capabilities | {EVENTLIST})
             identifier = self.subscriber.subscribe(
-                presentity,
-                caller.identity,
+                self.identities.address(presentity),
+                self.identities.address(caller.identity),
                 PRESENCE if kind == LIST else kind,
                 self.now(),
                 expires=policy.expires,

@@ -17,7 +17,14 @@ from typing import Any
 import pydantic
 from pydantic import BaseModel, SecretStr
 
-from sipbridge.app.settings_checks import Users, cross_check, read_secret, read_tables, read_users
+from sipbridge.app.settings_checks import (
+    Users,
+    cross_check,
+    read_secret,
+    read_tables,
+    read_users,
+    token_of,
+)
 from sipbridge.app.settings_sources import Raw, foreign_keys, gather, read_toml, tables_copied
 from sipbridge.app.settings_tree import (
     Access,
@@ -90,12 +97,15 @@ __all__ = [
     "read_users",
     "sip_password",
     "to_toml",
+    "tokens",
     "webhook_secret",
 ]
 
 MASK = "********"
 """What `print-config` shows instead of a secret."""
-SECRET_NAMES = ("password", "password_hash", "sip_password", "webhook_secret")
+SECRET_NAMES = frozenset(
+    {"password", "password_hash", "sip_password", "webhook_secret", "token", "auth_tokens"}
+)
 """Keys whose value must not come back in a fault."""
 
 
@@ -168,7 +178,7 @@ def fault_of(loc: tuple[int | str, ...], detail: Any) -> ConfigurationError:
         return ConfigurationError(key, str(detail["ctx"]["error"]))
     text = str(detail["msg"]).removeprefix("Input ")
     given = detail["input"]
-    if isinstance(given, str | int | float) and loc[-1] not in SECRET_NAMES:
+    if isinstance(given, str | int | float) and SECRET_NAMES.isdisjoint(loc):
         text += f", not {given!r}"
     return ConfigurationError(key, text)
 
@@ -204,6 +214,8 @@ def with_paths(settings: Settings, directory: Path) -> Settings:
             "mapping": absolute(settings.mapping),
             "store": absolute(settings.store),
             "applications": tuple(map(absolute, settings.applications)),
+            "tokens": tuple(map(absolute, settings.tokens)),
+            "auth": settings.auth.model_copy(update={"jwt": absolute(settings.auth.jwt)}),
         }
     )
     result._directory = directory
@@ -227,6 +239,18 @@ def webhook_secret(application: ApplicationSettings) -> str | None:
     return clear("webhook_secret", application.webhook_secret, application.webhook_secret_file)
 
 
+def tokens(settings: Settings) -> dict[str, tuple[str, str]]:
+    """Every token written down, to (application, identity); files are read now."""
+    found = {
+        token_of(n, entry): (entry.application, entry.identity)
+        for n, entry in enumerate(settings.tokens)
+    }
+    for application in settings.applications:
+        for given in application.auth_tokens:
+            found[given.get_secret_value()] = (application.id, "")
+    return found
+
+
 def clear(key: str, secret: SecretStr | None, path: Path | None) -> str | None:
     if secret is not None:
         return secret.get_secret_value()
@@ -243,7 +267,7 @@ def to_toml(settings: Settings, masked: bool = True) -> str:
     return tomli_w.dumps(as_table(settings, masked))
 
 
-REPEATED = ("presence_servers", "applications", "groups", "policies")
+REPEATED = ("presence_servers", "applications", "groups", "policies", "tokens", "identities")
 """Tables that may be there many times: none is written as none."""
 
 

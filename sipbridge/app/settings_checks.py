@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from sipbridge.app.settings_sources import read_toml
 from sipbridge.app.settings_tree import (
+    VISIBLE,
     Access,
     ApplicationSettings,
     DomainServerSettings,
@@ -17,9 +18,12 @@ from sipbridge.app.settings_tree import (
     Mode,
     PresenceServerSettings,
     Settings,
+    TokenSettings,
     is_loopback,
 )
 from sipbridge.errors import ConfigurationError
+from sipbridge.identities import NormalisingIdentities
+from sipbridge.uri import Uri
 from sipbridge.webhooks.signing import read_secret as read_key
 
 if TYPE_CHECKING:
@@ -133,6 +137,86 @@ def existing(path: Path | None) -> Path | None:
     return path if path is not None and path.exists() else None
 
 
+def check_jwt(settings: Settings) -> Faults:
+    wanted = settings.auth.jwt
+    ways = [w for w in (wanted.keys_file, wanted.keys_url) if w]
+    if not wanted.issuer and (ways or wanted.audience):
+        yield ConfigurationError("auth.jwt.issuer", "required: whose tokens count")
+    if wanted.issuer and not wanted.audience:
+        yield ConfigurationError("auth.jwt.audience", "required: tokens for others must not count")
+    if (wanted.issuer and not ways) or len(ways) > 1:
+        yield ConfigurationError("auth.jwt.keys_file", "exactly one of keys_file, keys_url")
+    if wanted.keys_file is not None:
+        yield from check_keys(wanted.keys_file)
+    yield from check_known(settings, "auth.jwt.application", wanted.application)
+
+
+def check_keys(path: Path) -> Faults:
+    from sipbridge.rest.tokens import read_keys
+
+    key = "auth.jwt.keys_file"
+    try:
+        read_keys(path.read_bytes())
+    except OSError as error:
+        yield ConfigurationError(key, f"{path}: {error.strerror}")
+    except (ValueError, RecursionError) as error:
+        yield ConfigurationError(key, f"{path}: is no JWK Set and no PEM: {error}")
+
+
+def check_known(settings: Settings, key: str, application: str) -> Faults:
+    """Applications can also be added at run time, but only where there is an operator."""
+    known = {a.id for a in settings.applications}
+    if application and application not in known and settings.admin.password_hash is None:
+        yield ConfigurationError(key, f"there is no application {application!r}")
+
+
+def check_tokens(settings: Settings) -> Faults:
+    seen: set[str] = set()
+    for n, entry in enumerate(settings.tokens):
+        key = f"tokens[{n}]"
+        if (entry.token is None) == (entry.token_file is None):
+            yield ConfigurationError(f"{key}.token", "exactly one of token, token_file")
+        yield from check_known(settings, f"{key}.application", entry.application)
+        try:
+            token = token_of(n, entry)
+        except ConfigurationError as fault:
+            yield fault
+            continue
+        if token in seen:
+            yield ConfigurationError(f"{key}.token", "is listed twice")
+        seen.add(token)
+    for n, application in enumerate(settings.applications):
+        for m, given in enumerate(application.auth_tokens):
+            if given.get_secret_value() in seen:
+                yield ConfigurationError(f"applications[{n}].auth_tokens[{m}]", "is listed twice")
+            seen.add(given.get_secret_value())
+
+
+def token_of(number: int, entry: TokenSettings) -> str:
+    """The token of one entry of `[[tokens]]`. Raises ConfigurationError."""
+    if entry.token is not None:
+        return entry.token.get_secret_value()
+    if entry.token_file is None:
+        raise ConfigurationError(f"tokens[{number}].token", "required")
+    key = f"tokens[{number}].token_file"
+    token = read_secret(key, entry.token_file)
+    if not VISIBLE.fullmatch(token):
+        raise ConfigurationError(key, "a token has 16 to 4096 visible ASCII characters")
+    return token
+
+
+def check_identities(settings: Settings) -> Faults:
+    normalised = NormalisingIdentities()
+    owners: dict[str, str] = {}
+    for n, person in enumerate(settings.identities):
+        names = [(f"identities[{n}].uri", person.uri)]
+        names += [(f"identities[{n}].aliases[{m}]", name) for m, name in enumerate(person.aliases)]
+        for key, name in names:
+            owner = owners.setdefault(normalised.canonical(Uri.parse(name)), person.uri)
+            if owner != person.uri:
+                yield ConfigurationError(key, f"{name} is a name of {owner} already")
+
+
 def check_applications(settings: Settings) -> Faults:
     seen: set[str] = set()
     for n, application in enumerate(settings.applications):
@@ -203,6 +287,9 @@ CHECKS: tuple[Callable[[Settings], Faults], ...] = (
     check_mapping,
     check_applications,
     check_admin,
+    check_jwt,
+    check_tokens,
+    check_identities,
 )
 
 

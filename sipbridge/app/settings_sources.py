@@ -40,7 +40,6 @@ LATER: dict[str, tuple[object, ...]] = {
     "bems.lookup_expiry": (),
     "bems.change_method": (),
     "peers": EMPTY,
-    "applications[].auth_tokens": EMPTY,
 }
 """Keys that will exist, and the values that already mean "off" and may be written today."""
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -40,6 +41,9 @@ ORIGIN = re.compile(r"\*|https?://[^/\s?#]+")
 WEB_URL = re.compile(r"https?://[^/\s?#]+[^\s?#]*")
 SUPPORTED_PROTOCOLS = ("udp", "tcp")
 LATER_PROTOCOLS = ("tls", "ws", "wss")
+ALIAS_SCHEMES = ("sip", "sips", "pres", "tel", "mailto", "webex")
+VISIBLE = re.compile(r"[!-~]{16,4096}")
+"""A token: what can stand in a header."""
 NOT_YET = "not in this version"
 MAX_SECONDS = 10 * 365 * 86400.0
 """Ten years: longer durations are typing errors, and still fit every clock."""
@@ -189,6 +193,33 @@ def check_pattern(text: str) -> str:
     return text
 
 
+def check_alias(text: str) -> str:
+    try:
+        uri = Uri.parse(text)
+    except ParseError as error:
+        raise ValueError(str(error)) from None
+    if uri.scheme not in ALIAS_SCHEMES:
+        listed = ", ".join(ALIAS_SCHEMES)
+        raise ValueError(f"{text!r} is not a URI of {listed}")
+    return text
+
+
+def check_token(secret: SecretStr) -> SecretStr:
+    if not VISIBLE.fullmatch(secret.get_secret_value()):
+        raise ValueError("a token has 16 to 4096 visible ASCII characters")
+    return secret
+
+
+def check_keys_url(text: str) -> str:
+    if not text:
+        return text
+    parts = urlsplit(text)
+    local = parts.scheme == "http" and is_loopback(parts.hostname or "")
+    if not (parts.scheme == "https" and parts.hostname) and not local:
+        raise ValueError(f"{text!r} is not an https URL, or http on this machine")
+    return text
+
+
 Texts = Annotated[tuple[str, ...], BeforeValidator(as_list)]
 Endpoints = Annotated[
     tuple[Annotated[str, AfterValidator(check_endpoint)], ...], BeforeValidator(as_list)
@@ -213,6 +244,9 @@ Hash = Annotated[
     AfterValidator(check_argon2),
     BeforeValidator(lambda value: None if value == "" else value),
 ]
+
+
+Token = Annotated[SecretStr, AfterValidator(check_token)]
 
 
 class Section(BaseModel):
@@ -254,6 +288,21 @@ class Unenforceable(StrEnum):
 class Digest(StrEnum):
     MD5 = "MD5"
     SHA_256 = "SHA-256"
+
+
+class Algorithm(StrEnum):
+    """How tokens may be signed (RFC 7518 §3.1, RFC 8037 §3.1); none with a shared secret."""
+
+    RS256 = "RS256"
+    RS384 = "RS384"
+    RS512 = "RS512"
+    PS256 = "PS256"
+    PS384 = "PS384"
+    PS512 = "PS512"
+    ES256 = "ES256"
+    ES384 = "ES384"
+    ES512 = "ES512"
+    EDDSA = "EdDSA"
 
 
 class Envelope(StrEnum):
@@ -443,6 +492,51 @@ class LimitsSettings(Section):
     publishes_per_second: Seconds = 100.0
 
 
+class JwtSettings(Section):
+    """Signed tokens. Without issuer and audience there are none."""
+
+    issuer: str = ""
+    audience: str = ""
+    keys_file: FilePath = None
+    keys_url: Annotated[str, AfterValidator(check_keys_url)] = ""
+    keys_refresh: Annotated[float, Field(ge=1, le=86400)] = 300.0
+    identity_claim: Annotated[str, Field(min_length=1)] = "sub"
+    application: str = ""
+    application_claim: str = ""
+    algorithms: Annotated[tuple[Algorithm, ...], BeforeValidator(as_list), Field(min_length=1)] = (
+        Algorithm.RS256,
+        Algorithm.PS256,
+        Algorithm.ES256,
+        Algorithm.EDDSA,
+    )
+    leeway: Annotated[float, Field(ge=0, le=300)] = 30.0
+
+
+class AuthSettings(Section):
+    jwt: JwtSettings = JwtSettings()
+
+
+class TokenSettings(Section):
+    """A token that the operator wrote down. identity: of whom it is; "": of the application itself."""
+
+    token: Token | None = None
+    token_file: FilePath = None
+    application: Annotated[str, Field(min_length=1)]
+    identity: Annotated[
+        str, AfterValidator(lambda text: check_identity(text) if text else text)
+    ] = ""
+
+
+class IdentitySettings(Section):
+    """A person with several names."""
+
+    uri: Annotated[str, AfterValidator(check_identity)]
+    aliases: Annotated[
+        tuple[Annotated[str, AfterValidator(check_alias)], ...], BeforeValidator(as_list)
+    ] = ()
+    bot: bool = False
+
+
 class ApplicationSettings(Section):
     id: Annotated[str, Field(min_length=1), matching(CHANNEL_SEGMENT, "a Bayeux channel segment")]
     password: SecretStr | None = None
@@ -457,6 +551,7 @@ class ApplicationSettings(Section):
     webhooks: bool = False
     webhook_secret: Annotated[SecretStr | None, AfterValidator(check_webhook_secret)] = None
     webhook_secret_file: FilePath = None
+    auth_tokens: tuple[Token, ...] = ()
 
     @property
     def identity(self) -> Uri:
@@ -480,8 +575,11 @@ class Settings(Section):
     limits: LimitsSettings = LimitsSettings()
     webhooks: WebhooksSettings = WebhooksSettings()
     admin: AdminSettings = AdminSettings()
+    auth: AuthSettings = AuthSettings()
     applications: tuple[ApplicationSettings, ...] = ()
     groups: tuple[GroupSettings, ...] = ()
+    tokens: tuple[TokenSettings, ...] = ()
+    identities: tuple[IdentitySettings, ...] = ()
     _directory: Path = Path()
 
     @property

@@ -41,7 +41,7 @@ from sipbridge.events.winfo_package import PRESENCE_WINFO
 from sipbridge.gateway import Caller, Gateway, Group, Policy
 from sipbridge.gateway.contract import ContractLimits
 from sipbridge.gateway.policies import OperatorPolicy
-from sipbridge.identities import NormalisingIdentities, PresentityKey
+from sipbridge.identities import Identities, KnownIdentities, Person, PresentityKey
 from sipbridge.mapping.table import DEFAULT
 from sipbridge.observability import gauges
 from sipbridge.observability.counting import MessageCounter
@@ -126,7 +126,7 @@ class Watchtower:
 
 def build(settings: Settings, store: Store, spawn: Spawn) -> Graph:
     """The object graph of a bridge; its sockets are bound, nothing runs yet. Raises ConfigurationError."""
-    clock, identities, scheduler = SystemClock(), NormalisingIdentities(), Scheduler()
+    clock, identities, scheduler = SystemClock(), identities_of(settings), Scheduler()
     metrics = Metrics()
     tap_in, tap_out = taps(settings, metrics)
     tower = Watchtower(
@@ -393,7 +393,15 @@ def authenticator_of(settings: Settings, directory: Directory) -> DigestAuthenti
 # --- the product ----------------------------------------------------------------------------------------
 
 
-def directory_of(settings: Settings, identities: NormalisingIdentities) -> Directory:
+def identities_of(settings: Settings) -> Identities:
+    """Who has several names."""
+    return KnownIdentities(
+        Person(Uri.parse(p.uri), tuple(map(Uri.parse, p.aliases)), p.bot)
+        for p in settings.identities
+    )
+
+
+def directory_of(settings: Settings, identities: Identities) -> Directory:
     """The applications of the configuration."""
     directory = Directory(identities)
     for application in settings.applications:
@@ -426,7 +434,7 @@ def policy_of(settings: Settings, directory: Directory) -> Policy:
 
 
 def groups_of(
-    settings: Settings, lists: frozenset[PresentityKey], identities: NormalisingIdentities
+    settings: Settings, lists: frozenset[PresentityKey], identities: Identities
 ) -> list[Group]:
     """Groups whose members are configured."""
     groups = [Group(Uri.parse(g.uri), tuple(map(Uri.parse, g.members))) for g in settings.groups]
@@ -434,7 +442,7 @@ def groups_of(
 
 
 def lists_of(
-    settings: Settings, network: SipNetwork, identities: NormalisingIdentities
+    settings: Settings, network: SipNetwork, identities: Identities
 ) -> frozenset[PresentityKey]:
     """Groups whose members only their presence server knows."""
     kept = [Uri.parse(g.uri) for g in settings.groups if not g.members]

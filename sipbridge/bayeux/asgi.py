@@ -269,6 +269,8 @@ class BayeuxApp:
         if not self.trusts(headers):
             # No page sets this header on a WebSocket: it is what the browser has cached for somebody.
             headers.pop("authorization", None)
+        if ticket := parse_qs(scope["query_string"].decode("latin-1")).get("ticket"):
+            headers["authorization"] = f"Ticket {ticket[0]}"
         client = scope.get("client")
         origin = await self.origin_of(headers, [])
         link = self.server.open_link(origin, client[0] if client else "", now())

@@ -16,10 +16,12 @@ class Caller:
 
     application: its id (Basic-auth user name, Bayeux prefix). identity: the SIP address it acts as, as
     presentity and as watcher; `key` is that address's key. trace: the id of this request, for logs, faults
-    and everything the request causes.
+    and everything the request causes. bound: credentials of a person, not of the application: it may neither
+    name another identity nor read or end what the application holds for others.
     """
 
     application: str
     identity: Uri
     key: PresentityKey
     trace: str = ""
+    bound: bool = False

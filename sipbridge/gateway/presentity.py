@@ -158,7 +158,7 @@ class Presentities:
 
         def change(before: StoredRules) -> StoredRules:
             now = self.decisions.of((key, caller.key))
-            return with_decisions(before, now, watcher, key, decisions)
+            return with_decisions(before, now, self.identities.address(watcher), key, decisions)
 
         await self.change_rules(caller.key, change)
         self.watchers.rules_changed((key, caller.key), caller.trace)
@@ -166,7 +166,8 @@ class Presentities:
     async def block(self, caller: Caller, watcher: Uri) -> None:
         """Block Subscription: everything stops, the watcher is told."""
         key = await self.bound_watcher(caller, watcher)
-        await self.change_rules(caller.key, lambda before: with_block(before, watcher, key))
+        address = self.identities.address(watcher)
+        await self.change_rules(caller.key, lambda before: with_block(before, address, key))
         pair = (key, caller.key)
         records = list(self.registry.subscriptions.get(pair, {}).values())
         self.subscriptions.end(pair, EndReason.BLOCKED, caller.trace)
@@ -208,7 +209,10 @@ class Presentities:
         if (
             key in self.registry.watched_by.get(caller.key, ())
             or any(self.identities.canonical(s.watcher) == key for s in seen)
-            or (stored is not None and stored.rules.decision(watcher) is not None)
+            or (
+                stored is not None
+                and stored.rules.decision(self.identities.address(watcher)) is not None
+            )
         ):
             return key
         raise UnknownWatcher(f"{watcher} never asked to see {caller.identity}", part="watcher")

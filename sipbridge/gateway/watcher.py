@@ -182,7 +182,7 @@ class Watchers:
     async def end_notification(self, caller: Caller, correlator: str) -> None:
         """End Presence Notification: no `statusEnd`, the subscription stays."""
         contract = self.registry.contracts.get((caller.application, correlator))
-        if contract is None:
+        if contract is None or (caller.bound and contract.record.watcher != caller.key):
             raise UnknownCorrelator(f"no notification {correlator!r}", correlator=correlator)
         self.contracts.forget(contract)
         await self.store.delete_contract(caller.application, correlator)
@@ -254,7 +254,7 @@ class Watchers:
             raise failures[0]
 
     def check_presentity(self, presentity: Uri) -> None:
-        if not presentity.is_address and presentity.scheme != "tel":
+        if not self.identities.address(presentity).is_address and presentity.scheme != "tel":
             raise InvalidValue(f"{presentity} is no presentity", part="presentity")
         if not self.network.serves(presentity):
             raise UnknownPresentity(f"{presentity} is not served here", part="presentity")

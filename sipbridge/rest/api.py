@@ -142,7 +142,7 @@ class Front:
         if scope["method"] in ("PUT", "POST"):
             body = await read_json_body(headers, receive, self.settings.max_body)
         return Ask(
-            Caller(known.application, known.identity, known.key, trace),
+            Caller(known.application, known.identity, known.key, trace, known.bound),
             tail_of(scope, PREFIX + resource),
             scope["query_string"],
             body,

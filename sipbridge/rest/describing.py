@@ -23,6 +23,11 @@ SCHEMES: Json = {
         "scheme": "basic",
         "description": "The user name is the application instance id",
     },
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "A token of the configuration, or one signed by the issuer of `[auth.jwt]`",
+    },
     "operator": {
         "type": "http",
         "scheme": "basic",

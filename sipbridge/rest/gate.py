@@ -8,6 +8,7 @@ follow. Everything else about a request is looked at behind the gate.
 
 from collections.abc import Callable, Mapping
 
+from sipbridge.errors import AgainstPolicy
 from sipbridge.gateway.caller import Caller
 from sipbridge.rest.quotas import NO_LIMIT, Rate
 from sipbridge.rest.security import Authenticator
@@ -46,5 +47,27 @@ class Gate:
             self.sessions.require(caller, headers)
         named = headers.get(IDENTITY)
         if named is not None and self.acting is not None:
-            return self.acting(caller, named)
+            return self.named(caller, self.acting(caller, named))
         return caller
+
+    def named(self, caller: Caller, wanted: Caller) -> Caller:
+        """Who is bound to a person by its credentials may name that person, and nobody else."""
+        if not caller.bound:
+            return wanted
+        if wanted.key != caller.key:
+            detail = f"these credentials are of {caller.identity}"
+            raise AgainstPolicy(detail, rule="identity", part=IDENTITY.title())
+        return caller
+
+
+def application_only(gate: Authenticator) -> Authenticator:
+    """A gate to what an application holds for all its people: no door for one of them alone."""
+
+    async def asked(headers: Mapping[str, str]) -> Caller | None:
+        caller = await gate(headers)
+        if caller is not None and caller.bound:
+            detail = f"credentials of {caller.identity} do not open what is {caller.application}'s"
+            raise AgainstPolicy(detail, rule="identity")
+        return caller
+
+    return asked

@@ -23,7 +23,9 @@ from sipbridge.rest.describing import (
 from sipbridge.rest.ocsg import EVENTS, NOTIFICATIONS, OPERATIONS, ROOT
 from sipbridge.rest.openapi_admin import operator_routes, operator_schemas
 from sipbridge.rest.openapi_sessions import session_manager
+from sipbridge.rest.openapi_tickets import TICKET, tickets
 from sipbridge.rest.sessions import ROOT as SESSIONS
+from sipbridge.rest.tickets import ROOT as TICKETS
 
 TAG = "RESTful Presence"
 
@@ -173,7 +175,7 @@ def operation(name: str, answer: Json, *faults: int, **more: object) -> Json:
         "summary": known.title,
         "description": TEXTS[name],
         "tags": [TAG],
-        "security": [{"basic": []}],
+        "security": [{"basic": []}, {"bearer": []}],
         **more,
         "responses": {str(known.success): success, **fault_answers(*faults)},
     }
@@ -310,14 +312,14 @@ def stream() -> Json:
     last = {"in": "header", "name": "Last-Event-ID", "schema": {"type": "string"}}
     content = {"text/event-stream": {"schema": {"type": "string"}, "example": example}}
     faults = fault_answers()
-    del faults["400"], faults["403"]
+    del faults["400"]
     return {
         "operationId": "streamNotifications",
         "summary": "Stream of notifications",
         "description": text,
         "tags": [TAG],
-        "security": [{"basic": []}],
-        "parameters": [last, {**last, "in": "query", "name": "lastEventId"}],
+        "security": [{"basic": []}, {"bearer": []}],
+        "parameters": [last, {**last, "in": "query", "name": "lastEventId"}, TICKET],
         "responses": {"200": {"description": "An endless stream", "content": content}, **faults},
     }
 
@@ -336,6 +338,8 @@ def describe(
         described[EVENTS] = {"get": stream()}
     if SESSIONS in mounts:
         described.update(session_manager())
+    if TICKETS in mounts:
+        described.update(tickets())
     if ADMIN in mounts:
         described.update(operator_routes())
     for path in closed & described.keys():

@@ -57,6 +57,6 @@ def described(
         "summary": title,
         "description": text,
         "tags": [TAG],
-        "security": [{"basic": []}],
+        "security": [{"basic": []}, {"bearer": []}],
         "responses": {"200": {"description": "Done", "content": content}, **fault_answers(*faults)},
     }

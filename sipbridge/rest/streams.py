@@ -40,6 +40,7 @@ from sipbridge.rest.faults import (
 )
 from sipbridge.rest.origins import PREFLIGHT, Origins, Pairs
 from sipbridge.rest.security import CHALLENGES, Authenticator
+from sipbridge.rest.tickets import with_ticket
 
 PING = 15.0
 """Seconds between comments on a silent stream: below the idle limits of usual proxies."""
@@ -130,7 +131,7 @@ class EventStreams:
                 **headers,
                 "x-session-id": asked["sessionId"][0],
             }  # EventSource has no headers
-        caller = await self.authenticate(headers)
+        caller = await self.authenticate(with_ticket(headers, query))
         if caller is None:
             raise unauthenticated(CHALLENGES)
         mine = self.streams.setdefault(caller.application, set())

@@ -16,6 +16,7 @@ from sipbridge.app.settings import (
     read_users,
     sip_password,
     to_toml,
+    tokens,
     webhook_secret,
 )
 from sipbridge.app.settings_sources import KNOWN, LATER
@@ -332,6 +333,60 @@ def test_webhooks_without_a_good_secret_are_refused(tmp_path: Path, given: str, 
     assert not any("sesame" in fault for fault in found)
 
 
+SIGNED = "[auth.jwt]\nissuer = 'https://i'\naudience = 'a'\n"
+TOKEN = "0123456789abcdef"
+ENTRY = f"[[tokens]]\ntoken = '{TOKEN}'\napplication = 'app_alice'\n"
+PERSON = "[[identities]]\nuri = 'sip:alice@example.com'\naliases = ['tel:+1555']\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[auth.jwt]\naudience = 'a'", "auth.jwt.issuer: required"),
+        ("[auth.jwt]\nissuer = 'i'\nkeys_url = 'https://i/k'", "auth.jwt.audience: required"),
+        (SIGNED, "auth.jwt.keys_file: exactly one of"),
+        (SIGNED + "keys_file = 'absent'", "auth.jwt.keys_file: "),
+        (SIGNED + "keys_file = 'sipbridge.toml'", "auth.jwt.keys_file: "),
+        (SIGNED + "keys_url = 'http://i.example/k'", "auth.jwt.keys_url: 'http://i.example/k' is not"),
+        (SIGNED + "keys_url = 'https://i/k'\nalgorithms = ['HS256']", "auth.jwt.algorithms[0]: should"),
+        (SIGNED + "keys_url = 'https://i/k'\nalgorithms = ['none']", "auth.jwt.algorithms[0]: should be"),
+        (SIGNED + "keys_url = 'https://i/k'\nalgorithms = []", "auth.jwt.algorithms: "),
+        (SIGNED + "keys_url = 'https://i/k'\napplication = 'x'", "auth.jwt.application: there is no"),
+        (SIGNED + "keys_url = 'https://i/k'\nleeway = 3600", "auth.jwt.leeway: "),
+        (ENTRY.replace("app_alice", "x"), "tokens[0].application: there is no application 'x'"),
+        (ENTRY + ENTRY, "tokens[1].token: is listed twice"),
+        (ENTRY.replace(TOKEN, "short"), "tokens[0].token: a token has 16 to 4096"),
+        (ENTRY + "token_file = 'absent'", "tokens[0].token: exactly one of token, token_file"),
+        ("[[tokens]]\napplication = 'app_alice'", "tokens[0].token: exactly one of"),
+        (ENTRY + "identity = 'tel:+1'", "tokens[0].identity: 'tel:+1' is not a SIP identity"),
+        (PERSON.replace("tel:+1555", "fax:1"), "identities[0].aliases[0]: 'fax:1' is not a URI of"),
+        (PERSON.replace("sip:alice", "tel:alice"), "identities[0].uri: "),
+        (PERSON + PERSON.replace("alice", "bob"), "identities[1].aliases[0]: tel:+1555 is a name"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_about_tokens_and_names(tmp_path: Path, text: str, said: str) -> None:
+    found = faults(tmp_path, f"{ALICE}auth_tokens = ['fedcba9876543210']\n{text}\n")
+    assert [line for line in found if line.startswith(said)], found
+    assert not [line for line in found if TOKEN in line or "short" in line or "fedc" in line]
+
+
+def test_tokens_of_files_and_of_applications(tmp_path: Path) -> None:
+    (tmp_path / "bob.token").write_text(f"{TOKEN}\n")
+    text = f"{ALICE}auth_tokens = ['fedcba9876543210']\n"
+    entry = "[[tokens]]\ntoken_file = 'bob.token'\napplication = 'app_alice'\n"
+    entry += "identity = 'sip:bob@example.com'\n"
+    settings = read(tmp_path, text + entry)
+    assert tokens(settings) == {
+        TOKEN: ("app_alice", "sip:bob@example.com"),
+        "fedcba9876543210": ("app_alice", ""),
+    }
+    assert "fedc" not in to_toml(settings) and "fedc" not in repr(settings)
+    (tmp_path / "bob.token").write_text("short\n")
+    assert "tokens[0].token_file: a token has 16 to 4096 visible ASCII characters" in faults(
+        tmp_path, text + entry
+    )
+
+
 def test_no_fault_and_no_output_tells_a_secret(tmp_path: Path) -> None:
     wrong = ALICE.replace('"secret"', '"s3cr3t"') + 'password_hash = "h4sh"\nsip_password = 12345\n'
     said = "\n".join(faults(tmp_path, wrong))
@@ -352,6 +407,7 @@ def test_no_fault_and_no_output_tells_a_secret(tmp_path: Path) -> None:
             "sip_realm": "",
             "acts_for": [],
             "webhooks": False,
+            "auth_tokens": [],
         }
     ]
 

@@ -1,12 +1,16 @@
 """What stands between credentials and an operation."""
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 import pytest
 
 from sipbridge.errors import AgainstPolicy, QuotaExceeded
 from sipbridge.gateway.caller import Caller
+from sipbridge.identities import PresentityKey
 from sipbridge.rest import BasicAuthenticator, create_app
 from sipbridge.rest.faults import Refused
-from sipbridge.rest.gate import Gate
+from sipbridge.rest.gate import Gate, application_only
 from sipbridge.rest.quotas import Rate
 from sipbridge.rest.sessions import Sessions
 from sipbridge.uri import Uri
@@ -65,3 +69,28 @@ async def test_over_http() -> None:
         assert answer.headers["Retry-After"] == "1"
     assert list(house.published) == [CAROL]
     assert counted == ["requests-per-second"]
+
+
+async def bound(headers: Mapping[str, str]) -> Caller | None:
+    """Somebody who proved to be Carol, of Alice's application."""
+    uri = Uri.parse(CAROL)
+    return Caller("app_alice", uri, IDENTITIES.canonical(uri), bound=True)
+
+
+async def test_who_proved_to_be_one_person_is_nobody_else() -> None:
+    gate = Gate(bound, acting=acting)
+    carol = await gate({"x-presence-identity": CAROL})
+    assert carol is not None and (carol.key, carol.bound) == (CAROL, True)
+    with pytest.raises(AgainstPolicy):
+        await gate({"x-presence-identity": "sip:dave@example.com"})
+    other = Gate(bound, acting=lambda caller, named: replace(caller, key=PresentityKey(named)))
+    with pytest.raises(AgainstPolicy, match="these credentials are of sip:carol@example.com"):
+        await other({"x-presence-identity": "sip:alice@example.com"})
+
+
+async def test_what_is_the_applications_is_closed_to_one_of_its_people() -> None:
+    with pytest.raises(AgainstPolicy, match="do not open"):
+        await application_only(bound)({})
+    alice = await application_only(BasicAuthenticator(accounts()))(HEADERS)
+    assert alice is not None and alice.application == "app_alice"
+    assert await application_only(BasicAuthenticator(accounts()))({}) is None

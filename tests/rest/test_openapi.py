@@ -44,7 +44,7 @@ async def test_every_operation_is_described() -> None:
     titles = ", ".join(o["summary"] for _, _, o in operations(whole) if not twice(o))
     assert sorted(titles.split(", ")) == sorted(o.title for o in OPERATIONS.values())
     for _, _, operation in operations(whole):
-        assert operation["security"] == [{"basic": []}]
+        assert operation["security"] == [{"basic": []}, {"bearer": []}]
         assert {"400", "401", "403"} <= operation["responses"].keys()
     assert "/health/ready" in whole["paths"]
 
