@@ -333,11 +333,15 @@ class PresenceAgent:
     def follow(
         self, presentity: Presentity, subscription: Subscription, happened: Input, now: float
     ) -> None:
-        """Keep the list of watchers. Somebody who may fetch, and does, is not worth a word there."""
-        seen = subscription.context
-        if subscription.fetch and isinstance(seen, Seen) and seen.view is not None:
+        """Keep the list of watchers. Somebody who may fetch, and does, is not worth a word there.
+
+        Nor is a fetch of the gateway's, which knows by itself who asked; who leaves it does not wait.
+        """
+        seen, ours = subscription.context, local(subscription)
+        if subscription.fetch and (ours or (isinstance(seen, Seen) and seen.view is not None)):
             return
-        self.tell_watchers(presentity, presentity.watchers.follow(subscription, happened, now), now)
+        changed = presentity.watchers.follow(subscription, happened, now, may_wait=not ours)
+        self.tell_watchers(presentity, changed, now)
 
     def tell_watchers(self, presentity: Presentity, changed: Iterable[Watcher], now: float) -> None:
         """Tell presence.winfo, and keep or forget those who wait."""

@@ -66,10 +66,15 @@ class Watchers:
     def waiting(self) -> list[Watcher]:
         return [w for w in self.there.values() if w.status == WAITING]
 
-    def follow(self, subscription: Subscription, happened: Input, now: float) -> list[Watcher]:
-        """Bring the list up to date after a step of a subscription; returns what changed."""
+    def follow(
+        self, subscription: Subscription, happened: Input, now: float, *, may_wait: bool = True
+    ) -> list[Watcher]:
+        """Bring the list up to date after a step of a subscription; returns what changed.
+
+        may_wait: if it ends undecided, its watcher goes on waiting.
+        """
         before = self.there.get(subscription.id)
-        after = watcher_after(before, subscription, happened, now)
+        after = watcher_after(before, subscription, happened, now, may_wait)
         if after is None:
             return []
         changed = [after]
@@ -93,13 +98,17 @@ class Watchers:
 
 
 def watcher_after(
-    before: Watcher | None, subscription: Subscription, happened: Input, now: float
+    before: Watcher | None,
+    subscription: Subscription,
+    happened: Input,
+    now: float,
+    may_wait: bool,
 ) -> Watcher | None:
     """How a watcher stands after that step; None if nothing about it is news."""
     if subscription.state is State.TERMINATED:
         if before is None:
             return None
-        waits = before.status == PENDING and happened in WAITS_AFTER
+        waits = may_wait and before.status == PENDING and happened in WAITS_AFTER
         status, event = WAITING if waits else TERMINATED, EVENTS[happened]
     else:
         status = ACTIVE if subscription.state is State.ACTIVE else PENDING

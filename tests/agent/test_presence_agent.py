@@ -448,6 +448,17 @@ def test_an_undecided_watcher_that_left_goes_on_waiting() -> None:
     assert world.rows(info) == [("sip:dave@example.com", "terminated", "approved")]
 
 
+def test_a_watcher_of_the_gateway_leaves_nobody_waiting() -> None:
+    """The gateway lists its own watchers, and knows that this one has left."""
+    world = AgentWorld(CONFIRM)
+    inside = with_flow(TO_BOB, flow=Flow("memory", ALICE, BOB))
+    info = world.winfo()
+    world.fetch(DAVE, policy=inside)
+    assert len(world.notified(info)) == 1
+    world.end(world.watch(DAVE, policy=inside))
+    assert world.rows(info) == [("sip:dave@example.com", "terminated", "timeout")]
+
+
 def test_a_waiting_watcher_that_comes_back_is_there_once() -> None:
     world = AgentWorld(CONFIRM)
     world.end(world.watch(DAVE))

@@ -116,8 +116,8 @@ class AgentWorld:
         self.pair.turn()
         return id
 
-    def fetch(self, watcher: Uri = DAVE) -> str:
-        id = self.subscriber.fetch(CAROL, watcher, "presence", self.pair.now, policy=TO_BOB)
+    def fetch(self, watcher: Uri = DAVE, *, policy: PeerPolicy = TO_BOB) -> str:
+        id = self.subscriber.fetch(CAROL, watcher, "presence", self.pair.now, policy=policy)
         self.pair.turn()
         return id
 

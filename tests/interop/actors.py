@@ -5,6 +5,7 @@ everything stays on loopback, and readiness is waited for, never slept for.
 """
 
 import asyncio
+import base64
 import importlib.metadata
 import json
 import os
@@ -364,7 +365,8 @@ class Application:
 
     def __init__(self, base: str, name: str) -> None:
         self.base = base
-        self.auth = aiohttp.BasicAuth(f"app_{name}", f"secret-{name}")
+        token = base64.b64encode(f"app_{name}:secret-{name}".encode()).decode()
+        self.headers = {"Authorization": f"Basic {token}"}
         self.session: aiohttp.ClientSession | None = None
         self.socket: aiohttp.ClientWebSocketResponse | None = None
         self.client_id = ""
@@ -374,7 +376,7 @@ class Application:
         self.jobs: list[asyncio.Task[None]] = []
 
     async def open(self) -> None:
-        self.session = aiohttp.ClientSession(auth=self.auth)
+        self.session = aiohttp.ClientSession(headers=self.headers)
 
     async def call(
         self, method: str, path: str, body: object

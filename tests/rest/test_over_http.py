@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -20,8 +21,9 @@ from urllib.parse import quote
 import aiohttp
 import pytest
 
-from tests.app.processes import written
+from tests.app.processes import served, written
 from tests.app.rig import Application, application, configuration, until
+from tests.interop.runner import all_cases, play
 
 NAMES = ("alice", "bob", "carol", "dave", "erin", "frank")
 ALICE, BOB, CAROL, DAVE, ERIN, FRANK = (f"sip:{name}@example.com" for name in NAMES)
@@ -234,6 +236,27 @@ async def test_a_publication_is_removed_by_an_empty_list(base: str) -> None:
         assert told["Place"] == "Office"
         assert await erin.say("PUT", "/presence", {"presence": []}) == (204, None)
         await frank.ask_until(query(presentity=ERIN), lambda answer: "Office" not in str(answer))
+
+
+async def test_the_examples_of_the_interface_word_for_word() -> None:
+    """The case that is played at a real presence server, with none."""
+    (case,) = [case for case in all_cases() if case.name == "23-nine-operations-at-kamailio"]
+    embedded = replace(case, kamailio=None, bridge={"mode": "embedded"})
+    verdict = await play(embedded, {"transport": "udp"})
+    assert verdict.verdict == "pass", verdict.seen
+
+
+async def test_a_subscription_that_nobody_uses_ends_with_timeout(tmp_path: Path) -> None:
+    tree = configuration(gateway={"subscription_idle": 0.5})
+    async with served(tmp_path, tree) as there:
+        alice, bob = there.application("alice"), there.application("bob")
+        await bob.subscribe(ALICE)
+        assert BOB in await alice.open_subscriptions()
+        await until(alice.open_subscriptions, lambda found: found == {})
+        await bob.listen()  # only now: who is connected uses what he has
+        ended = {"presentity": ALICE, "reason": "Timeout"}
+        assert await bob.told("subscriptionEnded") == ended
+        assert (await bob.presence(ALICE))[0] == 400
 
 
 # --- mistakes
