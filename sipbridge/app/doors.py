@@ -5,7 +5,7 @@
 /rest/presence/events            server-sent events, behind the gate
 /rest/session_manager            when sessions are on
 /auth/tickets                    credentials for once, for streams of pages
-/admin                           operator routes
+/admin                           operator routes; /admin/trace SIP messages as they come
 """
 
 from collections.abc import Callable, Coroutine, Mapping
@@ -23,6 +23,7 @@ from sipbridge.app.provisioning import Provisioner, Told
 from sipbridge.app.sealing import Seal
 from sipbridge.app.settings import Access, Settings, tokens
 from sipbridge.app.sink import DELIVERY, BayeuxReader, topic_of
+from sipbridge.app.tracing import Tracing
 from sipbridge.bayeux.asgi import BayeuxApp
 from sipbridge.bayeux.server import BayeuxServer
 from sipbridge.bayeux.values import Ended, Indication, Subscribed
@@ -33,8 +34,9 @@ from sipbridge.identities import PresentityKey
 from sipbridge.observability.health import Checks, Word
 from sipbridge.observability.logs import logger
 from sipbridge.observability.metrics import CONTENT_TYPE, Metrics
-from sipbridge.rest import admin, sessions
+from sipbridge.rest import admin, admin_trace, sessions
 from sipbridge.rest.admin import AdminApp
+from sipbridge.rest.admin_trace import TraceApp
 from sipbridge.rest.api import DESCRIPTION, METRICS, Front, Ready, RestSettings, create_app
 from sipbridge.rest.exchange import Exchange
 from sipbridge.rest.faults import Envelope, Refused
@@ -83,6 +85,7 @@ class Inside:
     webhooks: Webhooks
     metrics: Metrics
     checks: Checks
+    tracing: Tracing
     spawn: Spawn
 
 
@@ -93,6 +96,7 @@ class Doors:
     front: Front
     bayeux: BayeuxApp
     streams: EventStreams
+    traces: TraceApp
     provisioner: Provisioner
 
 
@@ -139,17 +143,19 @@ def make_doors(inside: Inside) -> Doors:
     provisioner = make_provisioner(inside, basic, revoke)
     operations = make_operations(inside)
     operator = make_operator(settings)
+    traces = TraceApp(operator, inside.tracing.follow, exchange)
     mounts: dict[str, ASGIApp] = {
         NOTIFICATIONS: bayeux,
         "/bayeux": bayeux,
         EVENTS: streams,
         TICKETS: TicketOffice(tickets, gate, exchange),
+        admin_trace.ROOT: traces,
         admin.ROOT: AdminApp(operator, operations, standing(inside), provisioner, exchange),
     }
     if kept is not None:
         mounts[sessions.ROOT] = SessionManager(kept, first_of([basic, bearer]), exchange)
     front = make_front(inside, operations, gate, operator or nobody, mounts)
-    return Doors(front, bayeux, streams, provisioner)
+    return Doors(front, bayeux, streams, traces, provisioner)
 
 
 def make_operations(inside: Inside) -> Operations:

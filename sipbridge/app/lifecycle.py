@@ -113,6 +113,7 @@ class Bridge:
             raise
         store.when_lost(self.lose)
         try:
+            graph.tracing.open(settings.trace)
             await self.start_sip(graph)
             await self.start_http(graph, http_socket)
         except BaseException:
@@ -283,6 +284,7 @@ class Bridge:
         graph.tower.checks.draining = True
         await graph.doors.bayeux.stop()
         graph.doors.streams.stop()
+        graph.doors.traces.stop()
         if self.http is not None and self.serving is not None:
             self.http.should_exit = True
             await self.serving
@@ -293,6 +295,7 @@ class Bridge:
         await graph.gateway_driver.stop()
         if graph.agent_driver is not None:
             await graph.agent_driver.stop()
+        graph.tracing.close()
         await graph.webhooks.stop()
         if self.sweeping is not None:
             self.sweeping.cancel()

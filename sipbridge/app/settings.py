@@ -104,7 +104,15 @@ __all__ = [
 MASK = "********"
 """What `print-config` shows instead of a secret."""
 SECRET_NAMES = frozenset(
-    {"password", "password_hash", "sip_password", "webhook_secret", "token", "auth_tokens"}
+    {
+        "password",
+        "password_hash",
+        "sip_password",
+        "webhook_secret",
+        "hep_password",
+        "token",
+        "auth_tokens",
+    }
 )
 """Keys whose value must not come back in a fault."""
 

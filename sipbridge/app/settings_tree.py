@@ -137,6 +137,15 @@ def check_next_hop(text: str) -> str:
     return text
 
 
+def check_host_port(text: str) -> str:
+    if text:
+        try:
+            parse_hostport(text)
+        except ParseError as error:
+            raise ValueError(str(error)) from None
+    return text
+
+
 def check_identity(text: str) -> str:
     try:
         uri = Uri.parse(text)
@@ -462,6 +471,16 @@ class LogSettings(Section):
     sip_trace: bool = False
 
 
+class TraceSettings(Section):
+    pcap: FilePath = None
+    pcap_bytes: Annotated[int, Field(ge=1_000_000)] = 1_000_000_000
+    hep: Annotated[str, AfterValidator(check_host_port)] = ""
+    hep_id: Annotated[int, Field(ge=0, le=2**32 - 1)] = 2001
+    hep_password: Annotated[
+        SecretStr | None, BeforeValidator(lambda value: None if value == "" else value)
+    ] = None
+
+
 class AdminSettings(Section):
     password_hash: Hash = None
 
@@ -572,6 +591,7 @@ class Settings(Section):
     mapping: MappingSettings = MappingSettings()
     store: StoreSettings = StoreSettings()
     log: LogSettings = LogSettings()
+    trace: TraceSettings = TraceSettings()
     limits: LimitsSettings = LimitsSettings()
     webhooks: WebhooksSettings = WebhooksSettings()
     admin: AdminSettings = AdminSettings()

@@ -30,6 +30,7 @@ from sipbridge.app.settings import (
     read_users,
 )
 from sipbridge.app.sink import DELIVERY, BayeuxReader, LogSink
+from sipbridge.app.tracing import Tracing
 from sipbridge.bayeux import channels
 from sipbridge.bayeux.server import BayeuxServer
 from sipbridge.bayeux.values import Settings as BayeuxLimits
@@ -106,6 +107,7 @@ class Graph:
     reader: BayeuxReader
     sink: LogSink
     webhooks: Webhooks
+    tracing: Tracing
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +176,7 @@ def build(settings: Settings, store: Store, spawn: Spawn) -> Graph:
     gauges.watch_bayeux(metrics, bayeux_server)
     tower.checks.need("store", store.writable)
     drivers = [driver for driver in (gateway_driver, served.driver) if driver is not None]
+    tracing = Tracing(drivers)
     tower.checks.need("sip", lambda: all(driver.running for driver in drivers))
     for peer in (network.default, *network.peers.values()):
         if not peer.embedded:
@@ -193,6 +196,7 @@ def build(settings: Settings, store: Store, spawn: Spawn) -> Graph:
             webhooks,
             metrics,
             tower.checks,
+            tracing,
             spawn,
         )
     )
@@ -215,6 +219,7 @@ def build(settings: Settings, store: Store, spawn: Spawn) -> Graph:
         reader,
         sink,
         webhooks,
+        tracing,
     )
 
 

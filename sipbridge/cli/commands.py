@@ -117,10 +117,19 @@ def hash_password(
 
 
 @app.command()
-def decode(file: InputFile = None) -> None:
+def decode(
+    file: InputFile = None,
+    pcap: Annotated[
+        Path | None,
+        typer.Option("--pcap", metavar="FILE", help="Every message of a capture, one line each."),
+    ] = None,
+) -> None:
     """Read one SIP message, print what it says and whether it would be accepted."""
     from sipbridge.cli.decode import decode as read
+    from sipbridge.cli.decode import decode_capture
 
+    if pcap is not None:
+        raise typer.Exit(decode_capture(pcap))
     told = read(read_input(file))
     print_json(told)
     raise typer.Exit(1 if told.get("verdict") == "reject" else 0)
@@ -198,6 +207,32 @@ def configured_tables(config: Path | None) -> "Tables":
     from sipbridge.app.settings import load, read_tables
 
     return read_tables(load(config).mapping.file)
+
+
+@app.command()
+def trace(
+    pcap: Annotated[
+        Path | None, typer.Option("--pcap", metavar="FILE", help="From a pcap or pcapng file.")
+    ] = None,
+    url: Annotated[
+        str, typer.Option("--url", metavar="ADMIN", help="http://HOST:PORT/admin of a bridge.")
+    ] = "",
+    password_file: Annotated[
+        Path | None, typer.Option("--password-file", metavar="FILE", help="The operator's.")
+    ] = None,
+    dialog: Annotated[str, typer.Option(metavar="CALL-ID", help="Only this dialog.")] = "",
+    watcher: Annotated[str, typer.Option(metavar="URI", help="Only to or from this one.")] = "",
+    peer: Annotated[str, typer.Option(metavar="HOST[:PORT]", help="Only this peer.")] = "",
+    json: Annotated[bool, typer.Option("--json", help="A line of JSON for each message.")] = False,
+) -> None:
+    """Show SIP messages as a ladder, from a capture file or from a running bridge."""
+    from sipbridge.cli import trace as command
+    from sipbridge.cli.connection import first_line
+    from sipbridge.observability.capture import Selection
+
+    password = first_line(password_file) if password_file else None
+    chosen = Selection(dialog, watcher, peer)
+    raise typer.Exit(command.run(pcap, url, password, chosen, json))
 
 
 # --- SIP clients --------------------------------------------------------------------------------------

@@ -8,8 +8,12 @@ written out, bytes that are no UTF-8 become U+FFFD.
 """
 
 from collections.abc import Callable
+from pathlib import Path
 
+from sipbridge.cli.files import complain, print_json, wrong
 from sipbridge.errors import ParseError
+from sipbridge.observability.capture import spelled
+from sipbridge.observability.pcap import CaptureError, read
 from sipbridge.sip.defects import Defect, defects
 from sipbridge.sip.digest import split_scheme
 from sipbridge.sip.headers import Headers
@@ -59,6 +63,33 @@ def decode(data: bytes) -> dict[str, object]:
         return told | verdict("accept", answerable(message, faults[0]), faults[0].reason)
     hint = called_for(message) if isinstance(message, Request) else None
     return told | verdict("accept", *(hint or (None, "")))
+
+
+def decode_capture(path: Path) -> int:
+    """One JSON line for each SIP message of a capture: `decode`'s and `at`, `source`, `destination`.
+
+    Exit status: 1 when a message is rejected, the capture is damaged or holds none; 2 when it cannot be read.
+    """
+    status, count = 0, 0
+    try:
+        for message in read(path):
+            told = decode(message.data)
+            seen = {
+                "at": message.at,
+                "source": spelled(message.source),
+                "destination": spelled(message.destination),
+            }
+            print_json(seen | told, line=True)
+            count += 1
+            status |= told.get("verdict") == "reject"
+    except OSError as error:
+        return wrong(f"--pcap {path}: {error.strerror}")
+    except CaptureError as error:
+        complain(f"{path}: {error}")
+        return 1
+    if not count:
+        complain(f"{path}: no SIP message in it")
+    return status if count else 1
 
 
 def verdict(word: str, status: int | None, reason: str) -> dict[str, object]:

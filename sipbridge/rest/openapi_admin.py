@@ -60,6 +60,18 @@ DECISIONS_EXAMPLE: Json = {
 }
 
 
+TRACE_EXAMPLE = (
+    '{"at":1767225600.5,"protocol":"udp","source":"192.0.2.7:5060","destination":"192.0.2.10:5060",'
+    '"outgoing":false,"trace":"9f01a21","message":"NOTIFY sip:bob@192.0.2.10 SIP/2.0\\r\\n…"}\n'
+)
+
+
+def wanted(name: str, text: str, example: str) -> Json:
+    """A query parameter of the trace."""
+    schema = {"type": "string", "minLength": 1}
+    return {"name": name, "in": "query", "description": text, "schema": schema, "example": example}
+
+
 def operator_routes() -> Json:
     """The paths below /admin."""
     signalling = (404, 502, 504)
@@ -102,6 +114,31 @@ def operator_routes() -> Json:
                 *signalling,
                 parameters=[PRESENTITY, WATCHER],
             ),
+        },
+        f"{ROOT}/trace": {
+            "get": described(
+                "traceSip",
+                "SIP messages as they come",
+                "A line of JSON for each message, secrets blanked, for as long as the connection is open; "
+                "empty lines fill the silence. A reader that is too slow is told how many it lost.",
+                {
+                    "200": {
+                        "description": "The trace",
+                        "content": {
+                            "application/x-ndjson": {
+                                "schema": {"type": "string"},
+                                "example": TRACE_EXAMPLE,
+                            }
+                        },
+                    }
+                },
+                503,
+                parameters=[
+                    wanted("dialog", "A Call-ID", "843817637684230@998sdasdh09"),
+                    wanted("watcher", "An address in From or To", "sip:bob@example.com"),
+                    wanted("peer", "HOST or HOST:PORT", "192.0.2.7:5060"),
+                ],
+            )
         },
         f"{ROOT}/applications": {
             "get": described(
