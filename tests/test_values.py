@@ -2,11 +2,10 @@
 
 import copy
 import pickle
-from dataclasses import FrozenInstanceError, dataclass, field, fields, replace
+from dataclasses import FrozenInstanceError, dataclass, field, replace
 
 import pytest
 
-from sipbridge.presence import model
 from sipbridge.values import quick
 
 
@@ -77,10 +76,3 @@ def test_fields_that_are_made_anew_are_refused() -> None:
         @dataclass(frozen=True, slots=True)
         class Made:
             things: list[str] = field(default_factory=list)
-
-
-def test_the_model_keeps_its_defaults() -> None:
-    person = model.Person("p")
-    defaults = {f.name: f.default for f in fields(model.Person) if f.name != "id"}
-    assert {name: getattr(person, name) for name in defaults} == defaults
-    assert model.TokenList(None, None, "x").id == "x"

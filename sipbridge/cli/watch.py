@@ -8,8 +8,9 @@ interrupted, then ended. Exit status 1 when a subscription is refused.
 import asyncio
 import signal
 from collections.abc import Sequence
-from dataclasses import asdict
 from datetime import UTC, datetime
+
+from msgspec.structs import asdict
 
 from sipbridge.app.sip_client import SipClient
 from sipbridge.cli.connection import Connection

@@ -21,7 +21,7 @@ from enum import StrEnum
 from functools import lru_cache
 from hashlib import blake2b
 
-import orjson
+import msgspec
 
 from sipbridge.errors import AgainstPolicy, InvalidValue
 from sipbridge.gateway.ports import ContractRecord, Reference
@@ -287,4 +287,4 @@ def digests(attributes: Sequence[Attribute]) -> dict[str, str]:
 @lru_cache(maxsize=4096)
 def digest(values: tuple[tuple[Value, str | None], ...]) -> str:
     """Of one kind's values and notes. Remembered: people change one thing at a time."""
-    return blake2b(orjson.dumps(values), digest_size=DIGEST_BYTES).hexdigest()
+    return blake2b(msgspec.json.encode(values), digest_size=DIGEST_BYTES).hexdigest()

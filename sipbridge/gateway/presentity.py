@@ -5,10 +5,11 @@ presence agent, which re-evaluates SIP watchers, and to `Watchers`, which re-eva
 """
 
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import orjson
+from msgspec.structs import replace
 
 from sipbridge.errors import (
     ConcurrentChange,

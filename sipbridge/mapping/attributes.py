@@ -19,14 +19,14 @@ it leaves `last_change` out.
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import lru_cache
 
+from msgspec import Struct
+
 from sipbridge.errors import InvalidValue, ParseError
 from sipbridge.uri import Uri
-from sipbridge.values import quick
 
 MAX_NAME = 128
 """Characters in the name of an Other; the longest reserved one with a tuple id has about 80."""
@@ -143,9 +143,7 @@ class MeansType(StrEnum):
     OTHER = "MeansOther"
 
 
-@quick
-@dataclass(frozen=True, slots=True)
-class Means:
+class Means(Struct, frozen=True):
     """One way to reach the person: a URI as text, a priority 0.0 (lowest) … 1.0, a type."""
 
     contact: str
@@ -153,9 +151,7 @@ class Means:
     type: MeansType
 
 
-@quick
-@dataclass(frozen=True, slots=True)
-class Other:
+class Other(Struct, frozen=True):
     """A free name and its value; names starting with a reserved prefix are explained in `other.py`."""
 
     name: str
@@ -167,9 +163,7 @@ Value = Activity | Place | Privacy | Sphere | tuple[Means, ...] | Other
 Fingerprint = tuple[AttributeKind, Value, str | None]
 
 
-@quick
-@dataclass(frozen=True, slots=True)
-class Attribute:
+class Attribute(Struct, frozen=True):
     """One presence attribute. `value` belongs to `kind`; `last_change` is aware UTC or None (not known)."""
 
     kind: AttributeKind

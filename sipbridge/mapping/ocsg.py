@@ -20,11 +20,13 @@ memory every value is new. Our writer puts the newest time into `timestamp` and 
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain, repeat, zip_longest
 from operator import attrgetter
 from typing import Any
+
+from msgspec.structs import replace
 
 from sipbridge.mapping import activity, communication, other, place, privacy, sphere
 from sipbridge.mapping.attributes import (

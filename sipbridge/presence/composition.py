@@ -20,9 +20,11 @@ A single publication comes back as it is but for the entity, missing ids and ids
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
+
+from msgspec.structs import replace
 
 from sipbridge.presence.model import Device, Person, Presence, Ranged, Tuple, UserInput
 

@@ -7,7 +7,8 @@ missing ids are made, unfit ones repaired, repeated ones told apart. What is val
 """
 
 import re
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from sipbridge.presence import rpid
 from sipbridge.presence.capabilities import in_order

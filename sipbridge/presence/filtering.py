@@ -44,9 +44,10 @@ where its class is not shown), and more permission never shows less.
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from functools import lru_cache
 from typing import TypeVar
+
+from msgspec.structs import replace
 
 from sipbridge.presence.model import (
     Attributes,

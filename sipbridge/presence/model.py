@@ -9,11 +9,10 @@ Names of elements and attributes from outside are in Clark notation, `{namespace
 kind) keep document order. Nothing here parses, prints, interprets or knows the time.
 """
 
-from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from sipbridge.values import quick
+from msgspec import Struct
 
 
 class Basic(StrEnum):
@@ -23,9 +22,7 @@ class Basic(StrEnum):
     CLOSED = "closed"
 
 
-@quick
-@dataclass(frozen=True, slots=True)
-class Deviation:
+class Deviation(Struct, frozen=True):
     """Something that was tolerated. `code` is stable (metrics, `sipbridge tables`), `rfc` names the rule."""
 
     code: str
@@ -35,9 +32,7 @@ class Deviation:
     line: int | None = None
 
 
-@quick
-@dataclass(frozen=True, slots=True)
-class Timestamp:
+class Timestamp(Struct, frozen=True):
     """An xs:dateTime: as written, and as aware UTC (None if it cannot be read)."""
 
     text: str
@@ -51,9 +46,7 @@ Attributes = tuple[tuple[str, str], ...]
 """Attributes nobody knows, by Clark name, in document order."""
 
 
-@quick
-@dataclass(frozen=True, slots=True)
-class Note:
+class Note(Struct, frozen=True):
     """Text for people, with its xml:lang."""
 
     text: str
@@ -61,18 +54,14 @@ class Note:
     attributes: Attributes = ()
 
 
-@quick
-@dataclass(frozen=True, slots=True)
-class Extension:
+class Extension(Struct, frozen=True):
     """An element we do not know, whole. `xml` declares every namespace it uses and stands on its own."""
 
     name: str
     xml: str
 
 
-@quick
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(Struct, frozen=True):
     """One value element, such as `<rpid:busy/>`: its Clark name, and its text where it has one (`other`).
 
     `xml` is the whole element, set only where it is more than name, text and language say.
@@ -84,9 +73,7 @@ class Token:
     xml: str | None = None
 
 
-@quick
-@dataclass(frozen=True, slots=True)
-class Ranged:
+class Ranged(Struct, frozen=True):
     """What RPID elements with a life time share (RFC 4480 §3.1): `from`, `until`, `id`, own attributes."""
 
     since: Timestamp | None = None
@@ -101,9 +88,7 @@ class Ranged:
         return not (self.until is not None and self.until.at is not None and at >= self.until.at)
 
 
-@quick
-@dataclass(frozen=True, slots=True)
-class TokenList(Ranged):
+class TokenList(Ranged, frozen=True):
     """activities, mood, place-type, privacy, sphere: notes, then tokens.
 
     `text` is character content that the schema forbids but deployed peers write (`<sphere>work</sphere>`).
@@ -114,9 +99,7 @@ class TokenList(Ranged):
     text: str | None = None
 
 
-@quick
-@dataclass(frozen=True, slots=True)
-class PlaceIs(Ranged):
+class PlaceIs(Ranged, frozen=True):
     """Properties of the surroundings (RFC 4480 §3.5): tokens for each of the three media."""
 
     audio: tuple[Token, ...] = ()
@@ -125,26 +108,20 @@ class PlaceIs(Ranged):
     notes: tuple[Note, ...] = ()
 
 
-@quick
-@dataclass(frozen=True, slots=True)
-class StatusIcon(Ranged):
+class StatusIcon(Ranged, frozen=True):
     """URI of an image (RFC 4480 §3.11)."""
 
     uri: str = ""
 
 
-@quick
-@dataclass(frozen=True, slots=True)
-class TimeOffset(Ranged):
+class TimeOffset(Ranged, frozen=True):
     """Minutes east of UTC, as written, and the zone's name (RFC 4480 §3.12)."""
 
     minutes: str = ""
     description: str | None = None
 
 
-@quick
-@dataclass(frozen=True, slots=True)
-class UserInput:
+class UserInput(Struct, frozen=True):
     """`active` or `idle`, as written (RFC 4480 §3.13). `idle_threshold` is the text of the seconds."""
 
     state: str
@@ -154,9 +131,7 @@ class UserInput:
     attributes: Attributes = ()
 
 
-@quick
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(Struct, frozen=True):
     """relationship, service-class: one token, or several where a peer wrote several; notes."""
 
     tokens: tuple[Token, ...] = ()
@@ -165,9 +140,7 @@ class Choice:
     text: str | None = None
 
 
-@quick
-@dataclass(frozen=True, slots=True)
-class Cipid:
+class Cipid(Struct, frozen=True):
     """RFC 4482. Each value is a URI, except the display name."""
 
     card: str | None = None
@@ -179,9 +152,7 @@ class Cipid:
     display_name_lang: str | None = None
 
 
-@quick
-@dataclass(frozen=True, slots=True)
-class Capabilities:
+class Capabilities(Struct, frozen=True):
     """RFC 5196 servcaps or devcaps.
 
     `supported` maps a feature name (`audio`, `video`, `text`, `message`, `automata`, `duplex`, …) to what is
@@ -194,9 +165,7 @@ class Capabilities:
     xml: str | None = None
 
 
-@quick
-@dataclass(frozen=True, slots=True)
-class ServiceDescription:
+class ServiceDescription(Struct, frozen=True):
     """oma:service-description (OMA presence data extensions)."""
 
     service_id: str
@@ -205,9 +174,7 @@ class ServiceDescription:
     extensions: tuple[Extension, ...] = ()
 
 
-@quick
-@dataclass(frozen=True, slots=True)
-class TimedStatus:
+class TimedStatus(Struct, frozen=True):
     """RFC 4481: a status of the past or future."""
 
     since: Timestamp | None = None
@@ -218,9 +185,7 @@ class TimedStatus:
     attributes: Attributes = ()
 
 
-@quick
-@dataclass(frozen=True, slots=True)
-class Contact:
+class Contact(Struct, frozen=True):
     """A communication address and its priority as written (RFC 3863 §4.1.5)."""
 
     uri: str
@@ -236,9 +201,7 @@ class Contact:
             return 0.0
 
 
-@quick
-@dataclass(frozen=True, slots=True)
-class Tuple:
+class Tuple(Struct, frozen=True):
     """A service (RFC 3863 §4.1.2, RFC 4479 §3.2)."""
 
     id: str | None
@@ -267,18 +230,14 @@ class Tuple:
     willingness_attributes: Attributes = ()
 
 
-@quick
-@dataclass(frozen=True, slots=True)
-class OtherInfo:
+class OtherInfo(Struct, frozen=True):
     """x:other-info: an application's own name and value, carried under the person."""
 
     name: str
     value: str
 
 
-@quick
-@dataclass(frozen=True, slots=True)
-class Person:
+class Person(Struct, frozen=True):
     """The human being (RFC 4479 §3.1)."""
 
     id: str | None
@@ -302,9 +261,7 @@ class Person:
     willingness_attributes: Attributes = ()
 
 
-@quick
-@dataclass(frozen=True, slots=True)
-class Device:
+class Device(Struct, frozen=True):
     """A device (RFC 4479 §3.3)."""
 
     id: str | None
@@ -318,9 +275,7 @@ class Device:
     attributes: Attributes = ()
 
 
-@quick
-@dataclass(frozen=True, slots=True)
-class Presence:
+class Presence(Struct, frozen=True):
     """One presence document."""
 
     entity: str | None
@@ -330,4 +285,26 @@ class Presence:
     notes: tuple[Note, ...] = ()
     extensions: tuple[Extension, ...] = ()
     attributes: Attributes = ()
-    deviations: tuple[Deviation, ...] = field(default=(), compare=False)
+    deviations: tuple[Deviation, ...] = ()
+
+    def __eq__(self, other: object) -> bool:
+        """Do they state the same? How badly it was written does not count."""
+        if not isinstance(other, Presence):
+            return NotImplemented
+        return self.stated == other.stated
+
+    def __hash__(self) -> int:
+        return hash(self.stated)
+
+    @property
+    def stated(self) -> tuple[object, ...]:
+        """Everything but the deviations."""
+        return (
+            self.entity,
+            self.tuples,
+            self.persons,
+            self.devices,
+            self.notes,
+            self.extensions,
+            self.attributes,
+        )

@@ -12,8 +12,9 @@ one made for them.
 """
 
 import re
-from dataclasses import replace
 from typing import TypeVar
+
+from msgspec.structs import replace
 
 from sipbridge.errors import DocumentError
 from sipbridge.presence import markup, rpid

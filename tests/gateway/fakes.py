@@ -2,7 +2,8 @@
 
 from collections.abc import Coroutine, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
-from dataclasses import dataclass, field, replace
+from copy import copy
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -113,7 +114,7 @@ class FakeNetwork:
         document = self.documents.get(presentity)
         for pair in sorted(self.watching):
             if pair[1] == presentity and document is not None:
-                self.tell(pair, replace(document))
+                self.tell(pair, copy(document))
 
     def tell(
         self,

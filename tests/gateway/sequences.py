@@ -6,7 +6,8 @@ and Bayeux server as readers. `Model` is told what was done and what was sent, a
 """
 
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, field, replace
+from copy import copy
+from dataclasses import dataclass, field
 from functools import cache
 from itertools import count
 from random import Random
@@ -454,7 +455,7 @@ class Network(FakeNetwork):
         for pair in sorted(self.watching):
             shown = self.model.shown.get((name_of(pair[0]), name_of(pair[1])))
             if pair[1] == presentity and shown is not None:
-                self.deliver(pair, replace(shown))
+                self.deliver(pair, copy(shown))
 
     def show(self, pair: Pair, document: Presence | None) -> None:
         watcher, presentity = (name_of(k) for k in pair)

@@ -1,11 +1,11 @@
 """Composition: nothing lost, ids unique and steady, newest first."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import permutations
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from sipbridge.presence.composition import Published, all_ids, compose
 from sipbridge.presence.model import (

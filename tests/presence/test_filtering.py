@@ -1,11 +1,12 @@
 """The filter: what each permission shows, and that nothing else is seen."""
 
+import dataclasses
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass, replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import Struct, structs
 
 from sipbridge.presence.filtering import (
     CIPID_ELEMENTS,
@@ -168,8 +169,8 @@ def texts(value: object) -> Iterator[str]:
     elif isinstance(value, tuple):
         for item in value:
             yield from texts(item)
-    elif is_dataclass(value):
-        for field in fields(value):
+    elif isinstance(value, Struct):
+        for field in structs.fields(value):
             if field.name not in ("id", "entity"):
                 yield from texts(getattr(value, field.name))
 
@@ -253,7 +254,7 @@ def test_who_is_not_allowed_sees_nothing_whatever_the_transformations(
 
 def test_polite_block_looks_like_somebody_who_is_not_there() -> None:
     polite = apply(FULL, Permission(SubHandling.POLITE_BLOCK, EVERYTHING))
-    closed = replace(FULL, tuples=(Tuple("t1", Basic.CLOSED),), persons=(), notes=())
+    closed = structs.replace(FULL, tuples=(Tuple("t1", Basic.CLOSED),), persons=(), notes=())
     assert polite == unavailable(ALICE) == show(ACTIVITY, closed)
 
 
@@ -326,8 +327,8 @@ def test_devices_are_chosen_by_device_id_class_or_id(chosen: Selection, count: i
 
 
 def test_persons_are_chosen_too() -> None:
-    chosen = replace(PLACE, persons=Selection(occurrences=frozenset({"p2"})))
-    two = replace(FULL, persons=(*FULL.persons, Person("p2", place_types=marked("second"))))
+    chosen = dataclasses.replace(PLACE, persons=Selection(occurrences=frozenset({"p2"})))
+    two = structs.replace(FULL, persons=(*FULL.persons, Person("p2", place_types=marked("second"))))
     assert [p.id for p in show(chosen, two).persons] == ["p2"]
 
 
@@ -444,10 +445,10 @@ def facts(document: Presence) -> Iterator[tuple[object, ...]]:
         if component.id == STATUS or component.id == status_id(None):
             continue
         where = (type(component).__name__, component.id)
-        for field in fields(component):
+        for field in structs.fields(component):
             value = getattr(component, field.name)
             if isinstance(value, UserInput | Cipid):
-                parts = [(f.name, getattr(value, f.name)) for f in fields(value)]
+                parts = [(f.name, getattr(value, f.name)) for f in structs.fields(value)]
                 yield from ((*where, field.name, *p) for p in parts if p[1])
             elif field.name == "extensions":
                 yield from ((*where, e) for e in value)
