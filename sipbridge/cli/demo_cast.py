@@ -1,4 +1,4 @@
-"""Who plays in `sipbridge demo`: applications that speak HTTP and Bayeux, and what SIP user agents do and see.
+"""Who plays in `sipbridge demo`: applications that speak HTTP and Bayeux, and what user agents do and see.
 
 Nothing here knows the inside of the bridge; everything that comes back is checked, and `StepFailed` says what
 did not hold. A wait for one event takes at most `ONE_STEP` seconds.

@@ -15,7 +15,6 @@ from sipbridge.presence.rules import EVERYTHING, Permission
 from tests.app.processes import command
 from tests.app.rig import Application
 
-
 README = Path(__file__).parents[2] / "README.md"
 
 
