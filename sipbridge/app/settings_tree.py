@@ -45,6 +45,48 @@ ALIAS_SCHEMES = ("sip", "sips", "pres", "tel", "mailto", "webex")
 VISIBLE = re.compile(r"[!-~]{16,4096}")
 """A token: what can stand in a header."""
 NOT_YET = "not in this version"
+HEADER_NAME = re.compile(r"[A-Za-z0-9\-.!%*_+`'~]+")
+OUR_HEADERS = frozenset(
+    {
+        *(
+            "via",
+            "v",
+            "from",
+            "f",
+            "to",
+            "t",
+            "call-id",
+            "i",
+            "cseq",
+            "contact",
+            "m",
+            "max-forwards",
+        ),
+        *(
+            "route",
+            "record-route",
+            "content-length",
+            "l",
+            "content-type",
+            "c",
+            "content-encoding",
+            "e",
+        ),
+        *(
+            "event",
+            "o",
+            "expires",
+            "subscription-state",
+            "sip-if-match",
+            "sip-etag",
+            "accept",
+            "allow",
+        ),
+        *("supported", "k", "require", "proxy-require", "authorization", "proxy-authorization"),
+        "user-agent",
+    }
+)
+"""Header fields, and their compact forms, that the SIP stack sets."""
 MAX_SECONDS = 10 * 365 * 86400.0
 """Ten years: longer durations are typing errors, and still fit every clock."""
 
@@ -144,6 +186,29 @@ def check_host_port(text: str) -> str:
         except ParseError as error:
             raise ValueError(str(error)) from None
     return text
+
+
+def check_route(text: str) -> str:
+    """A Route value: an address in angle brackets, or the bare URI, which gets them."""
+    bare = text.strip().removeprefix("<").removesuffix(">")
+    try:
+        uri = Uri.parse(bare)
+    except ParseError as error:
+        raise ValueError(str(error)) from None
+    if uri.scheme not in ("sip", "sips") or "lr" not in dict(uri.parameters):
+        raise ValueError(f"{text!r} is not a loose route like sip:edge.example.com;lr")
+    return f"<{bare}>"
+
+
+def check_headers(headers: dict[str, str]) -> dict[str, str]:
+    for name, value in headers.items():
+        if not HEADER_NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is no header name")
+        if name.lower() in OUR_HEADERS:
+            raise ValueError(f"{name} is written by the bridge itself")
+        if any(ord(letter) < 32 or ord(letter) == 127 for letter in value):
+            raise ValueError(f"{name}: control characters cannot stand in a header")
+    return headers
 
 
 def check_identity(text: str) -> str:
@@ -287,6 +352,14 @@ class SubHandlingWord(StrEnum):
     ALLOW = "allow"
 
 
+class NetworkIdentity(StrEnum):
+    """How a request says to the peer who sends it: by digest alone, or by a header (RFC 3325)."""
+
+    DIGEST = "digest"
+    ASSERTED = "p-asserted-identity"
+    PREFERRED = "p-preferred-identity"
+
+
 class Unenforceable(StrEnum):
     """What becomes of a decision that a presence server would not hear of."""
 
@@ -395,6 +468,11 @@ class PresenceServerSettings(Section):
 
     mode: Mode = Mode.EMBEDDED
     next_hop: NextHops = ()
+    route: Annotated[
+        tuple[Annotated[str, AfterValidator(check_route)], ...], BeforeValidator(as_list)
+    ] = ()
+    identity: NetworkIdentity = NetworkIdentity.DIGEST
+    headers: Annotated[dict[str, str], AfterValidator(check_headers)] = {}
     unenforceable: Unenforceable = Unenforceable.REFUSE
 
 

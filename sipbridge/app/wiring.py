@@ -24,6 +24,8 @@ from sipbridge.app.network import Peer, SipNetwork
 from sipbridge.app.scheduler import Scheduler
 from sipbridge.app.settings import (
     Mode,
+    NetworkIdentity,
+    PresenceServerSettings,
     Settings,
     Unenforceable,
     read_tables,
@@ -279,17 +281,30 @@ def peers_of(settings: Settings) -> tuple[Peer, dict[str, Peer]]:
     """The default presence server and those of single domains."""
     ours = Peer(settings.sip.domain.lower(), True, TO_AGENT)
 
-    def peer(mode: Mode, next_hop: tuple[str, ...], domain: str) -> Peer:
-        if mode is Mode.EMBEDDED:
-            return ours
-        return Peer(domain, False, PeerPolicy(name=domain or "remote", next_hops=next_hop))
+    def peer(server: PresenceServerSettings, domain: str) -> Peer:
+        return ours if server.mode is Mode.EMBEDDED else Peer(domain, False, policy(server, domain))
 
-    default = peer(settings.presence_server.mode, settings.presence_server.next_hop, "")
-    others = {
-        s.domain.lower(): peer(s.mode, s.next_hop, s.domain.lower())
-        for s in settings.presence_servers
-    }
+    default = peer(settings.presence_server, "")
+    others = {s.domain.lower(): peer(s, s.domain.lower()) for s in settings.presence_servers}
     return default, others
+
+
+IDENTITY_HEADERS = {
+    NetworkIdentity.DIGEST: "",
+    NetworkIdentity.ASSERTED: "P-Asserted-Identity",
+    NetworkIdentity.PREFERRED: "P-Preferred-Identity",
+}
+
+
+def policy(server: PresenceServerSettings, domain: str) -> PeerPolicy:
+    """How requests to this server look."""
+    return PeerPolicy(
+        name=domain or "remote",
+        route=server.route,
+        next_hops=server.next_hop,
+        identity=IDENTITY_HEADERS[server.identity],
+        extra_headers=tuple(server.headers.items()),
+    )
 
 
 def make_network(

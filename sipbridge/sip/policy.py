@@ -25,7 +25,8 @@ class PeerPolicy:
     route: Route header values set on requests out of a dialog (RFC 3261 §8.1.2), as name-addr text.
     next_hops: sip URIs tried in order as destination whatever the Request-URI says; empty: the URI decides.
     flow: a fixed flow (the embedded agent's), before everything else.
-    identity_headers, extra_headers: (name, value) pairs added to each request out of a dialog.
+    identity: name of the header that asserts the sender, "" for none ("P-Asserted-Identity", RFC 3325).
+    extra_headers: (name, value) pairs added to each request out of a dialog.
     expires: seconds asked for SUBSCRIBE and PUBLISH, None: the package's default.
     strict_documents: refuse what the schema refuses.
     event_names: the peer's own spelling of event packages, as (ours, theirs).
@@ -36,7 +37,7 @@ class PeerPolicy:
     route: tuple[str, ...] = ()
     next_hops: tuple[str, ...] = ()
     flow: Flow | None = None
-    identity_headers: tuple[tuple[str, str], ...] = ()
+    identity: str = ""
     extra_headers: tuple[tuple[str, str], ...] = ()
     expires: int | None = None
     strict_documents: bool = False

@@ -294,7 +294,9 @@ class UserAgent:
         headers = request.headers
         for route in reversed(policy.route):
             headers.add_first("Route", route)
-        for name, value in (*policy.identity_headers, *policy.extra_headers):
+        if policy.identity:
+            headers.add(policy.identity, f"<{request.from_.uri}>")
+        for name, value in policy.extra_headers:
             headers.add(name, value)
         candidates: Sequence[Candidate]
         fixed = flow or policy.flow

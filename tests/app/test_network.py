@@ -306,3 +306,34 @@ async def test_decisions_about_several_watchers_at_one_moment_all_hold() -> None
             await here.application(name).subscribe(ALICE)
         await asyncio.gather(*(alice.decide(w, Activity=True) for w in watchers))
         assert sorted(await alice.watchers()) == watchers
+
+
+async def test_routes_identity_and_headers_are_on_every_request_out_of_a_dialog() -> None:
+    async with presence_server() as server:
+        ims = {
+            **remote(server),
+            "route": ["sip:edge.example.com;lr", "<sip:scscf.example.com:6060;lr;orig>"],
+            "identity": "p-asserted-identity",
+            "headers": {"P-Visited-Network-ID": "visited.example.com"},
+        }
+        async with site(presence_server=ims) as here:
+            bob = here.application("bob")
+            await bob.rest("PUT", "/presence", {"presence": attributes(Activity="Meeting")})
+            await bob.subscribe(CAROL)
+            for method in ("PUBLISH", "SUBSCRIBE"):
+                request = await server.request(method)
+                routes = [value for name, value in request.headers if name == "route"]
+                assert routes == [
+                    "<sip:edge.example.com;lr>",
+                    "<sip:scscf.example.com:6060;lr;orig>",
+                ]
+                assert request.get("p-asserted-identity") == "<sip:bob@example.com>"
+                assert request.get("p-visited-network-id") == "visited.example.com"
+
+
+async def test_nothing_is_said_about_identity_by_default() -> None:
+    async with presence_server() as server, site(presence_server=remote(server)) as here:
+        await here.application("bob").subscribe(CAROL)
+        request = await server.request("SUBSCRIBE")
+        for name in ("route", "p-asserted-identity", "p-preferred-identity"):
+            assert request.get(name) == ""

@@ -520,3 +520,20 @@ def test_settings_are_frozen() -> None:
     settings = load(environ={})
     with pytest.raises(ValueError, match="frozen"):
         settings.http.port = 1
+
+
+@pytest.mark.parametrize(
+    ("line", "key"),
+    [
+        ('route = ["edge.example.com"]', "route"),
+        ('route = ["sip:edge.example.com"]', "route"),
+        ('identity = "trust-me"', "identity"),
+        ('headers = {Via = "x"}', "headers"),
+        ('headers = {"O" = "x"}', "headers"),
+        ('headers = {"X Y" = "x"}', "headers"),
+        ('headers = {X = "a\\nVia: b"}', "headers"),
+    ],
+)
+def test_what_no_network_understands_is_refused(tmp_path: Path, line: str, key: str) -> None:
+    (fault,) = faults(tmp_path, f"[presence_server]\n{line}\n")
+    assert fault.startswith(f"presence_server.{key}")

@@ -198,7 +198,7 @@ def test_the_next_hop_wins_over_route_and_request_uri(pair: Pair) -> None:
     policy = PeerPolicy(
         next_hops=("sip:192.0.2.2:5060;transport=tcp",),
         route=("<sip:r1.example.com;lr>", "<sip:r2.example.com;lr>"),
-        identity_headers=(("P-Asserted-Identity", "<sip:alice@example.com>"),),
+        identity="P-Asserted-Identity",
         extra_headers=(("X-Extra", "1"),),
     )
     outcome, _ = send(pair, publish(pair, "sip:bob@nowhere.example.com"), policy)
