@@ -320,8 +320,7 @@ async def test_routes_identity_and_headers_are_on_every_request_out_of_a_dialog(
             bob = here.application("bob")
             await bob.rest("PUT", "/presence", {"presence": attributes(Activity="Meeting")})
             await bob.subscribe(CAROL)
-            for method in ("PUBLISH", "SUBSCRIBE"):
-                request = await server.request(method)
+            for request in (await server.request("PUBLISH"), await server.subscription(CAROL)):
                 routes = [value for name, value in request.headers if name == "route"]
                 assert routes == [
                     "<sip:edge.example.com;lr>",
@@ -334,6 +333,6 @@ async def test_routes_identity_and_headers_are_on_every_request_out_of_a_dialog(
 async def test_nothing_is_said_about_identity_by_default() -> None:
     async with presence_server() as server, site(presence_server=remote(server)) as here:
         await here.application("bob").subscribe(CAROL)
-        request = await server.request("SUBSCRIBE")
+        request = await server.subscription(CAROL)
         for name in ("route", "p-asserted-identity", "p-preferred-identity"):
             assert request.get(name) == ""
