@@ -13,8 +13,8 @@ import sipbridge
 
 HERE = Path(__file__).resolve().parent
 AGREED = HERE / "public_names.txt"
-LAZY = ("sipbridge", "sipbridge.mapping", "sipbridge.bayeux")
-HEAVY = ("lxml", "orjson", "msgspec", "pydantic", "fastapi", "starlette", "httpx", "structlog")
+LAZY = ("sipbridge", "sipbridge.mapping", "sipbridge.bayeux", "sipbridge.client")
+HEAVY = ("lxml", "orjson", "msgspec", "pydantic", "fastapi", "starlette", "httpx2", "structlog")
 
 
 def packages() -> list[str]:

@@ -4,7 +4,8 @@ A stream is a cursor on the application's notification log. It owns no queue: wh
 something new it reads on from where it was, so a slow reader costs nothing and misses nothing as long as the
 log still holds it. Event ids are the log's sequence numbers; a client that comes back with `Last-Event-ID`
 (or `?lastEventId=`, which a first request can carry) gets exactly what it missed. Without an id the stream
-begins with what comes next.
+begins with what comes next; it says at its start which id that is after, so that a connection lost before the
+first event costs nothing either.
 
 Where the log no longer reaches back, or the id was never given out, the stream says
 
@@ -208,7 +209,8 @@ class Stream:
                     "headers": [*STREAM_HEADERS, *cors],
                 }
             )
-            await write(send, RETRY)
+            # An id without data is no event, but is remembered. After a reset its last event has one.
+            await write(send, RETRY if self.reset else identified(self.cursor, RETRY))
             while not self.ended:
                 self.woken.clear()
                 if chunk := self.read():

@@ -3,7 +3,7 @@
 import base64
 from collections.abc import AsyncIterator, Mapping, Sequence
 
-import httpx
+import httpx2
 import orjson
 import pytest
 
@@ -150,8 +150,8 @@ class Site:
             settings=settings,
             observe=lambda name, status: self.finished.append((name, status)),
         )
-        transport = httpx.ASGITransport(self.app)
-        self.http = httpx.AsyncClient(transport=transport, base_url="http://gw.example:8001")
+        transport = httpx2.ASGITransport(self.app)
+        self.http = httpx2.AsyncClient(transport=transport, base_url="http://gw.example:8001")
 
     async def ask(
         self,
@@ -160,7 +160,7 @@ class Site:
         body: object = None,
         headers: Mapping[str, str] = ALICE,
         **more: object,
-    ) -> httpx.Response:
+    ) -> httpx2.Response:
         content = None if body is None else body if isinstance(body, bytes) else orjson.dumps(body)
         kind = {"Content-Type": "application/json"} if body is not None else {}
         return await self.http.request(

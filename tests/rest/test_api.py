@@ -3,7 +3,7 @@
 import logging
 from collections.abc import AsyncIterator
 
-import httpx
+import httpx2
 import pytest
 from starlette.types import Receive, Scope, Send
 
@@ -11,9 +11,9 @@ from sipbridge.rest import BasicAuthenticator, Ready, RestSettings, create_app
 from tests.rest.conftest import ALICE, BOB, MEETING, PresenceHouse, Site, accounts, basic
 
 
-def client(app: object) -> httpx.AsyncClient:
-    transport = httpx.ASGITransport(app)  # type: ignore[arg-type]
-    return httpx.AsyncClient(transport=transport, base_url="http://gw.example")
+def client(app: object) -> httpx2.AsyncClient:
+    transport = httpx2.ASGITransport(app)  # type: ignore[arg-type]
+    return httpx2.AsyncClient(transport=transport, base_url="http://gw.example")
 
 
 @pytest.mark.parametrize(

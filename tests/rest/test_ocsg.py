@@ -2,7 +2,7 @@
 
 from urllib.parse import quote
 
-import httpx
+import httpx2
 import orjson
 import pytest
 
@@ -25,7 +25,7 @@ QUERY = '{"presentity":"sip:alice@example.com","attributes":["Activity","Place"]
 BOB_PATH = "sip%3Abob%40example.com"
 
 
-def fault(answer: httpx.Response) -> tuple[int, str, list[str]]:
+def fault(answer: httpx2.Response) -> tuple[int, str, list[str]]:
     error = answer.json()["error"]
     assert answer.headers["X-Request-ID"] == error["requestId"]
     return answer.status_code, error["messageId"], error["variables"]

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 from sipbridge.rest import admin, admin_models, create_app, ocsg_models, openapi, sessions
@@ -14,8 +14,8 @@ Json = dict[str, Any]
 
 
 async def described() -> Json:
-    transport = httpx.ASGITransport(create_app(PresenceHouse(), []))
-    async with httpx.AsyncClient(transport=transport, base_url="http://gw") as http:
+    transport = httpx2.ASGITransport(create_app(PresenceHouse(), []))
+    async with httpx2.AsyncClient(transport=transport, base_url="http://gw") as http:
         found: Json = (await http.get("/openapi.json")).json()
     return found
 

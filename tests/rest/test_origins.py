@@ -1,6 +1,6 @@
 """Which pages may call, on every kind of route."""
 
-import httpx
+import httpx2
 import pytest
 
 from sipbridge.rest import BasicAuthenticator, RestSettings, create_app
@@ -56,8 +56,8 @@ def test_other_pages_are_refused(origin: str) -> None:
 async def test_pages_of_the_framework_follow_the_same_rule(path: str) -> None:
     settings = RestSettings(allowed_origins=(PAGE,))
     app = create_app(PresenceHouse(), [BasicAuthenticator(accounts())], settings=settings)
-    transport = httpx.ASGITransport(app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://gw.example") as http:
+    transport = httpx2.ASGITransport(app)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://gw.example") as http:
         http.headers["X-Request-ID"] = "r-1"
         plain = await http.get(path)
         listed = await http.get(path, headers={"Origin": PAGE})
@@ -75,8 +75,8 @@ async def test_a_preflight_names_our_headers() -> None:
         [BasicAuthenticator(accounts())],
         settings=RestSettings(allowed_origins=(PAGE,)),
     )
-    transport = httpx.ASGITransport(app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://gw.example") as http:
+    transport = httpx2.ASGITransport(app)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://gw.example") as http:
         answer = await http.options("/rest/presence/presence", headers={"Origin": PAGE, **ALICE})
     assert answer.status_code == 204
     named = answer.headers["access-control-allow-headers"]

@@ -3,7 +3,7 @@
 import re
 from html.parser import HTMLParser
 
-import httpx
+import httpx2
 
 from sipbridge.rest import admin, create_app, openapi, pages, sessions
 from sipbridge.rest.ocsg import EVENTS, OPERATIONS
@@ -32,8 +32,8 @@ class Links(HTMLParser):
 
 
 async def page(path: str) -> str:
-    transport = httpx.ASGITransport(create_app(PresenceHouse(), []))
-    async with httpx.AsyncClient(transport=transport, base_url="http://gw") as http:
+    transport = httpx2.ASGITransport(create_app(PresenceHouse(), []))
+    async with httpx2.AsyncClient(transport=transport, base_url="http://gw") as http:
         answer = await http.get(path)
     assert answer.status_code == 200
     return answer.text

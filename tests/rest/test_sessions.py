@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 
-import httpx
+import httpx2
 import pytest
 
 from sipbridge.rest import BasicAuthenticator, create_app, sessions
@@ -33,11 +33,11 @@ class Desk:
         gate = Gate(basic, sessions=self.sessions)
         manager = SessionManager(self.sessions, basic, Exchange(Origins()))
         app = create_app(PresenceHouse(), [gate], mounts={ROOT: manager})
-        self.http = httpx.AsyncClient(
-            transport=httpx.ASGITransport(app), base_url="http://gw.example"
+        self.http = httpx2.AsyncClient(
+            transport=httpx2.ASGITransport(app), base_url="http://gw.example"
         )
 
-    async def ask(self, method: str, path: str, headers: dict[str, str]) -> httpx.Response:
+    async def ask(self, method: str, path: str, headers: dict[str, str]) -> httpx2.Response:
         return await self.http.request(method, path, headers=headers)
 
     async def open(self, headers: dict[str, str] = ALICE) -> str:

@@ -25,6 +25,8 @@ class Reader:
 
     def __init__(self, answer: aiohttp.ClientResponse) -> None:
         self.content = answer.content
+        self.place: list[str] = []
+        """What the stream said at its start of where it is."""
 
     async def block(self) -> list[str]:
         """The lines up to the next empty one."""
@@ -67,7 +69,8 @@ class Site:
             assert answer.status == 200
             assert answer.content_type == "text/event-stream"
             reader = Reader(answer)
-            assert await reader.block() == ["retry: 2000"]
+            *reader.place, retry = await reader.block()
+            assert retry == "retry: 2000"
             yield reader
 
 
@@ -116,6 +119,18 @@ async def test_what_was_missed_is_replayed_exactly(site: Site, place: str) -> No
         assert [(await reader.event())[0] for _ in range(3)] == ["3", "4", "5"]
         site.tell(6)
         assert (await reader.event())[0] == "6"
+
+
+async def test_a_stream_says_where_it_begins(site: Site) -> None:
+    """Who is cut off before the first event goes on from there, and gets it."""
+    site.tell(1)
+    async with site.reading() as reader:
+        assert reader.place == ["id: 1"]
+    site.tell(2)
+    async with site.reading(last="1") as reader:
+        assert (await reader.event())[0] == "2"
+    async with site.reading(last="99") as reader:
+        assert reader.place == []  # never given out: the reset's last event says where it is
 
 
 STATE = Notification("app_alice", "/bayeux/x", "statusChanged", b'{"n":"all"}', "a")

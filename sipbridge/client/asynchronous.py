@@ -1,0 +1,168 @@
+"""The asynchronous client, for asyncio: every operation is one call of `operations.py`, a stream is
+`Follower` with a connection.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING, Self
+
+from sipbridge.client import operations
+from sipbridge.client.async_events import AsyncEventStream
+from sipbridge.client.http import TIMEOUT, AsyncHttp, site
+from sipbridge.client.operations import Address
+from sipbridge.client.stream import read
+from sipbridge.client.values import Notification, OpenSubscription, TimeMetric
+from sipbridge.mapping.attributes import Attribute, AttributeKind, Value
+
+if TYPE_CHECKING:
+    import httpx2
+
+
+class AsyncPresenceClient:
+    """One application at a bridge. A context manager; else call `aclose`.
+
+    base_url: such as "https://presence.example.com". application, password: as configured there; or a token
+    instead of them (`Authorization: Bearer`). timeout: seconds for one request. headers: of every request,
+    `X-Session-ID` for example. http: an `httpx2.AsyncClient` of the caller's own, which stays open.
+
+    Operations raise Fault (refused), Unreachable (no answer), BadAnswer (an answer that makes no sense),
+    all of them PresenceError, and InvalidValue for arguments that no request could carry. Tasks of one
+    loop may share a client.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        application: str = "",
+        password: str = "",
+        *,
+        token: str = "",
+        timeout: float = TIMEOUT,
+        headers: Mapping[str, str] | None = None,
+        http: "httpx2.AsyncClient | None" = None,
+    ) -> None:
+        where = site(base_url, application, password, token, headers or {})
+        self.http = AsyncHttp(where, http, timeout)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *raised: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close its connections."""
+        await self.http.close()
+
+    # --- the presentity's side
+
+    async def get_open_subscriptions(self) -> list[OpenSubscription]:
+        """Watchers who wait for a decision about the presence of this application's identity."""
+        return await self.http.call(operations.get_open_subscriptions())
+
+    async def get_my_watchers(self) -> list[str]:
+        """URIs of those who watch now, with at least one kind granted."""
+        return await self.http.call(operations.get_my_watchers())
+
+    async def update_subscription_authorization(
+        self, watcher: Address, decisions: Mapping[AttributeKind, bool]
+    ) -> None:
+        """Grant (True) and deny (False) kinds to a watcher; kinds not named stay as they are.
+
+        Raises ServiceFault (SVC0002) for a watcher that was never seen.
+        """
+        await self.http.call(operations.update_subscription_authorization(watcher, decisions))
+
+    async def block_subscription(self, watcher: Address) -> None:
+        """End a watcher's subscription; it is told, and refused when it comes again."""
+        await self.http.call(operations.block_subscription(watcher))
+
+    async def publish(
+        self, attributes: Iterable[Attribute | Value], *, expires: timedelta | None = None
+    ) -> None:
+        """Publish; the kinds named are replaced, the others stay, an empty list removes everything.
+
+        Bare values (`Activity.MEETING`) do where no note is wanted. expires: when all of it is taken back;
+        zero is never, None what the operator has set.
+        """
+        await self.http.call(operations.publish(attributes, expires))
+
+    # --- the watcher's side
+
+    async def subscribe_presence(
+        self,
+        presentity: Address,
+        *,
+        correlator: str,
+        attributes: Iterable[AttributeKind] = (),
+        endpoint: str = "",
+        application: str = "",
+    ) -> None:
+        """Ask to see a presentity; a `NotifySubscription` tells when it has decided.
+
+        attributes: kinds, none for all. endpoint: a channel or URL for the answer, by default the channel
+        of this application. application: what the presentity's side is shown, by default the application's
+        id.
+        """
+        reference = operations.Reference(correlator, self.http.site.endpoint(endpoint))
+        shown = application or self.http.site.application or "sipbridge.client"
+        await self.http.call(
+            operations.subscribe_presence(presentity, reference, shown, attributes)
+        )
+
+    async def leave_subscription(self, presentity: Address) -> None:
+        """Watch no more; notifications on this presentity end with it."""
+        await self.http.call(operations.leave_subscription(presentity))
+
+    async def start_presence_notification(
+        self,
+        presentity: Address,
+        *,
+        correlator: str,
+        frequency: TimeMetric | timedelta = timedelta(seconds=1),
+        check_immediate: bool = True,
+        attributes: Iterable[AttributeKind] = (),
+        duration: TimeMetric | timedelta | None = None,
+        count: int | None = None,
+        endpoint: str = "",
+    ) -> list[str]:
+        """Ask to be told of changes; returns the presentities that cannot be shown (not granted), if any.
+
+        correlator: names this notification until it ends. frequency: the least time between two.
+        check_immediate: tell the current state at once. duration, count: when it ends by itself.
+        Raises ServiceFault (SVC0005) while the correlator is in use.
+        """
+        reference = operations.Reference(correlator, self.http.site.endpoint(endpoint))
+        return await self.http.call(
+            operations.start_presence_notification(
+                presentity,
+                reference,
+                frequency,
+                check_immediate,
+                attributes,
+                duration,
+                count,
+            )
+        )
+
+    async def end_presence_notification(self, correlator: str) -> None:
+        """End a notification. Raises ServiceFault (SVC0002) for an unknown correlator."""
+        await self.http.call(operations.end_presence_notification(correlator))
+
+    async def get_user_presence(
+        self, presentity: Address, attributes: Iterable[AttributeKind] = ()
+    ) -> list[Attribute]:
+        """What this application may see of a presentity now. attributes: kinds, none for all.
+
+        Raises ServiceFault (SVC0002) without a subscription, PolicyFault (POL0002) without a grant.
+        """
+        return await self.http.call(operations.get_user_presence(presentity, attributes))
+
+    # --- notifications
+
+    def notifications(self, *, last_event_id: str | None = None) -> AsyncEventStream[Notification]:
+        """Everything this application is told, as an iterator that outlives connections and restarts.
+
+        last_event_id: the `last_event_id` of an earlier stream, to get what came since; None begins now.
+        """
+        return AsyncEventStream(self.http, operations.EVENTS, read, last_event_id)
