@@ -468,9 +468,11 @@ class Subscription:
 
     def in_dialog(self, incoming: ServerRequest, now: float) -> bool:
         """Is it of our dialog, or does it make it? Answers 481 if not."""
-        request = incoming.request
         if self.dialog is not None:
-            if self.dialog.remote_tag == request.from_.tag:
+            if (
+                incoming.dialog is self.dialog
+                or self.dialog.remote_tag == incoming.request.from_.tag
+            ):
                 return True
             if self.package.forking and self.sent is not None:
                 return self.fork(incoming, now)

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from sipbridge.values import quick
+
 AUTHORISATION_PAUSE = 60.0
 """Seconds before a new try after `giveup` without retry-after: somebody must decide, nobody hurries."""
 
@@ -127,6 +129,7 @@ class Accepted:
     is_list: bool = False
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Notified:
     """A NOTIFY. `state` is the word on the wire; `content_type` "" and `body` b"" when it had none."""

@@ -9,6 +9,9 @@ contradicts the request line. Not malformed: the text is fine, but §8.1.1 or RF
 missing From, two Call-IDs, a SUBSCRIBE without Event) or we cannot serve it (scheme, option tags). What a
 header we do not use says is never judged: a wrong Date or Warning is no reason to refuse presence (RFC 4475
 §3.1.2.12).
+
+Peers say the same again and again. What was found in order is remembered word for word, and a request that
+says nothing else needs no second judgement (`in_order`). Nothing is ever refused from memory.
 """
 
 from collections.abc import Callable, Iterator
@@ -29,7 +32,7 @@ from sipbridge.sip.fields import (
 )
 from sipbridge.sip.headers import First, Repeated
 from sipbridge.sip.message import Message, Request
-from sipbridge.sip.via import parse_vias
+from sipbridge.sip.via import check_via
 from sipbridge.uri import MAX_URI, Uri
 
 SCHEMES = frozenset({"sip", "sips", "pres"})
@@ -73,9 +76,75 @@ class Defect:
     headers: tuple[tuple[str, str], ...] = ()
 
 
-def first_defect(message: Message, options: frozenset[str] = OPTIONS) -> Defect | None:
-    """The most serious fault, None for a message that can be served. `options`: option tags understood."""
-    return next(found(message, options), None)
+def first_defect(
+    message: Message, options: frozenset[str] = OPTIONS, *, in_known_dialog: bool = False
+) -> Defect | None:
+    """The most serious fault, None for a message that can be served. `options`: option tags understood.
+
+    in_known_dialog: From, To, Call-ID and Record-Route have been judged before, word for word.
+    """
+    if not isinstance(message, Request):
+        return next(found(message, options), None)
+    familiar = familiar_part(message)
+    if familiar in SOUND and in_order(message, in_known_dialog):
+        return None
+    defect = next(found(message, options), None)
+    if defect is None and "require" not in message.headers.first():
+        remember(familiar)
+    return defect
+
+
+FAMILIAR = ("max-forwards", "contact", "event", "content-type", "expires", "accept", "route")
+"""What a peer says word for word in one request after the other."""
+
+SOUND: set[tuple[str | None, ...]] = set()
+"""Familiar parts of requests that had no fault, and required nothing."""
+
+MAX_SOUND = 2048
+"""Familiar parts remembered: one for each method, contact and kind of peer."""
+
+MAX_FAMILIAR = 1024
+"""Characters of a familiar part that is remembered, so that all of them together stay below 3 MB."""
+
+JUDGED = frozenset(FAMILIAR) | {key for key, _ in SINGLE}
+"""What may not stand twice in a request that is quickly found in order."""
+
+
+def familiar_part(request: Request) -> tuple[str | None, ...]:
+    return request.method, request.uri, *map(request.headers.first().get, FAMILIAR)
+
+
+def remember(familiar: tuple[str | None, ...]) -> None:
+    if sum(len(text) for text in familiar if text) > MAX_FAMILIAR:
+        return
+    if len(SOUND) >= MAX_SOUND:
+        SOUND.clear()
+    SOUND.add(familiar)
+
+
+def in_order(request: Request, in_known_dialog: bool) -> bool:
+    """Is the rest of a request with a sound familiar part in order too? False: look closer."""
+    headers = request.headers
+    first, repeated = headers.first(), headers.repeated
+    if "require" in first or (repeated and not JUDGED.isdisjoint(repeated)):
+        return False
+    try:
+        check_via(first["via"])
+        for text in repeated["via"][1:] if "via" in repeated else ():
+            check_via(text)
+        if request.cseq.method != request.method:
+            return False
+        if request.method == "NOTIFY" or "subscription-state" in first:
+            parse_subscription_state(first["subscription-state"])
+        if not in_known_dialog:
+            check_address(first["from"], "From")
+            check_address(first["to"], "To")
+            check_call_id(first["call-id"])
+            for text in headers.lines("record-route"):
+                check_addresses(text, "Record-Route")
+    except (KeyError, ParseError):
+        return False
+    return True
 
 
 def defects(message: Message, options: frozenset[str] = OPTIONS) -> list[Defect]:
@@ -131,7 +200,7 @@ def check_address(text: str, field: str) -> None:
 Checks = tuple[tuple[str, Callable[[str], object]], ...]
 
 RESPONSE_CHECKS: Checks = (
-    ("via", parse_vias),
+    ("via", check_via),
     ("cseq", parse_cseq),
     ("call-id", check_call_id),
     ("from", lambda text: check_address(text, "From")),

@@ -42,6 +42,7 @@ class Dialog:
         "call_id",
         "contact",
         "flow",
+        "heard",
         "local",
         "local_cseq",
         "local_tag",
@@ -80,6 +81,8 @@ class Dialog:
         self.contact = contact
         self.secure = secure
         self.flow = flow
+        self.heard: tuple[str, ...] = ()
+        """The `words` of the peer's last sound request: the next one will say the same."""
 
     @classmethod
     def as_uac(cls, request: Request, answer: Message, flow: Flow | None = None) -> "Dialog":
@@ -198,11 +201,16 @@ class Dialog:
             )
         self.remote_cseq = number
 
+    def remember(self, request: Request) -> None:
+        """The request was sound and is of this dialog: who says the same again need not be read again."""
+        self.heard = words(request)
+
     def refresh_target(self, message: Message, flow: Flow | None = None) -> None:
         """Follow the Contact of a target refresh request or of its 2xx (§12.2.1.2, §12.2.2)."""
-        contact = message.contact
-        if contact is not None and not contact.is_star:
-            self.remote_target = contact.uri_text
+        if message.headers.first().get("contact") != f"<{self.remote_target}>":
+            contact = message.contact
+            if contact is not None and not contact.is_star:
+                self.remote_target = contact.uri_text
         if flow is not None and flow.reliable:
             self.flow = flow
 
@@ -246,6 +254,13 @@ class Dialog:
             )
         except (KeyError, TypeError, IndexError) as error:
             raise LocalProtocolError(f"not a snapshot of a dialog: {error}") from error
+
+
+def words(request: Request) -> tuple[str, ...]:
+    """What a peer says in all requests of a dialog: From, To, Record-Route. KeyError if one is missing."""
+    headers = request.headers
+    first = headers.first()
+    return (first["from"], first["to"], *headers.lines("record-route"))
 
 
 def record_routes(message: Message) -> list[str]:

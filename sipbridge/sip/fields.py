@@ -20,6 +20,13 @@ MAX_CSEQ = 2**31 - 1
 MAX_SECONDS = 2**32 - 1
 MAX_MAX_FORWARDS = 255
 
+MAX_REMEMBERED = 4096
+"""Texts of CSeq and Subscription-State kept with what they mean: in an hour's subscription 3,600 numbers of
+seconds are named, and as many numbers of requests are under way at once."""
+
+METHODS = frozenset({"NOTIFY", "SUBSCRIBE", "PUBLISH", "OPTIONS", "REGISTER", "MESSAGE"})
+"""Tokens that need no look."""
+
 CSEQ = re.compile(rf"([0-9]+)[ \t]+({TOKEN})")
 WORD = re.compile(rf"({TOKEN}){LWS}(;[\s\S]*)?")
 MEDIA = re.compile(rf"({TOKEN}){LWS}/{LWS}({TOKEN}){LWS}(;[\s\S]*)?")
@@ -43,9 +50,12 @@ class CSeq:
         return f"{self.number} {self.method}"
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=MAX_REMEMBERED)
 def parse_cseq(text: str) -> CSeq:
     """The work behind `CSeq.parse`."""
+    digits, _, method = text.partition(" ")
+    if method in METHODS and len(digits) < 10 and digits.isascii() and digits.isdecimal():
+        return CSeq(int(digits), method)
     found = CSEQ.fullmatch(text)
     if not found:
         raise ParseError(f"{text[:80]!r} is not a number and a method", field="CSeq")
@@ -112,7 +122,7 @@ class SubscriptionState:
         return f"{self.state}{parameters}"
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=MAX_REMEMBERED)
 def parse_subscription_state(text: str) -> SubscriptionState:
     """The work behind `SubscriptionState.parse`."""
     found = WORD.fullmatch(text)

@@ -4,7 +4,8 @@ A request is matched to its transaction; copies are absorbed there and never see
 `IncomingRequest`, which somebody answers once by `respond`. Responses are built from the raw header text of
 the request (§8.2.6.2: Via, From, To, Call-ID and CSeq go back as they came), so a request that is too broken
 to be understood can still be told so. They go where §18.2.2 and RFC 3581 send them: back on the same
-connection, or to the source address and the port of `rport` or Via.
+connection, or to the source address and the port of `rport` or Via. What the Via of a request says about that
+is the same in all requests of a peer but for the branch, so it is worked out once for each (`Way`).
 
 A 200 may promise that something is durable. `respond(after=number)` keeps the response back until
 `committed(number)`; copies of the request are absorbed meanwhile. `store_failed(number)` turns it into a 500.
@@ -20,7 +21,7 @@ from sipbridge import errors
 from sipbridge.errors import LocalProtocolError, ParseError, ProtocolError, SipBridgeError
 from sipbridge.sip.address import NameAddr
 from sipbridge.sip.dialog import Dialog
-from sipbridge.sip.flow import Flow, Transmit
+from sipbridge.sip.flow import Address, Flow, Transmit
 from sipbridge.sip.identifiers import Identifiers
 from sipbridge.sip.indications import LimitReached, RequestAnsweredByCore
 from sipbridge.sip.locate import bare
@@ -29,11 +30,12 @@ from sipbridge.sip.status import reason_for
 from sipbridge.sip.timers import Deadlines, Timers
 from sipbridge.sip.transactions import (
     InviteServerTransaction,
+    ServerKey,
     ServerTransaction,
     ServerTransactions,
     server_key,
 )
-from sipbridge.sip.via import Via, parse_vias
+from sipbridge.sip.via import BRANCH, Via, cut, frame_of, is_transaction_id, parse_vias
 from sipbridge.uri import DEFAULT_PORTS
 
 BUSY_RETRY_AFTER = 5
@@ -86,12 +88,11 @@ class IncomingRequest:
     __slots__ = (
         "dialog",
         "flow",
+        "fresh_tag",
         "half",
         "held",
         "hop",
-        "in_dialog",
         "request",
-        "to_tag",
         "trace",
         "transaction",
     )
@@ -104,19 +105,33 @@ class IncomingRequest:
         transaction: ServerTransaction,
         half: "AnsweringHalf",
         hop: str,
+        dialog: Dialog | None = None,
     ) -> None:
-        """`hop` is the first Via line as responses carry it."""
+        """`hop` is the first Via line as responses carry it, `dialog` the known one it belongs to."""
         self.hop = hop
         self.request = request
         self.flow = flow
         self.trace = trace
         self.transaction = transaction
         self.half = half
-        tag = request.to.tag
-        self.in_dialog = tag is not None
-        self.to_tag = tag or half.identifiers.tag()
-        self.dialog: Dialog | None = None
+        self.dialog = dialog
+        self.fresh_tag = ""
         self.held = False
+
+    @property
+    def in_dialog(self) -> bool:
+        """Has it a To tag? Raises ParseError when To cannot be read."""
+        return self.dialog is not None or self.request.to.tag is not None
+
+    @property
+    def to_tag(self) -> str:
+        """The tag our responses carry in To: the dialog's, or a fresh one."""
+        if self.dialog is not None:
+            return self.dialog.local_tag
+        tag = self.request.to.tag
+        if not tag:
+            tag = self.fresh_tag = self.fresh_tag or self.half.identifiers.tag()
+        return tag
 
     @property
     def answered(self) -> bool:
@@ -145,8 +160,9 @@ class IncomingRequest:
         half, request = self.half, self.request
         if 200 <= status < 300:
             headers = self.accepted(headers)
+        tag = "" if self.dialog is not None else self.to_tag
         data = response_bytes(
-            request, self.hop, status, reason, self.to_tag, headers, body, server=half.name
+            request, self.hop, status, reason, tag, headers, body, server=half.name
         )
         if after is not None and after in half.uncommitted:
             self.held = True
@@ -204,17 +220,20 @@ class AnsweringHalf:
         self.report = report
         self.contact = contact
         self.now = 0.0
-        self.transactions = ServerTransactions()
+        self.transactions = ServerTransactions(timers, deadlines, outbox)
+        self.ways: dict[tuple[str, str, Address], Way] = {}
         self.stored = 0
         self.uncommitted: set[int] = set()
         self.held: dict[int, list[tuple[IncomingRequest, int, bytes]]] = {}
 
     def receive(
-        self, request: Request, flow: Flow, now: float, trace: str
+        self, request: Request, flow: Flow, now: float, trace: str, dialog: Dialog | None = None
     ) -> IncomingRequest | None:
-        """Match it. None: a copy, an ACK, or beyond a limit. Raises ParseError when it is too broken."""
-        via = request.top_via
-        key = server_key(request, via)
+        """Match it. None: a copy, an ACK, or beyond a limit. Raises ParseError when it is too broken.
+
+        dialog: what it belongs to, if that is plain from its words.
+        """
+        key, back, hop, via_port = self.place(request, flow)
         transaction = self.transactions.by_key.get(key)
         if transaction is not None:
             if request.method != "ACK":
@@ -224,22 +243,39 @@ class AnsweringHalf:
             return None
         if request.method == "ACK":
             return None  # §17.2.1: nobody waits for it, and an ACK is never answered
-        back, hop = response_path(request, via, flow)
         if len(self.transactions) >= self.limits.server_transactions:
             self.busy(request, back, hop, trace)
             return None
+        if dialog is None:
+            request.to  # noqa: B018 - ParseError while nothing is remembered yet
         kind = InviteServerTransaction if request.method == "INVITE" else ServerTransaction
-        transaction = kind(
-            key,
-            back,
-            timers=self.timers,
-            deadlines=self.deadlines,
-            outbox=self.outbox,
-            registry=self.transactions,
-            trace=trace,
-        )
-        transaction.via_port = via.port
-        return IncomingRequest(request, flow, trace, transaction, self, hop)
+        transaction = kind(key, back, registry=self.transactions, trace=trace, via_port=via_port)
+        return IncomingRequest(request, flow, trace, transaction, self, hop, dialog)
+
+    def place(self, request: Request, flow: Flow) -> tuple[ServerKey, Flow, str, int | None]:
+        """Key of the transaction, where responses go, their first Via line, the port in Via."""
+        line = request.headers.first().get("via")
+        parts = cut(line) if line is not None else None
+        way = None if parts is None else self.way(parts[0], parts[2], flow)
+        if parts is None or way is None or not is_transaction_id(parts[1]):
+            via = request.top_via
+            return (server_key(request, via), *response_path(line or "", via, flow), via.port)
+        branch = parts[1]
+        method = "INVITE" if request.method == "ACK" else request.method
+        key = (branch, way.host, way.port, str(request.cseq.number), method)
+        return key, way.back, f"{way.before};branch={branch}{way.after}", way.via_port
+
+    def way(self, before: str, after: str, flow: Flow) -> "Way | None":
+        """The way back to who writes such Vias; None where only the whole line tells."""
+        key = (before, after, flow.remote)
+        way = self.ways.get(key)
+        if way is None or (way.flow is not flow and way.flow != flow):
+            way = way_back(before, after, flow)
+            if way is not None:
+                if len(self.ways) >= MAX_WAYS:
+                    self.ways.clear()
+                self.ways[key] = way
+        return way
 
     def is_merged(self, incoming: IncomingRequest) -> bool:
         """The same request by another path (§8.2.2.2)? Remembers it if not. Only without To tag."""
@@ -309,10 +345,11 @@ class AnsweringHalf:
         if "Via" not in partial.headers:
             return False
         try:
-            back, hop = response_path(partial, partial.top_via, flow)
+            line = partial.headers.get("Via") or ""
+            back, hop = response_path(line, partial.top_via, flow)
         except ParseError:
             # An unreadable Via names no place: back to where it came from.
-            back, hop = flow, partial.headers.get("Via") or ""
+            back, hop = flow, line
         tag = self.identifiers.tag()
         reason = f"{reason_for(status)} ({error.field})" if error.field else ""
         data = response_bytes(
@@ -352,9 +389,45 @@ class AnsweringHalf:
 BARE_RPORT = re.compile(r";[ \t]*rport[ \t]*(?=;|$)", re.IGNORECASE)
 
 
-def response_path(request: Request, via: Via, flow: Flow) -> tuple[Flow, str]:
-    """Where responses go, and their first Via line with `received` and `rport` (§18.2.1, RFC 3581 §4)."""
-    line = request.headers.get("Via") or ""
+MAX_WAYS = 4096
+"""Ways remembered: one for each neighbour, a proxy or a client that comes directly."""
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How responses get back, as far as it does not depend on the branch.
+
+    `flow` brought the requests, `back` takes the responses; `host` and `port` are the sent-by as it stands in
+    transaction keys; `before` and `after` stand round the branch in the first Via line of responses.
+    """
+
+    flow: Flow
+    back: Flow
+    host: str
+    port: str
+    via_port: int | None
+    before: str
+    after: str
+
+
+def way_back(before: str, after: str, flow: Flow) -> Way | None:
+    """The way back for a Via line of one hop; None if it cannot be told without its branch."""
+    frame = frame_of(before, after)
+    if frame is None:
+        return None
+    via = frame.hop
+    back, line = response_path(f"{before}{BRANCH}x{after}", via, flow)
+    parts = cut(line)
+    if parts is None:
+        return None
+    return Way(flow, back, via.host.lower(), str(via.port), via.port, parts[0], parts[2])
+
+
+def response_path(line: str, via: Via, flow: Flow) -> tuple[Flow, str]:
+    """Where responses go, and their first Via line with `received` and `rport` (§18.2.1, RFC 3581 §4).
+
+    `line` is the request's first Via line, `via` its first hop.
+    """
     if flow.protocol == "memory":
         return flow, line
     host, port = flow.remote
@@ -392,17 +465,17 @@ def response_bytes(
 ) -> bytes:
     """A response on the wire (§8.2.6.2): what is copied goes back as it came, `hop` is the first Via line.
 
-    Built here and not as a `Response`, because it is the most frequent thing a core does. Raises
-    LocalProtocolError for a line break in a header.
+    to_tag: for a To without tag; "" if it is known to have one. Built here and not as a `Response`, because
+    it is the most frequent thing a core does. Raises LocalProtocolError for a line break in a header.
     """
-    first = request.headers.first()
+    fields = request.headers
+    first = fields.first()
     lines = [f"SIP/2.0 {status} {reason or reason_for(status)}", f"Via: {hop}"]
-    lines += [f"Via: {value}" for value in request.headers.lines("via")[1:]]
-    for key, name in COPIED:
-        if key in first:
-            lines.append(f"{name}: {first[key]}")
+    if "via" in fields.repeated:
+        lines += [f"Via: {value}" for value in fields.lines("via")[1:]]
+    lines += [f"{name}: {first[key]}" for key, name in COPIED if key in first]
     if "to" in first:
-        lines.append(f"To: {with_tag(first['to'], to_tag)}")
+        lines.append(f"To: {with_tag(first['to'], to_tag) if to_tag else first['to']}")
     for name, value in headers:
         if "\n" in value or "\r" in value or "\n" in name:
             raise LocalProtocolError(f"a line break inside {name[:40]!r}")

@@ -27,7 +27,7 @@ from typing import Protocol, TypeVar
 from sipbridge.errors import LocalProtocolError
 from sipbridge.sip.flow import Flow, Transmit
 from sipbridge.sip.message import Request, Response
-from sipbridge.sip.timers import Deadline, Deadlines, Resend, Timers
+from sipbridge.sip.timers import Deadline, Deadlines, Lingering, Resend, Timers
 from sipbridge.sip.via import Via
 
 ClientKey = tuple[str, str]
@@ -78,34 +78,33 @@ CLIENT: Table = {
 }
 """Figure 6. An error of the transport after the final response is nobody's business."""
 
+PROCEEDING: Table = {
+    (P, Input.REQUEST): P,
+    (P, Input.PROVISIONAL): P,
+    (P, Input.FINAL): C,
+    (P, Input.GIVE_UP): X,
+    (P, Input.TRANSPORT_ERROR): X,
+    (C, Input.REQUEST): C,
+    (C, Input.TRANSPORT_ERROR): X,
+}
+"""What both server machines have in common."""
+
 SERVER: Table = {
+    **PROCEEDING,
     (T, Input.REQUEST): T,
     (T, Input.PROVISIONAL): P,
     (T, Input.FINAL): C,
     (T, Input.GIVE_UP): X,
     (T, Input.TRANSPORT_ERROR): X,
-    (P, Input.REQUEST): P,
-    (P, Input.PROVISIONAL): P,
-    (P, Input.FINAL): C,
-    (P, Input.GIVE_UP): X,
-    (P, Input.TRANSPORT_ERROR): X,
-    (C, Input.REQUEST): C,
     (C, Input.LINGER_OVER): X,
-    (C, Input.TRANSPORT_ERROR): X,
 }
 """Figure 8."""
 
 INVITE_SERVER: Table = {
-    (P, Input.REQUEST): P,
-    (P, Input.PROVISIONAL): P,
-    (P, Input.FINAL): C,
-    (P, Input.GIVE_UP): X,
-    (P, Input.TRANSPORT_ERROR): X,
-    (C, Input.REQUEST): C,
+    **PROCEEDING,
     (C, Input.RESEND): C,
     (C, Input.ACK): F,
     (C, Input.GIVE_UP): X,
-    (C, Input.TRANSPORT_ERROR): X,
     (F, Input.ACK): F,
     (F, Input.REQUEST): F,
     (F, Input.LINGER_OVER): X,
@@ -132,7 +131,7 @@ def server_key(request: Request, via: Via) -> ServerKey:
     cseq = request.cseq
     method = "INVITE" if request.method == "ACK" else request.method
     branch = via.branch
-    if branch is not None and len(branch) > 7 and via.has_transaction_id:
+    if branch is not None and via.has_transaction_id:
         return branch, via.host.lower(), str(via.port), str(cseq.number), method
     return (
         str(via),
@@ -284,16 +283,13 @@ class ServerTransaction:
     __slots__ = (
         "answered",
         "deadline",
-        "deadlines",
         "flow",
         "key",
         "last",
         "merge_key",
-        "outbox",
         "peer",
         "registry",
         "state",
-        "timers",
         "trace",
         "via_port",
     )
@@ -306,19 +302,15 @@ class ServerTransaction:
         key: ServerKey,
         flow: Flow,
         *,
-        timers: Timers,
-        deadlines: Deadlines,
-        outbox: list[Transmit],
         registry: "ServerTransactions",
         trace: str,
+        via_port: int | None = None,
     ) -> None:
         self.key = key
         self.flow = flow
-        self.timers = timers
-        self.deadlines = deadlines
-        self.outbox = outbox
         self.registry = registry
         self.trace = trace
+        self.via_port = via_port
         self.state = self.first
         self.answered = False
         """Has a final response been given, or is it too late for one?"""
@@ -326,44 +318,45 @@ class ServerTransaction:
         self.deadline: Deadline | None = None
         self.merge_key: tuple[str, ...] | None = None
         self.peer = ""
-        self.via_port: int | None = None
         registry.add(self)
 
     def expect_answer(self, now: float) -> None:
         """Nobody has answered yet; when the client gives up, so do we."""
-        self.deadline = self.deadlines.schedule(now + self.timers.give_up, self)
+        registry = self.registry
+        self.deadline = registry.deadlines.schedule(now + registry.timers.give_up, self)
 
     def receive_again(self, now: float) -> None:
         """A copy of the request: absorbed, or answered from memory."""
         self.state = step(self.table, self.state, Input.REQUEST)
         if self.last and self.state is not State.CONFIRMED:
-            self.outbox.append(Transmit(self.last, self.flow, self.trace))
+            self.registry.outbox.append(Transmit(self.last, self.flow, self.trace))
 
     def send(self, status: int, data: bytes, now: float) -> None:
         """Send a response. Raises LocalProtocolError after a final one."""
         final = status >= 200
         self.state = step(self.table, self.state, Input.FINAL if final else Input.PROVISIONAL)
         self.last = data
-        self.outbox.append(Transmit(data, self.flow, self.trace))
+        self.registry.outbox.append(Transmit(data, self.flow, self.trace))
         if final:
             self.answered = True
             if self.deadline is not None:
                 self.deadline.cancel()
+                self.deadline = None
             if self.peer:
                 self.registry.waited(self)
             self.completed(now)
 
     def completed(self, now: float) -> None:
         """Timer J."""
-        rest = self.timers.linger_server(self.flow.reliable)
-        if rest:
-            self.deadline = self.deadlines.schedule(now + rest, self)
-        else:
+        if self.flow.reliable:
             self.end(Input.LINGER_OVER)
+        else:
+            self.registry.lingering.add(self, now)
 
     def handle_timeout(self, now: float) -> None:
-        completed = self.state is State.COMPLETED
-        self.end(Input.LINGER_OVER if completed else Input.GIVE_UP)
+        if self.state is not State.TERMINATED:
+            completed = self.state is State.COMPLETED
+            self.end(Input.LINGER_OVER if completed else Input.GIVE_UP)
 
     def transport_failed(self) -> None:
         """No way to the client any more."""
@@ -387,13 +380,14 @@ class InviteServerTransaction(ServerTransaction):
 
     def completed(self, now: float) -> None:
         """Timers G and H, over reliable transports only H."""
-        self.gives_up = now + self.timers.give_up
-        self.resend = None if self.flow.reliable else Resend(self.timers, now)
+        timers = self.registry.timers
+        self.gives_up = now + timers.give_up
+        self.resend = None if self.flow.reliable else Resend(timers, now)
         self.plan()
 
     def plan(self) -> None:
         when = self.gives_up if self.resend is None else min(self.resend.when, self.gives_up)
-        self.deadline = self.deadlines.schedule(when, self)
+        self.deadline = self.registry.deadlines.schedule(when, self)
 
     def receive_ack(self, now: float) -> None:
         """The ACK: quiet from now on."""
@@ -405,9 +399,9 @@ class InviteServerTransaction(ServerTransaction):
             return
         if self.deadline is not None:
             self.deadline.cancel()
-        rest = self.timers.linger_ack(self.flow.reliable)
+        rest = self.registry.timers.linger_ack(self.flow.reliable)
         if rest:
-            self.deadline = self.deadlines.schedule(now + rest, self)
+            self.deadline = self.registry.deadlines.schedule(now + rest, self)
         else:
             self.end(Input.LINGER_OVER)
 
@@ -419,20 +413,33 @@ class InviteServerTransaction(ServerTransaction):
         else:
             self.state = step(self.table, self.state, Input.RESEND)
             self.resend.fire(now)
-            self.outbox.append(Transmit(self.last, self.flow, self.trace))
+            self.registry.outbox.append(Transmit(self.last, self.flow, self.trace))
             self.plan()
 
 
 class ServerTransactions:
-    """The server transactions of one core, with the three ways to find one.
+    """The server transactions of one core, what they all use, and the three ways to find one.
 
     `merged` finds a request that came by another path under another branch (§8.2.2.2), `connections` the
     ones that wait on a stream. `pending` counts for each peer the requests that wait for somebody's answer.
     """
 
-    __slots__ = ("by_key", "connections", "merged", "pending")
+    __slots__ = (
+        "by_key",
+        "connections",
+        "deadlines",
+        "lingering",
+        "merged",
+        "outbox",
+        "pending",
+        "timers",
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, timers: Timers, deadlines: Deadlines, outbox: list[Transmit]) -> None:
+        self.timers = timers
+        self.deadlines = deadlines
+        self.outbox = outbox
+        self.lingering = Lingering(deadlines, timers.linger_server(reliable=False))
         self.by_key: dict[ServerKey, ServerTransaction] = {}
         self.merged: dict[tuple[str, ...], ServerTransaction] = {}
         self.connections: dict[int, set[ServerTransaction]] = {}

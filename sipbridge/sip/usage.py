@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from sipbridge.sip.dialog import Dialog
     from sipbridge.sip.flow import Flow
     from sipbridge.sip.message import Request, Response
 
@@ -19,8 +20,13 @@ class ServerRequest(Protocol):
     request: "Request"
     flow: "Flow"
     trace: str
-    to_tag: str
-    """The tag our responses carry in To: the dialog's, or a fresh one."""
+    dialog: "Dialog | None"
+    """The known dialog it belongs to."""
+
+    @property
+    def to_tag(self) -> str:
+        """The tag our responses carry in To: the dialog's, or a fresh one."""
+        ...
 
     def respond(
         self,

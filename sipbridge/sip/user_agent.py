@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from sipbridge.errors import LocalProtocolError, ParseError, SipBridgeError
 from sipbridge.sip.address import NameAddr
 from sipbridge.sip.defects import Defect, first_defect
-from sipbridge.sip.dialog import Dialog, DialogId
+from sipbridge.sip.dialog import Dialog, DialogId, words
 from sipbridge.sip.flow import Flow, ListeningPoint, Transmit
 from sipbridge.sip.headers import Headers
 from sipbridge.sip.identifiers import Identifiers
@@ -32,7 +32,12 @@ from sipbridge.sip.message import Request, Response
 from sipbridge.sip.parser import PONG, KeepAlive, Limits, MessageError, StreamParser, parse_datagram
 from sipbridge.sip.policy import NO_POLICY, Credentials, PeerPolicy
 from sipbridge.sip.requesting import MAX_FORWARDS, AskingHalf, Candidate, ClientRequest, contact_at
-from sipbridge.sip.responding import AnsweringHalf, CoreLimits, IncomingRequest
+from sipbridge.sip.responding import (
+    TARGET_REFRESH,
+    AnsweringHalf,
+    CoreLimits,
+    IncomingRequest,
+)
 from sipbridge.sip.timers import Deadline, Deadlines, Timers
 from sipbridge.sip.transactions import client_key
 from sipbridge.sip.usage import RequestHandler, ResponseHandler, StoreWaiter, Timed, Usage
@@ -394,8 +399,11 @@ class UserAgent:
             transaction.receive_response(response, now)
 
     def receive_request(self, request: Request, flow: Flow, now: float, trace: str) -> None:
+        known = self.known_dialog(request)
         try:
-            incoming = self.answering.receive(request, flow, now, trace)
+            incoming = self.answering.receive(
+                request, flow, now, trace, None if known is None else known[0]
+            )
         except ParseError as error:
             told = self.answering.answer_broken(error, request, flow, trace)
             self.report(
@@ -405,7 +413,11 @@ class UserAgent:
         if incoming is None:
             return
         try:
-            self.dispatch(incoming, now)
+            if known is not None and self.is_plain(request):
+                known[0].check(request)
+                known[1].receive_request(incoming, now)
+            else:
+                self.dispatch(incoming, now)
         except SipBridgeError as error:
             incoming.refuse(error)
         except Exception:
@@ -414,6 +426,24 @@ class UserAgent:
             raise
         if not incoming.transaction.answered:
             self.answering.left_open(incoming, now)
+
+    def known_dialog(self, request: Request) -> tuple[Dialog, Usage] | None:
+        """The dialog of a request that repeats the words of the one before it."""
+        try:
+            said = words(request)
+            remote_tag, local_tag = said[0].rpartition(";tag=")[2], said[1].rpartition(";tag=")[2]
+            found = self.dialogs.get((request.headers.first()["call-id"], local_tag, remote_tag))
+        except KeyError:
+            return None
+        return found if found is not None and found[0].heard == said else None
+
+    def is_plain(self, request: Request) -> bool:
+        """Is a request in a known dialog one for its usage, and nothing wrong with it?"""
+        return (
+            request.method in TARGET_REFRESH
+            and self.is_allowed(request.method)
+            and first_defect(request, in_known_dialog=True) is None
+        )
 
     def dispatch(self, incoming: IncomingRequest, now: float) -> None:
         """Give a new request to whom it concerns (§8.2, in the order of its subsections)."""
@@ -448,6 +478,7 @@ class UserAgent:
         else:
             if found:
                 found[0].check(request)
+                found[0].remember(request)
                 incoming.dialog = found[0]
             usage.receive_request(incoming, now)
 

@@ -4,6 +4,9 @@
 written with brackets round an IPv6 address (RFC 5118 §4.5); `received` as a property never has them.
 `rport` counts twice: without value in a request it asks for the port, with a value in the answer it tells
 it.
+
+A peer writes the same Via in all its requests, but for the branch. So a line of one hop is cut round the
+branch, and what stands before and after it is read once (`frame_of`).
 """
 
 import re
@@ -11,8 +14,8 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from sipbridge.errors import ParseError
-from sipbridge.sip.grammar import DIGITS, LWS, TOKEN, split_list
-from sipbridge.sip.parameters import NONE, Parameters
+from sipbridge.sip.grammar import DIGITS, LWS, TOKEN, is_token, split_list
+from sipbridge.sip.parameters import NONE, Pair, Parameters
 from sipbridge.values import quick
 
 MAGIC_COOKIE = "z9hG4bK"
@@ -56,9 +59,8 @@ class Via:
 
     @property
     def has_transaction_id(self) -> bool:
-        """Does the branch identify the transaction (§17.2.3)? The bare cookie does not (RFC 4475 §3.2.1)."""
-        branch = self.branch or ""
-        return branch[:7].lower() == "z9hg4bk" and len(branch) > 7
+        """Does the branch identify the transaction?"""
+        return is_transaction_id(self.branch or "")
 
     @property
     def received(self) -> str | None:
@@ -87,6 +89,11 @@ class Via:
         return replace(self, parameters=self.parameters.with_(name, value))
 
 
+def is_transaction_id(branch: str) -> bool:
+    """Does it identify a transaction (§17.2.3)? The bare cookie does not (RFC 4475 §3.2.1)."""
+    return branch[:7].lower() == "z9hg4bk" and len(branch) > 7
+
+
 def parse_via(text: str) -> Via:
     """The work behind `Via.parse`."""
     found = VIA.fullmatch(text)
@@ -99,9 +106,74 @@ def parse_via(text: str) -> Via:
     return Via(protocol.upper(), host, int(port) if port else None, parameters, version)
 
 
-@lru_cache(maxsize=1024)
+@quick
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A Via of one hop without its branch, which stands between `before` and `after`; in `hop` it is "x"."""
+
+    hop: Via
+    before: tuple[Pair, ...]
+    after: tuple[Pair, ...]
+
+    def with_branch(self, branch: str) -> Via:
+        """The whole hop."""
+        hop = self.hop
+        pairs = (*self.before, ("branch", branch), *self.after)
+        return Via(hop.protocol, hop.host, hop.port, Parameters(pairs), hop.version)
+
+
+BRANCH = ";branch="
+
+MAX_FRAMES = 4096
+"""Frames remembered: each is a neighbour of ours, a proxy or a client that comes directly."""
+
+MAX_LINES = 256
+"""Lines of other kinds remembered, for they are read several times while their message is served."""
+
+
+def cut(line: str) -> tuple[str, str, str] | None:
+    """A line of one hop round its branch: what stands before, the branch, what stands after.
+
+    None for a line in which that is not plain to see; what stands round the branch has not been read.
+    """
+    before, mark, rest = line.partition(BRANCH)
+    branch = rest.partition(";")[0]
+    return (before, branch, rest[len(branch) :]) if mark and is_token(branch) else None
+
+
+@lru_cache(maxsize=MAX_FRAMES)
+def frame_of(before: str, after: str) -> Frame | None:
+    """What stands round a branch, read; None if only the whole line can be read, or nothing at all."""
+    if any(mark in before or mark in after for mark in ',"'):
+        return None
+    try:
+        hop = parse_via(f"{before}{BRANCH}x{after}")
+    except ParseError:
+        return None
+    pairs = hop.parameters.pairs
+    at = [i for i, (name, _) in enumerate(pairs) if name.lower() == "branch"]
+    return Frame(hop, pairs[: at[0]], pairs[at[0] + 1 :]) if len(at) == 1 else None
+
+
 def parse_vias(text: str) -> tuple[Via, ...]:
     """One Via header line, which may hold several hops. Raises ParseError, field "Via"."""
+    parts = cut(text)
+    frame = frame_of(parts[0], parts[2]) if parts is not None else None
+    if parts is None or frame is None:
+        return parse_hops(text)
+    return (frame.with_branch(parts[1]),)
+
+
+def check_via(text: str) -> None:
+    """Can the line be read? Raises ParseError as `parse_vias` does."""
+    parts = cut(text)
+    if parts is None or frame_of(parts[0], parts[2]) is None:
+        parse_hops(text)
+
+
+@lru_cache(maxsize=MAX_LINES)
+def parse_hops(text: str) -> tuple[Via, ...]:
+    """The same without shortcuts."""
     if "," not in text:
         return (parse_via(text),)
     return tuple([parse_via(part) for part in split_list(text, "Via")])

@@ -1,6 +1,8 @@
+from collections.abc import Mapping
+
 import pytest
 
-from sipbridge.sip.defects import Defect, defects, first_defect
+from sipbridge.sip.defects import MAX_FAMILIAR, MAX_SOUND, SOUND, Defect, defects, first_defect
 from sipbridge.sip.headers import Headers
 from sipbridge.sip.message import Request, Response
 
@@ -177,3 +179,62 @@ def test_all_defects_are_listed_the_malformed_first() -> None:
     request = subscribe("tel:1", From=None, To="", Event=None, Require="x")
     assert [d.status for d in defects(request)] == [400, 400, 416, 420, 489]
     assert [d.malformed for d in defects(request)] == [True, False, False, False, False]
+
+
+def notify_with(changes: Mapping[str, str | None]) -> Request:
+    fields = FIELDS | {"CSeq": "2 NOTIFY", "Subscription-State": "active"}
+    changed = {name.replace("_", "-"): value for name, value in changes.items()}
+    pairs = [(name, changed.get(name, value)) for name, value in {**fields, **changed}.items()]
+    return Request(
+        "NOTIFY", "sip:r@example.com", Headers((n, v) for n, v in pairs if v is not None)
+    )
+
+
+def test_what_was_sound_once_is_sound_again_and_only_that() -> None:
+    notify = subscribe(method="NOTIFY", CSeq="1 NOTIFY", Subscription_State="active")
+    assert first_defect(notify) is None
+    for known in (False, True):
+        again = subscribe(method="NOTIFY", CSeq="2 NOTIFY", Subscription_State="active;expires=5")
+        assert first_defect(again, in_known_dialog=known) is None
+        broken_ones: list[dict[str, str | None]] = [
+            {"CSeq": "2 SUBSCRIBE"},
+            {"Via": None},
+            {"Via": "SIP/2.0/UDP 192.0.2.15;;,;,,"},
+            {"Subscription_State": None},
+            {"Subscription_State": ";expires=5"},
+            {"Event": None},
+            {"Event": ";id=1"},
+            {"Contact": "<sip:w@192.0.2.4:99999>"},
+            {"Max_Forwards": "many"},
+            {"Require": "unknown"},
+        ]
+        for changes in broken_ones:
+            broken = notify_with(changes)
+            assert defects(broken), changes
+            assert first_defect(broken, in_known_dialog=known) == defects(broken)[0]
+
+
+@pytest.mark.parametrize("name", ["Event", "Contact", "Via", "CSeq", "Record-Route", "From"])
+def test_a_second_line_is_judged_too(name: str) -> None:
+    assert first_defect(subscribe()) is None
+    request = subscribe()
+    request.headers.add(name, ";;")
+    defect = first_defect(request)
+    assert defect is not None and defect.field == name
+
+
+def test_addresses_outside_known_dialogs_are_judged_each_time() -> None:
+    assert first_defect(subscribe()) is None
+    assert first_defect(subscribe(From="Bell, Alexander <sip:a@b>;tag=1")) is not None
+    assert first_defect(subscribe(To="<sip:r@exa mple.com>")) is not None
+    assert first_defect(subscribe(Call_ID="a b")) is not None
+    assert first_defect(subscribe(Record_Route="<sip:p@exa mple.com>")) is not None
+
+
+def test_only_so_many_sound_requests_are_remembered() -> None:
+    SOUND.clear()
+    for n in range(MAX_SOUND + 10):
+        assert first_defect(subscribe(Contact=f"<sip:w{n}@192.0.2.4>")) is None
+    assert len(SOUND) == 10
+    assert first_defect(subscribe(Contact=f"<sip:{'w' * MAX_FAMILIAR}@192.0.2.4>")) is None
+    assert len(SOUND) == 10

@@ -8,7 +8,7 @@ from sipbridge.sip.flow import Flow
 from sipbridge.sip.indications import LimitReached, RequestAnsweredByCore
 from sipbridge.sip.message import Response
 from sipbridge.sip.parser import parse_datagram
-from sipbridge.sip.responding import FINAL_RESPONSES, CoreLimits, status_for
+from sipbridge.sip.responding import FINAL_RESPONSES, MAX_WAYS, CoreLimits, status_for
 from sipbridge.sip.usage import ServerRequest
 from tests.harness.pair import BOB, Answers, Pair
 
@@ -313,3 +313,43 @@ def test_a_bug_in_a_handler_is_answered_500_and_rises(pair: Pair) -> None:
     with pytest.raises(ZeroDivisionError):
         answers(pair, publish("SIP/2.0/UDP 192.0.2.99"))
     assert [r.status for _, r in drain(pair)] == [500]
+
+
+def test_an_unreadable_to_is_answered_and_leaves_nothing_behind(pair: Pair) -> None:
+    data = publish("SIP/2.0/UDP 192.0.2.99").replace(b"To: <sip:", b'To: "<sip:')
+    assert [r.status for _, r in answers(pair, data)] == [400]
+    assert len(pair.bob.answering.transactions) == 0
+
+
+def test_each_neighbour_has_its_own_way_back(pair: Pair) -> None:
+    """The same Via from other places, by other transports and with other branches."""
+    pair.bob.serve("PUBLISH", Answers(200))
+    other = Flow("udp", BOB, ("192.0.2.98", 40123))
+    via = "SIP/2.0/UDP 10.0.0.1:5099;rport"
+    for n, flow in enumerate((UDP, other, UDP, TCP, Flow("tcp", BOB, UDP.remote, 6), UDP)):
+        ((back, answer),) = answers(pair, publish(via, branch=str(n), cseq=n + 1), flow)
+        assert back.remote == flow.remote and back.connection == flow.connection
+        host, port = flow.remote
+        assert answer.headers.get("Via") == (
+            f"SIP/2.0/UDP 10.0.0.1:5099;rport={port};branch=z9hG4bK{n};received={host}"
+        )
+
+
+def test_a_copy_is_found_however_its_via_is_written(pair: Pair) -> None:
+    handler = Answers(200)
+    pair.bob.serve("PUBLISH", handler)
+    first = publish("SIP/2.0/UDP 192.0.2.99;rport", branch="77")
+    assert answers(pair, first)
+    copy = first.replace(
+        b"Via: SIP/2.0/UDP 192.0.2.99;rport;branch=z9hG4bK77",
+        b"v: SIP / 2.0 / UDP 192.0.2.99 ;branch = z9hG4bK77;rport",
+    )
+    assert copy != first and answers(pair, copy) and len(handler.got) == 1
+
+
+def test_only_so_many_ways_are_remembered(pair: Pair) -> None:
+    pair.bob.serve("OPTIONS", Answers(200))
+    for n in range(MAX_WAYS + 3):
+        flow = Flow("udp", BOB, ("192.0.2.99", n + 1))
+        assert answers(pair, publish(f"SIP/2.0/UDP 192.0.2.99:{n + 1}", method="OPTIONS"), flow)
+    assert len(pair.bob.answering.ways) == 3

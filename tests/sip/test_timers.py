@@ -1,9 +1,18 @@
 """The resend schedule and the heap of deadlines."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sipbridge.sip.timers import COMPACT_ABOVE, Deadline, Deadlines, Resend, Timers
+from sipbridge.sip.timers import (
+    COMPACT_ABOVE,
+    LINGER_GRAIN,
+    Deadline,
+    Deadlines,
+    Lingering,
+    Resend,
+    Timers,
+)
 
 UNANSWERED = [0.5, 1.5, 3.5, 7.5, 11.5, 15.5, 19.5, 23.5, 27.5, 31.5]
 
@@ -150,3 +159,36 @@ def test_exactly_the_due_and_not_cancelled_are_woken(
         assert bool(one.times) == (when <= now and not cancelled)
     rest = [when for when, cancelled in plans if when > now and not cancelled]
     assert deadlines.next_timeout() == (min(rest) if rest else None)
+
+
+def test_what_lingers_equally_long_needs_one_deadline() -> None:
+    deadlines, woken = Deadlines(), [Woken(), Woken(), Woken()]
+    lingering = Lingering(deadlines, 32.0)
+    lingering.add(woken[0], 1.0)
+    lingering.add(woken[1], 1.1)
+    lingering.add(woken[2], 20.0)
+    assert len(deadlines) == 1 and deadlines.next_timeout() == 33.0
+    deadlines.wake(33.0)
+    assert [w.times for w in woken] == [[33.0], [], []]
+    assert deadlines.next_timeout() == 33.0 + LINGER_GRAIN
+    deadlines.wake(33.0 + LINGER_GRAIN)
+    assert woken[1].times == [33.25] and deadlines.next_timeout() == 52.0
+    deadlines.wake(52.0)
+    assert woken[2].times == [52.0] and len(deadlines) == 0
+    lingering.add(woken[0], 60.0)
+    assert deadlines.next_timeout() == 92.0
+
+
+def test_an_error_of_one_that_lingers_leaves_the_others_planned() -> None:
+    class Broken:
+        def handle_timeout(self, now: float) -> None:
+            raise RuntimeError
+
+    deadlines, woken = Deadlines(), Woken()
+    lingering = Lingering(deadlines, 1.0)
+    lingering.add(Broken(), 0.0)
+    lingering.add(woken, 0.0)
+    with pytest.raises(RuntimeError):
+        deadlines.wake(1.0)
+    deadlines.wake(2.0)
+    assert woken.times == [2.0]

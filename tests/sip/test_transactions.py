@@ -72,7 +72,7 @@ class Bench:
         self.outbox: list[Transmit] = []
         self.sent: list[tuple[float, bytes]] = []
         self.clients: dict[ClientKey, ClientTransaction] = {}
-        self.servers = ServerTransactions()
+        self.servers = ServerTransactions(Timers(), self.deadlines, self.outbox)
         self.user = User()
         self.flow = flow
         self.now = 0.0
@@ -94,15 +94,7 @@ class Bench:
         return made
 
     def server(self, kind: type[ServerTransaction] = ServerTransaction) -> ServerTransaction:
-        return kind(
-            ("k",),
-            self.flow,
-            timers=Timers(),
-            deadlines=self.deadlines,
-            outbox=self.outbox,
-            registry=self.servers,
-            trace="",
-        )
+        return kind(("k",), self.flow, registry=self.servers, trace="")
 
     def collect(self) -> None:
         self.sent += [(self.now, out.data) for out in self.outbox]

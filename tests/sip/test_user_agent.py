@@ -407,3 +407,41 @@ def test_new_requests_have_their_own_tag_and_call_id(pair: Pair) -> None:
     one, two = make(), make()
     assert one[0] != two[0] and one[1] and one[1] != two[1]
     assert make(call_id="mine")[0] == "mine"
+
+
+def test_requests_that_repeat_the_words_of_a_dialog_are_checked_like_the_first(pair: Pair) -> None:
+    usage = Answers(200)
+    pair.bob.accept("NOTIFY", ["application/pidf+xml"])
+    here = dialog()
+    pair.bob.add_dialog(here, usage)
+
+    def notify(cseq: int, *more: str, **changed: str) -> list[int]:
+        branch = f"z9hG4bKn{cseq}{len(more)}{len(changed)}"
+        return status(
+            pair,
+            message("NOTIFY", *more, to_tag="b", cseq=cseq, branch=branch, **changed),
+        )
+
+    assert [notify(n) for n in (1, 2, 3)] == [[200], [200], [200]]
+    assert here.heard and [r.request.cseq.number for r in usage.got] == [1, 2, 3]
+    assert all(r.to_tag == "b" and r.dialog is here for r in usage.got)
+    assert notify(2, "X: late") == [500]
+    assert notify(4, "Record-Route: <sip:p.example.com;lr>") == [200]
+    assert notify(5, "Record-Route: nonsense<") == [400]
+    assert notify(6, "Contact: <sip:twice@192.0.2.99>", "Event: presence") == [400]
+    assert notify(7, from_tag="fork") == [481]
+    assert notify(8, "Require: unheard-of") == [420]
+    pair.bob.remove_dialog(here)
+    assert notify(9) == [481]
+
+
+def test_the_target_of_a_dialog_moves_with_the_contact(pair: Pair) -> None:
+    pair.bob.accept("NOTIFY", ["application/pidf+xml"])
+    here = dialog()
+    pair.bob.add_dialog(here, Answers(200))
+    for n in (1, 2, 3):
+        data = message("NOTIFY", to_tag="b", cseq=n, branch=f"z9hG4bKm{n}")
+        if n == 3:
+            data = data.replace(b"Contact: <sip:a@192.0.2.99>", b"m: sip:b@192.0.2.97;x=1")
+        assert status(pair, data) == [200]
+        assert here.remote_target == ("sip:b@192.0.2.97" if n == 3 else "sip:a@192.0.2.99")

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from sipbridge.errors import ParseError
 from sipbridge.sip.parameters import Parameters
-from sipbridge.sip.via import Via, parse_vias
+from sipbridge.sip.via import Via, check_via, cut, frame_of, parse_hops, parse_vias
 
 HOSTS = st.sampled_from(["192.0.2.1", "pc33.example.com", "[2001:db8::9:1]", "under_score.example"])
 
@@ -79,3 +79,42 @@ def test_malformed_hops_are_refused(bad: str) -> None:
     with pytest.raises(ParseError) as caught:
         parse_vias(bad)
     assert caught.value.field == "Via"
+
+
+@settings(deadline=None)
+@given(
+    st.sampled_from(
+        ["SIP/2.0/UDP a:5060", "SIP/2.0/TCP [2001:db8::1];rport", 'SIP/2.0/UDP a;x=","']
+    ),
+    st.text("ab1-.;, =\"'", max_size=8),
+    st.sampled_from(
+        ["", ";rport", ";received=192.0.2.9", " ;ttl=1", ";branch=2", ";BRANCH=2", ";;"]
+    ),
+)
+def test_a_hop_cut_round_its_branch_is_read_like_a_whole_one(
+    before: str, branch: str, after: str
+) -> None:
+    line = f"{before};branch={branch}{after}"
+    try:
+        whole: tuple[Via, ...] | None = parse_hops(line)
+    except ParseError:
+        whole = None
+    if whole is None:
+        with pytest.raises(ParseError):
+            parse_vias(line)
+        with pytest.raises(ParseError):
+            check_via(line)
+    else:
+        assert parse_vias(line) == whole
+        check_via(line)
+
+
+def test_a_frame_has_everything_but_the_branch() -> None:
+    parts = cut("SIP/2.0/UDP a:5070;rport;branch=z9hG4bK77;x=1")
+    assert parts == ("SIP/2.0/UDP a:5070;rport", "z9hG4bK77", ";x=1")
+    frame = frame_of(parts[0], parts[2])
+    assert frame is not None and frame.with_branch("z9hG4bK78") == Via.parse(
+        "SIP/2.0/UDP a:5070;rport;branch=z9hG4bK78;x=1"
+    )
+    assert cut("SIP/2.0/UDP a;rport") is None and cut("SIP/2.0/UDP a;branch=") is None
+    assert frame_of("SIP/2.0/UDP a, SIP/2.0/UDP b", "") is None
