@@ -365,6 +365,11 @@ class PresenceAgent:
         self.tell_watchers(presentity, gone, now)
         self.tidy(presentity)
 
+    def has_published(self, key: PresentityKey) -> bool:
+        """Is there a publication of this person?"""
+        presentity = self.presentities.get(key)
+        return presentity is not None and bool(presentity.published.publications)
+
     # --- judging ----------------------------------------------------------------------------------
 
     def permission(self, key: PresentityKey, watcher: Uri, now: float) -> Permission:

@@ -5,6 +5,7 @@
 /rest/presence/events            server-sent events, behind the gate
 /rest/session_manager            when sessions are on
 /auth/tickets                    credentials for once, for streams of pages
+/webex                           Webex-style watching, behind a gate without sessions
 /admin                           operator routes; /admin/trace SIP messages as they come
 """
 
@@ -30,6 +31,7 @@ from sipbridge.bayeux.values import Ended, Indication, Subscribed
 from sipbridge.errors import UnknownPresentity
 from sipbridge.gateway import Caller, Gateway
 from sipbridge.gateway.ports import Clock, LogEntry
+from sipbridge.gateway.watching import Watching
 from sipbridge.identities import PresentityKey
 from sipbridge.observability.health import Checks, Word
 from sipbridge.observability.logs import logger
@@ -37,12 +39,15 @@ from sipbridge.observability.metrics import CONTENT_TYPE, Metrics
 from sipbridge.rest import admin, admin_trace, sessions
 from sipbridge.rest.admin import AdminApp
 from sipbridge.rest.admin_trace import TraceApp
+from sipbridge.rest.apheleia import Apheleia
 from sipbridge.rest.api import DESCRIPTION, METRICS, Front, Ready, RestSettings, create_app
 from sipbridge.rest.exchange import Exchange
 from sipbridge.rest.faults import Envelope, Refused
+from sipbridge.rest.feeds import Feeds
 from sipbridge.rest.gate import Gate, application_only
 from sipbridge.rest.ocsg import EVENTS, NOTIFICATIONS, Style
 from sipbridge.rest.origins import Origins
+from sipbridge.rest.people import PeopleRoutes
 from sipbridge.rest.quotas import Rate
 from sipbridge.rest.security import (
     Account,
@@ -56,6 +61,8 @@ from sipbridge.rest.streams import EventStreams
 from sipbridge.rest.tickets import ROOT as TICKETS
 from sipbridge.rest.tickets import TicketGate, TicketOffice, Tickets
 from sipbridge.rest.tokens import BearerAuthenticator, Issuer, KeyRing, Tokens
+from sipbridge.rest.watch import ROOT as WATCH
+from sipbridge.rest.watch import WatchApp
 from sipbridge.store import Store, path_of
 from sipbridge.store.memory_bus import MemoryBus
 from sipbridge.uri import Uri
@@ -79,6 +86,7 @@ class Inside:
     clock: Clock
     directory: Directory
     gateway: Gateway
+    watching: Watching
     network: SipNetwork
     bayeux: BayeuxServer
     reader: BayeuxReader
@@ -97,6 +105,7 @@ class Doors:
     bayeux: BayeuxApp
     streams: EventStreams
     traces: TraceApp
+    feeds: Feeds
     provisioner: Provisioner
 
 
@@ -107,19 +116,17 @@ def make_doors(inside: Inside) -> Doors:
     kept = Sessions(settings.ocsg.session_lifetime) if settings.ocsg.sessions else None
     proves = make_tokens(inside)
     bearer, tickets = BearerAuthenticator(proves), Tickets(inside.clock.now)
-    gate = Gate(
-        first_of([basic, bearer]),
-        sessions=kept,
-        rate=Rate(settings.limits.requests_per_second),
-        acting=directory.act,
-    )
+    rate, whoever = Rate(settings.limits.requests_per_second), first_of([basic, bearer])
+    gate = Gate(whoever, sessions=kept, rate=rate, acting=directory.act)
+    # Sessions are the RESTful Presence interface's own; other fronts know none.
+    sessionless = Gate(whoever, rate=rate, acting=directory.act)
     directory.met = lambda caller: inside.spawn(inside.network.watch_watchers(caller))
     exchange = Exchange(
         Origins(settings.http.allowed_origins),
         Envelope(settings.ocsg.error_envelope.value),
         inside.metrics.count_quota,
     )
-    bayeux = make_bayeux(inside, TicketGate(tickets, first_of([basic, bearer])))
+    bayeux = make_bayeux(inside, TicketGate(tickets, whoever))
     streams = EventStreams(
         inside.store,
         inside.bus,
@@ -132,11 +139,14 @@ def make_doors(inside: Inside) -> Doors:
         exceeded=inside.metrics.count_quota,
     )
 
+    feeds = Feeds(TicketGate(tickets, sessionless), exchange)
+
     def revoke(application: str) -> None:
         tickets.revoke(application)
         if kept is not None:
             kept.revoke(application)
         streams.revoke(application)
+        feeds.revoke(application)
         inside.bayeux.revoke(application, inside.clock.now())
         bayeux.schedule_turn()
 
@@ -148,14 +158,32 @@ def make_doors(inside: Inside) -> Doors:
         NOTIFICATIONS: bayeux,
         "/bayeux": bayeux,
         EVENTS: streams,
-        TICKETS: TicketOffice(tickets, gate, exchange),
         admin_trace.ROOT: traces,
+        TICKETS: TicketOffice(tickets, sessionless, exchange),
+        WATCH: make_watch(inside, operations, feeds, sessionless, exchange),
         admin.ROOT: AdminApp(operator, operations, standing(inside), provisioner, exchange),
     }
     if kept is not None:
-        mounts[sessions.ROOT] = SessionManager(kept, first_of([basic, bearer]), exchange)
+        mounts[sessions.ROOT] = SessionManager(kept, whoever, exchange)
     front = make_front(inside, operations, gate, operator or nobody, mounts)
-    return Doors(front, bayeux, streams, traces, provisioner)
+    return Doors(front, bayeux, streams, traces, feeds, provisioner)
+
+
+def make_watch(
+    inside: Inside, operations: Operations, feeds: Feeds, gate: Gate, exchange: Exchange
+) -> WatchApp:
+    """The Webex-style interfaces."""
+    watching, identities = inside.watching, inside.directory.identities
+    public = inside.settings.http.public_url.rstrip("/")
+    return WatchApp(
+        watching,
+        gate,
+        exchange,
+        feeds,
+        PeopleRoutes(watching, identities),
+        Apheleia(watching, identities, inside.clock, operations.publish, public),
+        inside.metrics.count_request,
+    )
 
 
 def make_operations(inside: Inside) -> Operations:
@@ -226,6 +254,7 @@ def make_provisioner(
         inside.network,
         Told(basic, revoke, listen, forget),
         inside.spawn,
+        inside.watching,
     )
 
 

@@ -167,6 +167,8 @@ class Bridge:
             await graph.agent_driver.start()
         await graph.gateway_driver.start()
         await self.restore_publications(graph)
+        await graph.watching.load(graph.callers)
+        graph.watching.resume()
         graph.scheduler.start(graph.gateway)
         await graph.gateway.resume(self.resume_failed, graph.network.turn_to_resume)
         if graph.agent is not None and graph.agent_driver is not None:
@@ -285,6 +287,7 @@ class Bridge:
         await graph.doors.bayeux.stop()
         graph.doors.streams.stop()
         graph.doors.traces.stop()
+        graph.doors.feeds.stop()
         if self.http is not None and self.serving is not None:
             self.http.should_exit = True
             await self.serving

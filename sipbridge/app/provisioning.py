@@ -14,6 +14,7 @@ Changes happen one after another. A peer that refuses or is silent does not stop
 """
 
 import asyncio
+import functools
 import json
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, replace
@@ -52,6 +53,18 @@ class Network(Protocol):
     async def watch_watchers(self, caller: Caller) -> None: ...
 
 
+class Holdings(Protocol):
+    """What else applications hold, for the people they act as."""
+
+    async def retire(self, application: str, allowed: Callable[[PresentityKey], bool]) -> None:
+        """End what an application holds for people it may not act as (any more)."""
+        ...
+
+    async def purge(self, application: str) -> None:
+        """Remove whatever is kept of an application."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Told:
     """Who has to hear of changes besides the readers of the directory.
@@ -78,6 +91,7 @@ class Provisioner:
         network: Network,
         told: Told,
         spawn: Spawn,
+        holdings: Holdings,
     ) -> None:
         self.directory = directory
         self.store = store
@@ -86,6 +100,7 @@ class Provisioner:
         self.network = network
         self.told = told
         self.spawn = spawn
+        self.holdings = holdings
         self.hasher = argon2.PasswordHasher()
         self.lock = asyncio.Lock()
 
@@ -255,6 +270,7 @@ class Provisioner:
                 caller = Caller(id, Uri.parse(record.watcher_uri), pair[0])
                 there = Uri.parse(record.presentity_uri)
                 await attempt(self.gateway.leave(caller, there), f"subscription to {there}")
+        await self.holdings.retire(id, functools.partial(self.allowed, id))
 
     def allowed(self, id: str, key: PresentityKey) -> bool:
         return self.directory.represented.allowed(id, key)
@@ -273,6 +289,7 @@ class Provisioner:
         for published in await store.load_published():
             if published.application == id:
                 await store.delete_published(id, published.presentity)
+        await self.holdings.purge(id)
 
 
 async def attempt(work: Awaitable[None], what: str) -> None:

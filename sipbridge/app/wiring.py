@@ -44,6 +44,7 @@ from sipbridge.events.winfo_package import PRESENCE_WINFO
 from sipbridge.gateway import Caller, Gateway, Group, Policy
 from sipbridge.gateway.contract import ContractLimits
 from sipbridge.gateway.policies import OperatorPolicy
+from sipbridge.gateway.watching import Watching
 from sipbridge.identities import Identities, KnownIdentities, Person, PresentityKey
 from sipbridge.mapping.table import DEFAULT
 from sipbridge.observability import gauges
@@ -62,7 +63,7 @@ from sipbridge.store import Store
 from sipbridge.store.memory_bus import MemoryBus
 from sipbridge.transports.driver import Bound, Driver, Tap, bind
 from sipbridge.transports.memory import PORT, MemoryNetwork
-from sipbridge.uri import Uri
+from sipbridge.uri import Uri, escape_user
 from sipbridge.webhooks.delivery import Webhooks
 from sipbridge.webhooks.targets import is_webhook
 
@@ -97,6 +98,7 @@ class Graph:
     settings: Settings
     store: Store
     gateway: Gateway
+    watching: Watching
     network: SipNetwork
     gateway_driver: Driver
     agent_driver: Driver | None
@@ -175,6 +177,7 @@ def build(settings: Settings, store: Store, spawn: Spawn) -> Graph:
         served.agent, served.driver = make_agent(
             settings, agent_bound, memory, store, gateway, directory, tower
         )
+    watching = make_watching(settings, gateway, store, clock, directory, spawn, served)
     gauges.watch_bayeux(metrics, bayeux_server)
     tower.checks.need("store", store.writable)
     drivers = [driver for driver in (gateway_driver, served.driver) if driver is not None]
@@ -192,6 +195,7 @@ def build(settings: Settings, store: Store, spawn: Spawn) -> Graph:
             clock,
             directory,
             gateway,
+            watching,
             network,
             bayeux_server,
             reader,
@@ -209,6 +213,7 @@ def build(settings: Settings, store: Store, spawn: Spawn) -> Graph:
         settings,
         store,
         gateway,
+        watching,
         network,
         gateway_driver,
         served.driver,
@@ -467,6 +472,44 @@ def lists_of(
     """Groups whose members only their presence server knows."""
     kept = [Uri.parse(g.uri) for g in settings.groups if not g.members]
     return frozenset(identities.canonical(uri) for uri in kept if not network.decides_here(uri))
+
+
+def make_watching(
+    settings: Settings,
+    gateway: Gateway,
+    store: Store,
+    clock: SystemClock,
+    directory: Directory,
+    spawn: Spawn,
+    served: Served,
+) -> Watching:
+    """Handles of Webex-style clients."""
+    domain = settings.sip.domain
+    users = read_users(settings.agent.users_file) if settings.agent.users_file else {}
+    named = [Uri.parse(p.uri) for p in settings.identities]
+    named += [Uri("sip", escape_user(user), domain) for user, _, _ in users]
+    provisioned = frozenset(map(directory.identities.canonical, named))
+
+    def known(key: PresentityKey) -> bool:
+        """Has an application, is configured, or has published something, over REST or SIP?"""
+        return (
+            key in provisioned
+            or directory.represented.names(key)
+            or (served.agent is not None and served.agent.has_published(key))
+        )
+
+    return Watching(
+        gateway.registry,
+        gateway.observations,
+        store,
+        clock,
+        directory.identities,
+        gateway.watchers.tables,
+        gateway.deadlines,
+        spawn,
+        known,
+        settings.limits.max_subscriptions,
+    )
 
 
 def client_id() -> str:

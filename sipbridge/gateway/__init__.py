@@ -14,6 +14,7 @@ from sipbridge.gateway.contracts import Contracts
 from sipbridge.gateway.deadlines import Deadlines
 from sipbridge.gateway.decisions import Decisions, Policy
 from sipbridge.gateway.groups import Group, Groups
+from sipbridge.gateway.lapsing import Lapsing
 from sipbridge.gateway.lists import Lists
 from sipbridge.gateway.notifications import EndReason
 from sipbridge.gateway.observations import Observations
@@ -141,6 +142,7 @@ class Gateway:
             spawn,
             report,
         )
+        self.lapsing = Lapsing(self.presentities, clock, self.deadlines, spawn)
 
     # --- presentity ---
 

@@ -52,23 +52,34 @@ class Represented:
         self.own: dict[str, PresentityKey] = {}
         self.patterns: dict[str, tuple[IdentityPattern, ...]] = {}
         self.remembered: dict[PresentityKey, bool] = {}
+        self.named: frozenset[PresentityKey] | None = None
 
     def put(self, application: str, identity: Uri, patterns: Iterable[str] = ()) -> None:
         """Add or replace an application. Raises ParseError."""
         self.patterns[application] = tuple(map(IdentityPattern.parse, patterns))
         self.own[application] = self.identities.canonical(identity)
         self.remembered.clear()
+        self.named = None
 
     def drop(self, application: str) -> None:
         self.own.pop(application, None)
         self.patterns.pop(application, None)
         self.remembered.clear()
+        self.named = None
 
     def allowed(self, application: str, key: PresentityKey) -> bool:
         """May this application act as that person?"""
         return self.own.get(application) == key or any(
             pattern.matches(key) for pattern in self.patterns.get(application, ())
         )
+
+    def names(self, key: PresentityKey) -> bool:
+        """Is this person somebody's own identity, or named without a star?"""
+        if self.named is None:
+            literal = [p.text for ps in self.patterns.values() for p in ps if "*" not in p.text]
+            named = map(self.identities.canonical, map(Uri.parse, literal))
+            self.named = frozenset({*self.own.values(), *named})
+        return key in self.named
 
     def __contains__(self, key: object) -> bool:
         """Has this person an application here?"""

@@ -267,6 +267,7 @@ class Observations:
         except SipBridgeError:
             if self.find(observation) is observation:
                 self.try_later(observation)
+                self.report(observation.pair)
 
     def try_later(self, observation: Observation) -> None:
         self.deadlines.arm(

@@ -72,6 +72,10 @@ class OpenSubscription:
     watcher: str
 
 
+Published = Callable[[tuple[str, PresentityKey], PublishedRecord | None], None]
+"""Told what an application publishes for a presentity now; None: nothing any more."""
+
+
 class Presentities:
     """Decisions and publications of all presentities."""
 
@@ -104,6 +108,7 @@ class Presentities:
         self.rules_changed = rules_changed
         self.spawn = spawn
         self.report = report
+        self.was_published: Published = lambda key, record: None
 
     async def open_subscriptions(self, caller: Caller) -> list[OpenSubscription]:
         """Get Open Subscriptions: one entry for each watcher with something undecided.
@@ -285,6 +290,7 @@ class Presentities:
         await self.store.save_published(record)
         self.registry.published[key] = record
         self.watch_end(record)
+        self.was_published(key, record)
 
     def dated(self, caller: Caller, attribute: Attribute, at: datetime) -> Attribute:
         """With the time of its change: as the application says, but not later than now."""
@@ -306,6 +312,7 @@ class Presentities:
         await self.store.delete_published(*key)
         self.registry.published.pop(key, None)
         self.deadlines.cancel(("published", *key))
+        self.was_published(key, None)
 
     def watch_end(self, record: PublishedRecord) -> None:
         """Take the publication back when its time is over."""
@@ -332,6 +339,7 @@ class Presentities:
             else:
                 self.watch_end(record)
                 await self.republish(record)
+                self.was_published((record.application, record.presentity), record)
         except SignallingError as error:
             failed(f"publication of {record.presentity}", error)
 

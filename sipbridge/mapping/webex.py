@@ -322,3 +322,27 @@ def rest_status(
     reading = Reading(document, at, "", tables)
     communication.read(reading)
     return "inactive" if without_activity(reading) is Status.INACTIVE else "active"
+
+
+def service_status(presence: WebexPresence, rest: str) -> str:
+    """The presence service's word; `rest`: the People API's. What has none there is told by effect.
+
+    Quiet hours mute as Dnd does; Busy is active or inactive as without it; Pending is unknown.
+    """
+    word = SERVICE.get(presence.status)
+    if word is not None:
+        return word
+    if presence.status is Status.QUIET:
+        return "dnd"
+    return rest if presence.status is Status.BUSY else "unknown"
+
+
+def settable(word: str) -> Status | None:
+    """What a word of the presence service sets; None if it is none that can be set.
+
+    `clear` takes back what was set by hand, which leaves Active.
+    """
+    if word == "clear":
+        return Status.ACTIVE
+    status = next((s for s, known in SERVICE.items() if known == word), None)
+    return status if status in SETTABLE else None

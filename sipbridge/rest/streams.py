@@ -21,6 +21,7 @@ is the JSON object that Bayeux delivers too.
 """
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from urllib.parse import parse_qs
@@ -165,34 +166,23 @@ class EventStreams:
             self.revoke(application)
 
 
-class Stream:
-    """One open stream. `cursor`: sequence of the last entry written."""
+class OpenStream(ABC):
+    """One open stream of server-sent events, whatever it reads from. ping: seconds between comments."""
 
-    def __init__(
-        self,
-        log: NotificationLog,
-        application: str,
-        ping: float,
-        recheck: Recheck,
-        restate: Restate = lambda application: (),
-    ) -> None:
-        self.log = log
+    def __init__(self, application: str, ping: float) -> None:
         self.application = application
         self.ping = ping
-        self.recheck = recheck
-        self.restate = restate
-        self.cursor = 0
-        self.reset = False
         self.ended = False
         self.woken = asyncio.Event()
         self.forget: Callable[[], None] = lambda: None
 
-    def start(self, last: int | None) -> None:
-        """Place the cursor after what the client has seen."""
-        newest = self.log.newest(self.application)
-        self.cursor = newest if last is None or last > newest else last
-        # What we never gave out (-1, or beyond the newest) was given out by nobody, or in a life we lost.
-        self.reset = last is not None and not 0 <= last <= newest
+    @abstractmethod
+    def read(self) -> bytes:
+        """Everything new as bytes of the stream; b"" if there is nothing."""
+
+    def greeting(self) -> bytes:
+        """What a stream begins with."""
+        return RETRY
 
     def end(self) -> None:
         self.ended = True
@@ -209,8 +199,7 @@ class Stream:
                     "headers": [*STREAM_HEADERS, *cors],
                 }
             )
-            # An id without data is no event, but is remembered. After a reset its last event has one.
-            await write(send, RETRY if self.reset else identified(self.cursor, RETRY))
+            await write(send, self.greeting())
             while not self.ended:
                 self.woken.clear()
                 if chunk := self.read():
@@ -234,8 +223,37 @@ class Stream:
             pass
         self.end()
 
+
+class Stream(OpenStream):
+    """A stream of the notification log. `cursor`: sequence of the last entry written."""
+
+    def __init__(
+        self,
+        log: NotificationLog,
+        application: str,
+        ping: float,
+        recheck: Recheck,
+        restate: Restate = lambda application: (),
+    ) -> None:
+        super().__init__(application, ping)
+        self.log = log
+        self.recheck = recheck
+        self.restate = restate
+        self.cursor = 0
+        self.reset = False
+
+    def start(self, last: int | None) -> None:
+        """Place the cursor after what the client has seen."""
+        newest = self.log.newest(self.application)
+        self.cursor = newest if last is None or last > newest else last
+        # What we never gave out (-1, or beyond the newest) was given out by nobody, or in a life we lost.
+        self.reset = last is not None and not 0 <= last <= newest
+
+    def greeting(self) -> bytes:
+        # An id without data is no event, but is remembered. After a reset its last event has one.
+        return RETRY if self.reset else identified(self.cursor, RETRY)
+
     def read(self) -> bytes:
-        """Everything new as bytes of the stream; b"" if there is nothing."""
         newest = self.log.newest(self.application)
         oldest = self.log.oldest(self.application) or newest + 1
         if self.reset or oldest > self.cursor + 1:  # the log was cut off before we came to write it
