@@ -22,6 +22,8 @@ START = re.compile(rb"SIP/2\.0 (\d{3})[ \r\n]|([A-Za-z]{1,32}) [^ \r\n]+ SIP/2\.
 CSEQ = re.compile(rb"(?i)\nCSeq[ \t]*:[ \t]*\d+[ \t]+([A-Z]+)")
 LENGTH = re.compile(rb"(?i)\n(?:Content-Length|l)[ \t]*:[ \t]*(\d{1,9})")
 HEAD_END = re.compile(rb"\r?\n\r?\n")
+BYTES = frozenset({"tcp", "tls"})
+"""What cuts messages anywhere; every other transport brings them whole."""
 MAX_HEAD = 65_536
 """Bytes of an unfinished head kept; our parser gives up before."""
 MAX_STREAMS = 10_000
@@ -58,8 +60,8 @@ class MessageCounter:
         self.streams: dict[Connection, Stream] = {}
 
     def tap_in(self, data: bytes, flow: Flow, now: float, trace: str) -> None:
-        if flow.protocol == "tcp":
-            self.receive(data, (flow.local, flow.connection))
+        if flow.protocol in BYTES:
+            self.receive(data, (flow.local, flow.connection), flow.protocol)
         else:
             self.message(data, "in", flow.protocol)
 
@@ -79,7 +81,7 @@ class MessageCounter:
         name = METHOD_NAMES.get(found[1], OTHER) if found else OTHER
         self.count(direction, transport, name, status.decode())
 
-    def receive(self, data: bytes, connection: Connection) -> None:
+    def receive(self, data: bytes, connection: Connection, protocol: str) -> None:
         """Bytes of a stream."""
         stream = self.streams.pop(connection, None) or Stream()
         data = stream.head + data
@@ -93,7 +95,7 @@ class MessageCounter:
             end = head_end(data)
             if not end:
                 break
-            self.message(data[:end], "in", "tcp")
+            self.message(data[:end], "in", protocol)
             length = LENGTH.search(data, 0, end)
             stream.body = int(length[1]) if length else 0
             data = data[end:]

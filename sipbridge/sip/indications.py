@@ -7,7 +7,7 @@ others on. `trace` is the id of the message that caused it, "" when there was no
 
 from dataclasses import dataclass
 
-from sipbridge.sip.flow import Flow
+from sipbridge.sip.flow import Address, Flow
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,46 @@ class CloseConnection:
 
     flow: Flow
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReuseAsked:
+    """The peer wants requests to its `port` sent over this connection (alias, RFC 5923 §5)."""
+
+    flow: Flow
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionDropped:
+    """A driver refused or gave up a connection. `reason` is one of its words, `detail` for people.
+
+    "address-limit", "total-limit": too many are open; "handshake": no TLS or WebSocket came of it;
+    "certificate": not that of whom we asked for; "origin": a web page that is not allowed; "silent": no first
+    message in time; "slow": a message begun and not finished; "idle"; "no pong"; "unread": the peer does not
+    take what we send; "protocol": the peer broke the rules of WebSocket.
+    """
+
+    protocol: str
+    remote: Address
+    reason: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateLoaded:
+    """A certificate was renewed on the disk and is in use; `key` names it in the configuration."""
+
+    key: str
+    until: str
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateRefused:
+    """A file of `sip.tls` has changed and cannot be used; what was loaded before stays in use."""
+
+    key: str
+    why: str
 
 
 @dataclass(frozen=True, slots=True)

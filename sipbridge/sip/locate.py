@@ -4,20 +4,27 @@ Pure functions from URIs to `Target`s and from targets and addresses to flows. T
 whose host is a name is looked up by whoever drives the core. Only addresses are asked for; SRV and NAPTR
 records are not, so a name without port means the default port of its transport.
 
-The transport is the URI's `transport` parameter, else UDP; `maddr` goes before the host (§19.1.1). A
-target knows whether UDP was only the default, because only then may a request too large for a datagram travel
-by TCP. In-memory listeners have names instead of addresses and are never looked up.
+The transport is the URI's `transport` parameter, else UDP; a sips URI means TLS, or a WebSocket over TLS
+(§26.2.2, RFC 7118 §5.2). `maddr` goes before the host (§19.1.1). A target knows whether UDP was only the
+default, because only then may a request too large for a datagram travel by TCP. In-memory listeners have
+names instead of addresses and are never looked up.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from sipbridge.errors import LocalProtocolError
-from sipbridge.sip.flow import Address, Flow, ListeningPoint
+from sipbridge.sip.flow import SECURE, Address, Flow, ListeningPoint
 from sipbridge.uri import DEFAULT_PORTS, Uri
 
-TRANSPORTS = frozenset({"udp", "tcp", "memory"})
-"""Transports this version speaks."""
+TRANSPORTS = frozenset({"udp", "tcp", "tls", "ws", "wss", "memory"})
+"""Transports this version speaks. A URI has no "wss"; clients in the field write it all the same."""
+
+SECURED = {"": "tls", "tcp": "tls", "tls": "tls", "ws": "wss", "wss": "wss"}
+"""What the transport parameter of a sips URI means."""
+
+PORTS = {"tls": DEFAULT_PORTS["sips"], "ws": 80, "wss": 443}
+"""Where a URI names no port (§19.1.2, RFC 6455 §3); of all others it is 5060."""
 
 LARGE = 1300
 """Bytes above which a request leaves UDP when the path's MTU is not known (§18.1.1)."""
@@ -63,16 +70,20 @@ def destination_text(protocol: str, address: Address) -> str:
 
 def target_of(uri: Uri) -> Target:
     """Where a URI leads. Raises LocalProtocolError when we cannot go there."""
-    if uri.scheme == "sips":
-        raise LocalProtocolError(f"{uri}: sips needs TLS, which this version does not have")
-    if uri.scheme != "sip":
+    if uri.scheme not in DEFAULT_PORTS:
         raise LocalProtocolError(f"{uri}: a {uri.scheme} URI names no server; set a next hop")
     asked = (uri.parameter("transport") or "").lower()
-    protocol = asked or "udp"
+    if uri.scheme == "sips":
+        protocol = SECURED.get(asked, "")
+        if not protocol:
+            raise LocalProtocolError(f"{uri}: {asked} cannot be secured by TLS")
+    else:
+        protocol = asked or "udp"
     if protocol not in TRANSPORTS:
         raise LocalProtocolError(f"{uri}: transport {protocol} is not in this version")
     host = bare(uri.parameter("maddr") or uri.host)
-    return Target(protocol, host, uri.port or DEFAULT_PORTS["sip"], by_default=not asked)
+    port = uri.port or PORTS.get(protocol, DEFAULT_PORTS["sip"])
+    return Target(protocol, host, port, by_default=protocol == "udp" and not asked)
 
 
 def targets_of(uris: Iterable[str]) -> list[Target]:
@@ -101,4 +112,5 @@ def is_loopback(host: str) -> bool:
 
 def flow_to(point: ListeningPoint, target: Target, address: str) -> Flow:
     """The flow from a listening point to one address of a target; a connection is found or opened."""
-    return Flow(target.protocol, point.local, (address, target.port))
+    name = target.host if target.protocol in SECURE else ""
+    return Flow(target.protocol, point.local, (address, target.port), 0, name)

@@ -318,6 +318,8 @@ class StreamParser:
         self._searched = 0
         self._need = 0
         self._broken = False
+        self.completed = 0
+        """Messages that came to their end, good or bad."""
 
     def feed(self, data: bytes) -> list[Request | Response | KeepAlive | MessageError]:
         """What these bytes complete. After a `fatal` MessageError everything further is ignored."""
@@ -384,5 +386,6 @@ class StreamParser:
         if not isinstance(message, MessageError):
             message.body = bytes(self._buffer[body_at : body_at + length])
         self._need = self._searched = 0
+        self.completed += 1
         del self._buffer[: body_at + length]
         return message

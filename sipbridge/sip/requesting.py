@@ -22,7 +22,7 @@ from sipbridge.errors import LocalProtocolError, ParseError
 from sipbridge.sip.address import NameAddr
 from sipbridge.sip.dialog import Dialog
 from sipbridge.sip.digest import Session, parse_challenges, select
-from sipbridge.sip.flow import Address, Flow, ListeningPoint, Transmit
+from sipbridge.sip.flow import SECURE, Address, Flow, ListeningPoint, Transmit
 from sipbridge.sip.identifiers import Identifiers
 from sipbridge.sip.indications import (
     DestinationFailed,
@@ -359,11 +359,10 @@ class AskingHalf:
         headers = request.headers
         point = self.point_of(flow)
         branch = self.identifiers.branch()
-        rport = "" if flow.reliable else ";rport"
-        sent_by = f"{bracketed(point.host)}:{point.port}"
+        asks = ";alias" if point.reuse else "" if flow.reliable else ";rport"
         headers.remove("Via")
         headers.add_first(
-            "Via", f"SIP/2.0/{flow.protocol.upper()} {sent_by};branch={branch}{rport}"
+            "Via", f"SIP/2.0/{flow.protocol.upper()} {point.sent_by};branch={branch}{asks}"
         )
         self.place_contact(request, point)
         if asked.credentials is not None:
@@ -383,7 +382,8 @@ class AskingHalf:
         text = headers.get("Contact")
         if text is None:
             if request.method in TARGET_REFRESH:
-                headers.add("Contact", str(contact_at(point, request.from_.uri)))
+                secure = request.uri.startswith("sips:")
+                headers.add("Contact", str(contact_at(point, request.from_.uri, secure)))
             return
         contact = NameAddr.parse(text)
         if contact.is_star or not text.startswith("<sip:"):
@@ -452,7 +452,7 @@ class AskingHalf:
         self.error = error
         for transaction in list(self.transactions.values()):
             used = transaction.flow
-            if used.protocol == flow.protocol and used.remote == flow.remote:
+            if (used.protocol, used.remote, used.name) == (flow.protocol, flow.remote, flow.name):
                 transaction.transport_failed(now)
         self.error = ""
 
@@ -475,12 +475,17 @@ def is_large(request: Request) -> bool:
     return len(bytes(request)) + ROOM_FOR_VIA > LARGE
 
 
-def contact_at(point: ListeningPoint, identity: Uri) -> NameAddr:
-    """Our Contact on this listening point for an identity."""
+def contact_at(point: ListeningPoint, identity: Uri, secure: bool = False) -> NameAddr:
+    """Our Contact on this listening point for an identity.
+
+    `secure`: the request was made with a sips URI, so that Contact must be one too (§8.1.1.8, §12.1.1). There
+    TLS is meant without being named (RFC 5630 §3.1.3).
+    """
     user = identity.opaque.partition(";")[0] if identity.scheme == "tel" else identity.user
-    uri = Uri("sip", user or None, bracketed(point.host), point.port)
-    if point.protocol != "udp":
-        uri = uri.with_parameter("transport", point.protocol)
+    secure = secure and point.protocol in SECURE
+    uri = Uri("sips" if secure else "sip", user or None, bracketed(point.host), point.port or None)
+    if point.protocol != "udp" and not (secure and point.protocol == "tls"):
+        uri = uri.with_parameter("transport", point.transport)
     return NameAddr(str(uri))
 
 
@@ -488,6 +493,6 @@ def names(uri: Uri, point: ListeningPoint) -> bool:
     """Does a Contact URI name this listening point?"""
     return (
         uri.host == bracketed(point.host)
-        and uri.port == point.port
-        and (uri.parameter("transport") or "udp") == point.protocol
+        and (uri.port or 0) == point.port
+        and (uri.parameter("transport") or "udp") == point.transport
     )

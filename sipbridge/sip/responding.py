@@ -21,9 +21,9 @@ from sipbridge import errors
 from sipbridge.errors import LocalProtocolError, ParseError, ProtocolError, SipBridgeError
 from sipbridge.sip.address import NameAddr
 from sipbridge.sip.dialog import Dialog
-from sipbridge.sip.flow import Address, Flow, Transmit
+from sipbridge.sip.flow import WEB, Address, Flow, Transmit
 from sipbridge.sip.identifiers import Identifiers
-from sipbridge.sip.indications import LimitReached, RequestAnsweredByCore
+from sipbridge.sip.indications import LimitReached, RequestAnsweredByCore, ReuseAsked
 from sipbridge.sip.locate import bare
 from sipbridge.sip.message import Request, with_tag
 from sipbridge.sip.status import reason_for
@@ -243,6 +243,8 @@ class AnsweringHalf:
             return None
         if request.method == "ACK":
             return None  # §17.2.1: nobody waits for it, and an ACK is never answered
+        if flow.protocol == "tls" and request.top_via.parameters.raw("alias") is not None:
+            self.report(ReuseAsked(flow, via_port or DEFAULT_PORTS["sips"]))
         if len(self.transactions) >= self.limits.server_transactions:
             self.busy(request, back, hop, trace)
             return None
@@ -382,6 +384,8 @@ class AnsweringHalf:
         """Responses still due go to a new connection, to the sent-by port (§18.2.2)."""
         for transaction in self.transactions.connections.pop(connection, ()):
             old = transaction.flow
+            if old.protocol != "tcp":
+                continue  # a new one could not be checked, or not be opened: there is no way back
             port = transaction.via_port or DEFAULT_PORTS["sip"]
             transaction.flow = Flow(old.protocol, old.local, (old.remote[0], port))
 
@@ -430,6 +434,8 @@ def response_path(line: str, via: Via, flow: Flow) -> tuple[Flow, str]:
     """
     if flow.protocol == "memory":
         return flow, line
+    if flow.protocol in WEB:
+        return flow, line  # RFC 7118 §5.3: `received` would tell of the machines in front of us
     host, port = flow.remote
     wants_port = via.wants_rport
     if wants_port or (via.host != host and bare(via.host) != host):

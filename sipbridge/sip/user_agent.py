@@ -24,7 +24,7 @@ from sipbridge.errors import LocalProtocolError, ParseError, SipBridgeError
 from sipbridge.sip.address import NameAddr
 from sipbridge.sip.defects import Defect, first_defect
 from sipbridge.sip.dialog import Dialog, DialogId, words
-from sipbridge.sip.flow import Flow, ListeningPoint, Transmit
+from sipbridge.sip.flow import CONNECTIONS, Flow, ListeningPoint, Transmit
 from sipbridge.sip.headers import Headers
 from sipbridge.sip.identifiers import Identifiers
 from sipbridge.sip.indications import CloseConnection, MessageRefused, StrayResponse
@@ -139,8 +139,17 @@ class UserAgent:
             self.receive_request(message, flow, now, trace)
         elif isinstance(message, Response):
             self.receive_response(message, flow, now, trace)
-        elif flow.protocol == "tcp":
+        elif flow.protocol in CONNECTIONS:
             self.outbox.append(Transmit(PONG, flow, trace))
+
+    def connection_opened(self, flow: Flow) -> None:
+        """A connection is there: dialogs may live on it. One of bytes need not be announced."""
+        self.streams[flow.connection] = StreamParser(self.parser_limits)
+
+    def unfinished(self, flow: Flow) -> tuple[int, int]:
+        """Messages that came whole on a connection, and bytes that wait for the rest of theirs."""
+        parser = self.streams.get(flow.connection)
+        return (parser.completed, parser.pending) if parser is not None else (0, 0)
 
     def connection_closed(self, flow: Flow, now: float) -> None:
         """A stream connection ended: requests that wait on it try elsewhere or fail."""
@@ -264,20 +273,26 @@ class UserAgent:
         ]
         return Request(method, str(target), Headers(fields), body)
 
-    def contact_for(self, identity: Uri, flow_or_protocol: Flow | str = "udp") -> NameAddr:
-        """Our Contact for this identity on the listening point of a flow or protocol."""
+    def contact_for(
+        self, identity: Uri, flow_or_protocol: Flow | str = "udp", secure: bool = False
+    ) -> NameAddr:
+        """Our Contact for this identity on the listening point of a flow or protocol.
+
+        `secure`: as a sips URI.
+        """
         wanted = flow_or_protocol
         for point in self.points:
             if isinstance(wanted, Flow):
                 if point.protocol == wanted.protocol and point.local == wanted.local:
-                    return contact_at(point, identity)
+                    return contact_at(point, identity, secure)
             elif point.protocol == wanted:
-                return contact_at(point, identity)
-        return contact_at(self.points[0], identity)
+                return contact_at(point, identity, secure)
+        return contact_at(self.points[0], identity, secure)
 
     def contact_of(self, incoming: IncomingRequest) -> NameAddr:
         """What a 2xx to this request says in Contact: the identity it was sent to, where it arrived."""
-        return self.contact_for(incoming.request.request_uri, incoming.flow)
+        request = incoming.request
+        return self.contact_for(request.request_uri, incoming.flow, asks_for_sips(request))
 
     def request(
         self,
@@ -529,3 +544,11 @@ class UserAgent:
 
     def allow_header(self) -> list[tuple[str, str]]:
         return [("Allow", ", ".join(self.allow))]
+
+
+def asks_for_sips(request: Request) -> bool:
+    """Must our Contact be a sips URI (RFC 3261 §12.1.1)? So says the Request-URI, else the way back."""
+    if request.uri[:5].lower() == "sips:":
+        return True
+    back = request.headers.get("Record-Route") or request.headers.get("Contact") or ""
+    return back.lstrip()[:6].lower() == "<sips:"

@@ -23,18 +23,19 @@ import os
 import socket
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ParamSpec
 
 from sipbridge.errors import ConfigurationError
-from sipbridge.sip.flow import Flow, ListeningPoint, Transmit
-from sipbridge.sip.indications import CloseConnection, ResolveHost
+from sipbridge.sip.flow import CONNECTIONS, SECURE, WEB, Flow, ListeningPoint, Transmit
+from sipbridge.sip.indications import CloseConnection, ResolveHost, ReuseAsked
 from sipbridge.sip.locate import bare, bracketed
 from sipbridge.sip.user_agent import UserAgent
 from sipbridge.transports.memory import PORT, MemoryNetwork
 from sipbridge.transports.resolver import lookup
-from sipbridge.transports.tcp import TcpEndpoint
+from sipbridge.transports.tcp import Connection, Rules, TcpEndpoint
 from sipbridge.transports.udp import UdpEndpoint, enlarge_buffers
+from sipbridge.transports.websocket import WebSocketConnection
 
 Tap = Callable[[bytes, Flow, float, str], None]
 """Data, flow, now, trace."""
@@ -61,10 +62,14 @@ REASONS = {
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """A listening point and its socket; in-memory points have none."""
+    """A listening point and its socket; in-memory points have none.
+
+    `listens` false: connections are opened in its name, none is accepted.
+    """
 
     point: ListeningPoint
     sock: socket.socket | None = None
+    listens: bool = True
 
     def __str__(self) -> str:
         """ "udp:127.0.0.1:5060": what is really bound."""
@@ -100,15 +105,32 @@ def bind(listen: Sequence[str], advertise: Sequence[str] = ()) -> list[Bound]:
     return bound
 
 
+def bind_outgoing(protocol: str, host: str) -> Bound:
+    """A point from which connections are only opened, for clients without a listener.
+
+    The port is ours, so that Contact can name it: whoever looks for a connection to it finds the one we
+    opened. Over WebSocket nothing is named (RFC 7118 §5.1): a random host that cannot exist. Raises
+    ConfigurationError.
+    """
+    bound = open_listener(f"{protocol}:{bracketed(host)}:0", protocol, host, 0, None)
+    point = bound.point
+    if protocol in WEB:
+        point = replace(point, host=f"{os.urandom(6).hex()}.invalid", port=0)
+    return Bound(point, bound.sock, listens=False)
+
+
 def parse_listener(text: str, key: str) -> tuple[str, str, int]:
     """ "udp:host:port" into its parts. Raises ConfigurationError naming `key`."""
     protocol, _, rest = text.partition(":")
     if protocol == "memory" and rest:
         return protocol, rest, PORT
     host, colon, port = rest.rpartition(":")
-    if protocol in ("tls", "ws", "wss"):
-        raise ConfigurationError(key, f"{text}: {protocol} is not in this version")
-    if protocol not in ("udp", "tcp") or not colon or not port.isdigit() or int(port) > 65535:
+    if (
+        protocol not in ("udp", *CONNECTIONS)
+        or not colon
+        or not port.isdigit()
+        or int(port) > 65535
+    ):
         raise ConfigurationError(key, f"{text!r} is not like udp:127.0.0.1:5060")
     return protocol, bare(host), int(port)
 
@@ -154,17 +176,22 @@ class Driver:
         on_indication: Callable[[object], None],
         store_writer: StoreWriter | None = None,
         memory: MemoryNetwork | None = None,
+        rules: Rules | None = None,
         tap_in: Tap | None = None,
         tap_out: Tap | None = None,
         resolve: Lookup = lookup,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`memory` is needed for in-memory listeners, one network shared by all drivers of the process."""
+        """`memory` is needed for in-memory listeners, one network shared by all drivers of the process.
+
+        `rules` are for connections; tls and wss need certificates among them.
+        """
         self.core = core
         self.bound = tuple(bound)
         self.on_indication = on_indication
         self.store_writer = store_writer
         self.memory = memory
+        self.rules = rules or Rules()
         self.tap_in = tap_in
         self.tap_out = tap_out
         self.resolve = resolve
@@ -202,12 +229,27 @@ class Driver:
                 self.udp[point.local] = endpoint
                 endpoint.start(self.loop)
             else:
-                stream = TcpEndpoint(
-                    one.sock, point, self, next_number=lambda: next(self.numbers), now=self.now
-                )
-                self.tcp[point.local] = stream
+                stream = self.tcp[point.local] = self.endpoint(one.sock, one)
                 await stream.start(self.loop)
         self.turn()
+
+    def endpoint(self, sock: socket.socket, one: Bound) -> TcpEndpoint:
+        """What keeps the connections of a point. Raises ConfigurationError where certificates are missing."""
+        protocol = one.point.protocol
+        tls = self.rules.tls if protocol in SECURE else None
+        if protocol in SECURE and (tls is None or (one.listens and tls.outer is None)):
+            raise ConfigurationError("sip.tls.cert", f"needed for {one}")
+        return TcpEndpoint(
+            sock,
+            one.point,
+            self,
+            next_number=lambda: next(self.numbers),
+            now=self.now,
+            rules=self.rules,
+            kind=WebSocketConnection if protocol in WEB else Connection,
+            tls=tls,
+            listens=one.listens,
+        )
 
     async def stop(self) -> None:
         """Send what is waiting, then close everything. The core is left as it is."""
@@ -259,6 +301,12 @@ class Driver:
             self.complain("the SIP core failed on a stream", error)
         self.flush()
 
+    def unfinished(self, flow: Flow) -> tuple[int, int]:
+        return self.core.unfinished(flow)
+
+    def connection_opened(self, flow: Flow) -> None:
+        self.core.connection_opened(flow)
+
     def stream_closed(self, flow: Flow) -> None:
         self.safely(self.core.connection_closed, flow, self.now())
 
@@ -309,7 +357,7 @@ class Driver:
             self.tap_out(out.data, flow, self.now(), out.trace)
         if flow.protocol == "udp" and (datagrams := self.udp.get(flow.local)) is not None:
             datagrams.send(out.data, flow)
-        elif flow.protocol == "tcp" and (stream := self.tcp.get(flow.local)) is not None:
+        elif flow.protocol in CONNECTIONS and (stream := self.tcp.get(flow.local)) is not None:
             stream.send(out.data, flow)
         elif flow.protocol == "memory" and self.memory is not None:
             self.memory.send(out.data, flow, self)
@@ -326,6 +374,11 @@ class Driver:
             stream = self.tcp.get(indication.flow.local)
             if stream is not None:
                 stream.close_connection(indication.flow.connection)
+        if isinstance(indication, ReuseAsked):
+            stream = self.tcp.get(indication.flow.local)
+            if stream is not None:
+                stream.reuse(indication.flow.connection, indication.port)
+            return
         try:
             self.on_indication(indication)
         except Exception as error:

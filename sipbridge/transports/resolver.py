@@ -14,6 +14,8 @@ LOOKUP_TIMEOUT = 5.0
 
 async def lookup(host: str) -> list[str]:
     """IPv4 and IPv6 addresses of a host, each once, in the resolver's order; empty if there are none."""
+    if host.lower().endswith(".invalid"):  # RFC 6761 §6.4; browsers have such hosts (RFC 7118 §5.1)
+        return []
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(LOOKUP_TIMEOUT):

@@ -25,6 +25,12 @@ POINTS = [V4, LOOP, V6, TCP, MEMORY]
         ("sip:b@[2001:db8::2]:5070", Target("udp", "2001:db8::2", 5070, by_default=True)),
         ("sip:b@example.com;maddr=192.0.2.9", Target("udp", "192.0.2.9", 5060, by_default=True)),
         ("sip:agent:5060;transport=memory", Target("memory", "agent", 5060)),
+        ("sip:b@example.com;transport=tls", Target("tls", "example.com", 5061)),
+        ("sips:b@example.com", Target("tls", "example.com", 5061)),
+        ("sips:b@example.com:5070;transport=tcp", Target("tls", "example.com", 5070)),
+        ("sip:b@example.com;transport=ws", Target("ws", "example.com", 80)),
+        ("sips:b@example.com;transport=ws", Target("wss", "example.com", 443)),
+        ("sip:b@example.com;transport=wss", Target("wss", "example.com", 443)),
     ],
 )
 def test_a_uri_says_transport_host_and_port(uri: str, target: Target) -> None:
@@ -33,7 +39,8 @@ def test_a_uri_says_transport_host_and_port(uri: str, target: Target) -> None:
 
 
 @pytest.mark.parametrize(
-    "uri", ["sips:bob@example.com", "tel:+1555", "pres:bob@example.com", "sip:b@h;transport=sctp"]
+    "uri",
+    ["sips:b@h;transport=udp", "tel:+1555", "pres:bob@example.com", "sip:b@h;transport=sctp"],
 )
 def test_a_uri_we_cannot_follow_is_our_callers_fault(uri: str) -> None:
     with pytest.raises(LocalProtocolError):
@@ -80,3 +87,10 @@ def test_a_flow_leaves_from_the_listener() -> None:
 
 def test_targets_are_named_for_people() -> None:
     assert str(Target("udp", "2001:db8::1", 5060)) == "udp:[2001:db8::1]:5060"
+
+
+def test_only_where_a_certificate_has_to_prove_it_the_name_goes_along() -> None:
+    tls = ListeningPoint("tls", ("192.0.2.1", 5061), "192.0.2.1", 5061)
+    target = target_of(Uri.parse("sips:pa.example.com"))
+    assert flow_to(tls, target, "192.0.2.7").name == "pa.example.com"
+    assert flow_to(TCP, Target("tcp", "pa.example.com", 5060), "192.0.2.7").name == ""
