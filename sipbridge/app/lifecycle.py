@@ -274,7 +274,7 @@ class Bridge:
         host, port = http_socket.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
         driver = graph.agent_driver or graph.gateway_driver
-        points = tuple(str(b) for b in driver.bound if b.sock is not None)
+        points = tuple(str(b) for b in driver.bound if b.sock is not None and b.listens)
         scheme = "https" if self.settings.http.tls else "http"
         return Listening(f"{scheme}://{shown}:{port}", points)
 

@@ -32,6 +32,7 @@ from sipbridge.app.settings_tree import (
     AgentSettings,
     ApplicationSettings,
     BayeuxSettings,
+    CertificateSettings,
     Digest,
     DomainServerSettings,
     Endpoint,
@@ -54,7 +55,9 @@ from sipbridge.app.settings_tree import (
     StoreSettings,
     SubHandlingWord,
     Synchronous,
+    TlsSettings,
     Unenforceable,
+    Verify,
     WebhooksSettings,
     is_loopback,
 )
@@ -66,6 +69,7 @@ __all__ = [
     "AgentSettings",
     "ApplicationSettings",
     "BayeuxSettings",
+    "CertificateSettings",
     "ConfigurationErrors",
     "Digest",
     "DomainServerSettings",
@@ -89,8 +93,10 @@ __all__ = [
     "StoreSettings",
     "SubHandlingWord",
     "Synchronous",
+    "TlsSettings",
     "Unenforceable",
     "Users",
+    "Verify",
     "WebhooksSettings",
     "is_loopback",
     "load",
@@ -217,9 +223,12 @@ def with_paths(settings: Settings, directory: Path) -> Settings:
         }
         return section.model_copy(update=found) if found else section
 
+    tls = absolute(settings.sip.tls)
+    tls = tls.model_copy(update={"certificates": tuple(map(absolute, tls.certificates))})
     result = settings.model_copy(
         update={
             "http": absolute(settings.http),
+            "sip": settings.sip.model_copy(update={"tls": tls}),
             "agent": absolute(settings.agent),
             "mapping": absolute(settings.mapping),
             "store": absolute(settings.store),
@@ -277,7 +286,15 @@ def to_toml(settings: Settings, masked: bool = True) -> str:
     return tomli_w.dumps(as_table(settings, masked))
 
 
-REPEATED = ("presence_servers", "applications", "groups", "policies", "tokens", "identities")
+REPEATED = (
+    "presence_servers",
+    "applications",
+    "groups",
+    "policies",
+    "tokens",
+    "identities",
+    "certificates",
+)
 """Tables that may be there many times: none is written as none."""
 
 

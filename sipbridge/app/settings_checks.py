@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sipbridge.app.connections import secure_listeners, tls_of
 from sipbridge.app.settings_sources import read_toml
 from sipbridge.app.settings_tree import (
     VISIBLE,
     Access,
     ApplicationSettings,
+    CertificateSettings,
     DomainServerSettings,
     Endpoint,
     Mode,
@@ -23,6 +25,7 @@ from sipbridge.app.settings_tree import (
 )
 from sipbridge.errors import ConfigurationError
 from sipbridge.identities import NormalisingIdentities
+from sipbridge.sip.flow import WEB
 from sipbridge.uri import Uri
 from sipbridge.webhooks.signing import read_secret as read_key
 
@@ -68,6 +71,33 @@ def check_listeners(settings: Settings) -> Faults:
             yield ConfigurationError("sip.advertise", f"{said} is a wildcard address")
         if said not in used:
             yield ConfigurationError("sip.advertise", f"{said} has no {said.protocol} listener")
+
+
+def check_tls(settings: Settings) -> Faults:
+    """The certificates are read, so that what they lack is known before anything opens."""
+    tls, secure = settings.sip.tls, secure_listeners(settings)
+    whole = True
+    pairs: list[tuple[str, CertificateSettings]] = [("sip.tls", tls)]
+    pairs += [(f"sip.tls.certificates[{n}]", pair) for n, pair in enumerate(tls.certificates)]
+    for section, pair in pairs:
+        if (pair.cert is None) != (pair.key is None) or (pair is not tls and pair.cert is None):
+            missing = "cert" if pair.cert is None else "key"
+            yield ConfigurationError(f"{section}.{missing}", "cert and key belong together")
+            whole = False
+    if secure and tls.cert is None and tls.key is None:
+        yield ConfigurationError("sip.tls.cert", f"required for the listener {secure[0]}")
+        yield ConfigurationError("sip.tls.key", f"required for the listener {secure[0]}")
+        whole = False
+    web = [point for point in settings.sip.endpoints if point.protocol in WEB]
+    if web and not settings.embedded:
+        yield ConfigurationError(
+            "sip.listen", f"{web[0]} is for user agents, which only the embedded agent serves"
+        )
+    if whole:
+        try:
+            tls_of(settings)
+        except ConfigurationError as fault:
+            yield fault
 
 
 def check_servers(settings: Settings) -> Faults:
@@ -282,6 +312,7 @@ def readable(key: str, path: Path | None) -> Faults:
 CHECKS: tuple[Callable[[Settings], Faults], ...] = (
     check_http,
     check_listeners,
+    check_tls,
     check_servers,
     check_agent,
     check_mapping,

@@ -30,10 +30,6 @@ MAX_TABLES = 10_000
 
 EMPTY: tuple[object, ...] = ("", [], {})
 LATER: dict[str, tuple[object, ...]] = {
-    "sip.tls.cert": EMPTY,
-    "sip.tls.key": EMPTY,
-    "sip.tls.ca": EMPTY,
-    "sip.tls.verify": (),
     "presence_server.xcap_root": EMPTY,
     "presence_servers[].xcap_root": EMPTY,
     "bems.session_timeout": (),

@@ -39,11 +39,12 @@ CHANNEL_SEGMENT = re.compile(r"[A-Za-z0-9\-_!~()$@]+")
 DOMAIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9\-.]*[A-Za-z0-9.])?|\[[0-9A-Fa-f:.]+\]")
 ORIGIN = re.compile(r"\*|https?://[^/\s?#]+")
 WEB_URL = re.compile(r"https?://[^/\s?#]+[^\s?#]*")
-SUPPORTED_PROTOCOLS = ("udp", "tcp")
-LATER_PROTOCOLS = ("tls", "ws", "wss")
 ALIAS_SCHEMES = ("sip", "sips", "pres", "tel", "mailto", "webex")
 VISIBLE = re.compile(r"[!-~]{16,4096}")
 """A token: what can stand in a header."""
+SUPPORTED_PROTOCOLS = ("udp", "tcp", "tls", "ws", "wss")
+HOP_PROTOCOLS = ("udp", "tcp", "tls")
+LATER_HOPS = ("ws", "wss")
 NOT_YET = "not in this version"
 HEADER_NAME = re.compile(r"[A-Za-z0-9\-.!%*_+`'~]+")
 OUR_HEADERS = frozenset(
@@ -104,10 +105,8 @@ class Endpoint:
         """Raises ValueError with a sentence for people."""
         protocol, colon, rest = text.partition(":")
         protocol = protocol.lower()
-        if protocol in LATER_PROTOCOLS:
-            raise ValueError(f"{text!r}: {protocol} listeners are {NOT_YET}")
         if protocol not in SUPPORTED_PROTOCOLS or not colon:
-            raise ValueError(f"{text!r} is not udp:HOST:PORT or tcp:HOST:PORT")
+            raise ValueError(f"{text!r} is not udp:HOST:PORT; or tcp, tls, ws, wss for udp")
         try:
             host, port = parse_hostport(rest)
         except ParseError as error:
@@ -167,15 +166,13 @@ def check_next_hop(text: str) -> str:
         uri = Uri.parse(text)
     except ParseError as error:
         raise ValueError(str(error)) from None
-    if uri.scheme == "sips":
-        raise ValueError(f"{text!r}: sips next hops are {NOT_YET}")
-    if uri.scheme != "sip":
-        raise ValueError(f"{text!r} is not a sip URI")
-    transport = (dict(uri.parameters).get("transport") or "udp").lower()
-    if transport in LATER_PROTOCOLS:
-        raise ValueError(f"{text!r}: transport {transport} is {NOT_YET}")
-    if transport not in SUPPORTED_PROTOCOLS:
-        raise ValueError(f"{text!r}: transport is udp or tcp")
+    if uri.scheme not in ("sip", "sips"):
+        raise ValueError(f"{text!r} is not a sip or sips URI")
+    transport = (uri.parameter("transport") or "").lower()
+    if transport in LATER_HOPS:
+        raise ValueError(f"{text!r}: a presence server reached by {transport} is {NOT_YET}")
+    if transport not in ("", *HOP_PROTOCOLS) or (uri.scheme, transport) == ("sips", "udp"):
+        raise ValueError(f"{text!r}: transport is udp, tcp or tls; of a sips URI it is tls")
     return text
 
 
@@ -436,11 +433,33 @@ class HttpSettings(Section):
         return self.tls_cert is not None
 
 
+class Verify(StrEnum):
+    """Whose certificate is checked: of servers we connect to, of clients too, of nobody."""
+
+    PEER = "peer"
+    MUTUAL = "mutual"
+    NONE = "none"
+
+
+class CertificateSettings(Section):
+    """A certificate and its key; further ones are for clients that ask for one of their names."""
+
+    cert: FilePath = None
+    key: FilePath = None
+
+
+class TlsSettings(CertificateSettings):
+    ca: FilePath = None
+    verify: Verify = Verify.PEER
+    certificates: tuple[CertificateSettings, ...] = ()
+
+
 class SipSettings(Section):
     listen: Endpoints = ("udp:127.0.0.1:5060", "tcp:127.0.0.1:5060")
     advertise: Endpoints = ()
     domain: Domain = "example.com"
     minimum_digest: Digest = Digest.MD5
+    tls: TlsSettings = TlsSettings()
 
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:
@@ -587,6 +606,7 @@ class LimitsSettings(Section):
     max_contracts: Count = 100_000
     requests_per_second: Seconds = 10_000.0
     publishes_per_second: Seconds = 100.0
+    connections_per_address: Annotated[int, Field(ge=1, le=1_000_000)] = 512
 
 
 class JwtSettings(Section):

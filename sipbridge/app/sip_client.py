@@ -14,9 +14,12 @@ from sipbridge.events.presence_package import PIDF, PRESENCE
 from sipbridge.events.publisher import Publisher
 from sipbridge.events.subscriber import Subscriber
 from sipbridge.events.winfo_package import PRESENCE_WINFO
+from sipbridge.sip.locate import PORTS
 from sipbridge.sip.policy import Credentials, PeerPolicy
 from sipbridge.sip.user_agent import UserAgent
-from sipbridge.transports.driver import Driver, bind
+from sipbridge.transports.driver import Driver, bind, bind_outgoing
+from sipbridge.transports.tcp import Rules
+from sipbridge.transports.tls import Tls
 from sipbridge.uri import Uri, parse_hostport
 
 PACKAGES: dict[str, EventPackage] = {p.name: p for p in (PRESENCE, PRESENCE_WINFO)}
@@ -24,8 +27,15 @@ KEPT = 10_000
 """Indications kept for somebody who does not look."""
 
 
+SECURED = {"tls": "sips:{};transport=tls", "wss": "sips:{};transport=ws"}
+"""Next hops by transport; of all others it is `sip:…;transport=` and its name."""
+
+
 class SipClient:
-    """One presence user agent. `server` is "host:port"; `transport` "udp" or "tcp"."""
+    """One presence user agent. `server` is "host:port"; `transport` udp, tcp, tls, ws or wss.
+
+    `tls`: whom to trust; None: the authorities of the system.
+    """
 
     def __init__(
         self,
@@ -34,23 +44,32 @@ class SipClient:
         *,
         transport: str = "udp",
         credentials: Credentials | None = None,
+        tls: Tls | None = None,
     ) -> None:
         host, port = parse_hostport(server, "server")
+        port = port or PORTS.get(transport, 5060)
         self.identity = identity
-        self.server = (host, port or 5060)
+        self.server = (host, port)
+        self.transport = transport
+        self.tls = tls
         self.credentials = credentials
-        self.policy = PeerPolicy(next_hops=(f"sip:{host}:{port or 5060};transport={transport}",))
+        hop = SECURED.get(transport, f"sip:{{}};transport={transport}").format(f"{host}:{port}")
+        self.policy = PeerPolicy(next_hops=(hop,))
         self.said: deque[object] = deque(maxlen=KEPT)
         self.news = asyncio.Event()
 
     async def open(self) -> None:
         """Bind free ports on the address from which the server is reached, and begin."""
         host = await asyncio.to_thread(local_address, *self.server)
-        bound = bind([f"udp:{host}:0", f"tcp:{host}:0"])
+        if self.transport in ("udp", "tcp"):
+            bound = bind([f"udp:{host}:0", f"tcp:{host}:0"])
+        else:
+            bound = [bind_outgoing(self.transport, host.strip("[]"))]
+        tls = self.tls or (Tls() if self.transport in SECURED else None)
         core = UserAgent([b.point for b in bound])
         self.publisher = Publisher(core, PACKAGES)
         self.subscriber = Subscriber(core, PACKAGES)
-        self.driver = Driver(core, bound, on_indication=self.hear)
+        self.driver = Driver(core, bound, on_indication=self.hear, rules=Rules(tls))
         await self.driver.start()
 
     async def close(self) -> None:

@@ -18,6 +18,7 @@ from datetime import UTC, datetime, timedelta
 from sipbridge.agent.ports import Authenticator as DigestAuthenticator
 from sipbridge.agent.presence_agent import AgentLimits, PresenceAgent
 from sipbridge.app.applications import Application, Directory
+from sipbridge.app.connections import asks_for_tls, rules_of
 from sipbridge.app.doors import Doors, Inside, make_doors
 from sipbridge.app.hooks import make_webhooks
 from sipbridge.app.network import Peer, SipNetwork
@@ -28,6 +29,7 @@ from sipbridge.app.settings import (
     PresenceServerSettings,
     Settings,
     Unenforceable,
+    Verify,
     read_tables,
     read_users,
 )
@@ -56,13 +58,14 @@ from sipbridge.observability.metrics import Metrics
 from sipbridge.observability.trace import SipTrace
 from sipbridge.presence.rules import SubHandling
 from sipbridge.sip.digest import DigestServer, ha1
-from sipbridge.sip.flow import Flow
+from sipbridge.sip.flow import WEB, Flow
 from sipbridge.sip.policy import PeerPolicy
 from sipbridge.sip.user_agent import UserAgent
 from sipbridge.store import Store
 from sipbridge.store.memory_bus import MemoryBus
-from sipbridge.transports.driver import Bound, Driver, Tap, bind
+from sipbridge.transports.driver import Bound, Driver, Tap, bind, bind_outgoing
 from sipbridge.transports.memory import PORT, MemoryNetwork
+from sipbridge.transports.tcp import Rules
 from sipbridge.uri import Uri, escape_user
 from sipbridge.webhooks.delivery import Webhooks
 from sipbridge.webhooks.targets import is_webhook
@@ -124,6 +127,7 @@ class Watchtower:
     tap_out: Tap
     checks: Checks
     clock: SystemClock
+    rules: Rules
 
     def observe(self, said: object) -> None:
         self.metrics.observe(said)
@@ -135,8 +139,9 @@ def build(settings: Settings, store: Store, spawn: Spawn) -> Graph:
     clock, identities, scheduler = SystemClock(), identities_of(settings), Scheduler()
     metrics = Metrics()
     tap_in, tap_out = taps(settings, metrics)
+    rules = rules_of(settings, lambda said: tower.observe(said))
     tower = Watchtower(
-        metrics, IndicationLog(logger("sipbridge.sip")), tap_in, tap_out, Checks(), clock
+        metrics, IndicationLog(logger("sipbridge.sip")), tap_in, tap_out, Checks(), clock, rules
     )
     memory = MemoryNetwork()
     agent_bound, gateway_bound = listeners(settings)
@@ -182,6 +187,11 @@ def build(settings: Settings, store: Store, spawn: Spawn) -> Graph:
     tower.checks.need("store", store.writable)
     drivers = [driver for driver in (gateway_driver, served.driver) if driver is not None]
     tracing = Tracing(drivers)
+    gauges.watch_connections(
+        metrics,
+        lambda: [(e.point.protocol, len(e.open)) for d in drivers for e in d.tcp.values()],
+        lambda: rules.tls.expires if rules.tls is not None else {},
+    )
     tower.checks.need("sip", lambda: all(driver.running for driver in drivers))
     for peer in (network.default, *network.peers.values()):
         if not peer.embedded:
@@ -251,13 +261,26 @@ def listeners(settings: Settings) -> tuple[list[Bound], list[Bound]]:
     """Sockets of the agent's core and of the gateway's, bound."""
     servers = (settings.presence_server, *settings.presence_servers)
     remote = any(server.mode is Mode.REMOTE for server in servers)
+    reuse = settings.sip.tls.verify is Verify.MUTUAL
+    listening = bind(settings.sip.listen, settings.sip.advertise, reuse=reuse)
     if not settings.embedded:
-        return [], bind(settings.sip.listen, settings.sip.advertise)
-    agent = bind(settings.sip.listen, settings.sip.advertise) + bind(["memory:agent"])
-    hosts = {(e.protocol, e.host) for e in settings.sip.endpoints} if remote else set()
+        return [], listening + callers(settings)
+    agent = listening + bind(["memory:agent"])
+    ends = [e for e in settings.sip.endpoints if e.protocol not in WEB] if remote else []
+    hosts = {(e.protocol, e.host) for e in ends}
     told = [f"{e.rpartition(':')[0]}:0" for e in settings.sip.advertise] if remote else []
+    told = [e for e in told if e.partition(":")[0] not in WEB]
     free = [f"{protocol}:{bracketed(host)}:0" for protocol, host in sorted(hosts)]
-    return agent, bind(["memory:gateway", *free], told)
+    return agent, bind(["memory:gateway", *free], told, reuse=reuse) + callers(settings)
+
+
+def callers(settings: Settings) -> list[Bound]:
+    """Points from which TLS connections are opened, where servers want TLS and we do not listen on it."""
+    pairs = settings.sip.advertised
+    if not asks_for_tls(settings) or any(point.protocol == "tls" for point, _ in pairs):
+        return []
+    hosts = {point.host: told.host if told else "" for point, told in pairs}
+    return [bind_outgoing("tls", host, told) for host, told in hosts.items()]
 
 
 def bracketed(host: str) -> str:
@@ -341,6 +364,7 @@ def make_network(
         bound,
         on_indication=heard,
         memory=memory,
+        rules=tower.rules,
         tap_in=tower.tap_in,
         tap_out=tower.tap_out,
     )
@@ -394,6 +418,7 @@ def make_agent(
         on_indication=tower.observe,
         store_writer=store.write,
         memory=memory,
+        rules=tower.rules,
         tap_in=tower.tap_in,
         tap_out=tower.tap_out,
     )

@@ -237,13 +237,22 @@ def trace(
 
 # --- SIP clients --------------------------------------------------------------------------------------
 
-DEFAULT_SERVER = "127.0.0.1:5060"
-Server = Annotated[str, typer.Option("--server", metavar="HOST:PORT")]
+Server = Annotated[
+    str,
+    typer.Option(
+        "--server",
+        metavar="HOST:PORT",
+        help="Default: 127.0.0.1; port 5060, tls 5061, ws 80, wss 443.",
+    ),
+]
 Transport = Annotated[str, typer.Option("--transport", metavar="udp|tcp|tls|ws|wss")]
 From = Annotated[str, typer.Option("--from", metavar="URI")]
 User = Annotated[str, typer.Option("--user", help="For digest; default: the user part of --from.")]
 PasswordFile = Annotated[Path | None, typer.Option("--password-file", metavar="FILE")]
-CaFile = Annotated[Path | None, typer.Option("--ca-file", metavar="FILE")]
+CaFile = Annotated[
+    Path | None,
+    typer.Option("--ca-file", metavar="FILE", help="Authorities to trust, PEM."),
+]
 Insecure = Annotated[bool, typer.Option("--insecure", help="Do not check certificates.")]
 
 
@@ -260,7 +269,7 @@ def publish(
     ] = None,
     expires: Annotated[int | None, typer.Option(min=0, metavar="SECONDS")] = None,
     once: Annotated[bool, typer.Option("--once", help="End after the 200.")] = False,
-    server: Server = DEFAULT_SERVER,
+    server: Server = "",
     transport: Transport = "udp",
     from_: From = "",
     user: User = "",
@@ -297,7 +306,7 @@ def watch(
         bool, typer.Option("--winfo", help="Who watches them, not what they do.")
     ] = False,
     raw: Annotated[bool, typer.Option("--raw", help="Print bodies too.")] = False,
-    server: Server = DEFAULT_SERVER,
+    server: Server = "",
     transport: Transport = "udp",
     from_: From = "",
     user: User = "",

@@ -3,19 +3,22 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from sipbridge.app.settings_tree import NOT_YET
 from sipbridge.errors import ConfigurationError, ParseError
+from sipbridge.sip.locate import PORTS
+from sipbridge.transports.tls import Tls
 from sipbridge.uri import Uri, parse_hostport
 
 TRANSPORTS = ("udp", "tcp", "tls", "ws", "wss")
-SUPPORTED = ("udp", "tcp")
+SECURED = ("tls", "wss")
+LOCAL = "127.0.0.1"
 
 
 @dataclass(frozen=True, slots=True)
 class Connection:
     """host, port, transport: of the presence server. from_: who we are; None: up to the command.
 
-    user: for digest, "" the user part of `from_`. password: None when there is none.
+    user: for digest, "" the user part of `from_`. password: None when there is none. tls: whom to trust,
+    where the transport is secure.
     """
 
     host: str
@@ -24,11 +27,7 @@ class Connection:
     from_: Uri | None
     user: str
     password: str | None
-
-    @property
-    def next_hop(self) -> str:
-        """As a SIP URI, for `PeerPolicy.next_hops`."""
-        return f"sip:{self.host}:{self.port};transport={self.transport}"
+    tls: Tls | None = None
 
 
 def connection(
@@ -42,19 +41,31 @@ def connection(
 ) -> Connection:
     """The checked value. Raises ConfigurationError naming the option."""
     if transport not in TRANSPORTS:
-        raise ConfigurationError("--transport", f"one of {', '.join(SUPPORTED)}")
-    if transport not in SUPPORTED:
-        raise ConfigurationError("--transport", f"{transport} is {NOT_YET}")
-    if ca_file is not None or insecure:
-        option = "--insecure" if insecure else "--ca-file"
-        raise ConfigurationError(option, f"TLS is {NOT_YET}")
+        raise ConfigurationError("--transport", f"one of {', '.join(TRANSPORTS)}")
+    tls = trusted(transport, ca_file, insecure)
     try:
-        host, port = parse_hostport(server)
+        host, port = parse_hostport(server or LOCAL)
     except ParseError as error:
         raise ConfigurationError("--server", str(error)) from None
     identity = address("--from", from_) if from_ else None
     password = first_line(password_file) if password_file else None
-    return Connection(host, port or 5060, transport, identity, user, password)
+    port = port or PORTS.get(transport, 5060)
+    return Connection(host, port, transport, identity, user, password, tls)
+
+
+def trusted(transport: str, ca_file: Path | None, insecure: bool) -> Tls | None:
+    """Whom to trust; None where nothing is secured. Raises ConfigurationError naming the option."""
+    if transport not in SECURED:
+        if ca_file is not None or insecure:
+            option = "--insecure" if insecure else "--ca-file"
+            raise ConfigurationError(option, f"needs --transport {' or '.join(SECURED)}")
+        return None
+    if ca_file is not None and insecure:
+        raise ConfigurationError("--insecure", "checks nothing: not together with --ca-file")
+    try:
+        return Tls(ca=ca_file, verify="none" if insecure else "peer")
+    except ConfigurationError as error:
+        raise ConfigurationError("--ca-file", error.expected) from None
 
 
 def address(option: str, text: str) -> Uri:

@@ -72,7 +72,7 @@ def client_of(uri: Uri, peer: Connection) -> SipClient:
     if peer.password is not None:
         credentials = Credentials(peer.user or uri.username, peer.password)
     server = f"{peer.host}:{peer.port}"
-    return SipClient(uri, server, transport=peer.transport, credentials=credentials)
+    return SipClient(uri, server, transport=peer.transport, credentials=credentials, tls=peer.tls)
 
 
 async def run(

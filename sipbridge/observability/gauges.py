@@ -4,7 +4,8 @@ Each function registers the gauges of one machine; `app/wiring.py` calls those f
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 
 from sipbridge.agent.presence_agent import PresenceAgent
 from sipbridge.bayeux.server import BayeuxServer
@@ -64,6 +65,28 @@ def watch_agent(metrics: Metrics, agent: PresenceAgent) -> None:
         "Presentities the agent holds something about",
         (),
         lambda: {(): len(agent.presentities)},
+    )
+
+
+def watch_connections(
+    metrics: Metrics,
+    connections: Callable[[], Iterable[tuple[str, int]]],
+    certificates: Callable[[], Mapping[str, datetime]],
+) -> None:
+    """SIP's connections, as (transport, number), and until when its certificates are good."""
+
+    def open_now() -> Sample:
+        found: Counter[tuple[str, ...]] = Counter()
+        for transport, number in connections():
+            found[(transport,)] += number
+        return {**found}
+
+    metrics.gauge("sip_connections", "Open SIP connections", ("transport",), open_now)
+    metrics.gauge(
+        "sip_certificate_expires_timestamp_seconds",
+        "When the certificates in use expire, by the key that names them",
+        ("key",),
+        lambda: {(key,): until.timestamp() for key, until in certificates().items()},
     )
 
 

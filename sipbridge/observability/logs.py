@@ -112,6 +112,9 @@ class IndicationLog:
             indications.DestinationFailed: self.destination_failed,
             indications.RequestTimedOut: self.timed_out,
             indications.LimitReached: self.limit_reached,
+            indications.ConnectionDropped: self.connection_dropped,
+            indications.CertificateLoaded: self.certificate_loaded,
+            indications.CertificateRefused: self.certificate_refused,
             subscriber.Terminated: self.terminated,
             subscriber.Refused: self.refused,
             subscriber.RefreshFailed: self.refresh_failed,
@@ -143,6 +146,22 @@ class IndicationLog:
             peer=peer(said.flow),
             trace=said.trace,
         )
+
+    def connection_dropped(self, said: indications.ConnectionDropped, now: float) -> None:
+        host, port = said.remote
+        self.limited(
+            "connection.dropped",
+            now,
+            reason=said.reason,
+            detail=said.detail[:MAX_REASON],
+            peer=f"{said.protocol}:{host}:{port}",
+        )
+
+    def certificate_loaded(self, said: indications.CertificateLoaded, now: float) -> None:
+        self.log.info("certificate.loaded", key=said.key, until=said.until)
+
+    def certificate_refused(self, said: indications.CertificateRefused, now: float) -> None:
+        self.log.error("certificate.refused", key=said.key, reason=said.why)
 
     def last_change_ahead(self, said: LastChangeAhead, now: float) -> None:
         self.limited(

@@ -109,6 +109,15 @@ class Metrics:
         self.unreachable = counter(
             "sip_unreachable", "Requests that could not reach a destination", "method"
         )
+        self.dropped = counter(
+            "sip_connections_dropped",
+            "Connections refused or given up",
+            "transport",
+            "reason",
+        )
+        self.certificates = counter(
+            "sip_certificate_changes", "Certificates changed on the disk", "outcome"
+        )
         self.limits = counter("sip_limits_reached", "Refusals because of a limit", "limit")
         labels = ("package", "state")
         self.notifications = Counts("sipbridge_sip_notifications", "NOTIFYs taken", labels)
@@ -149,6 +158,11 @@ class Metrics:
             indications.RequestTimedOut: lambda said: self.timeouts.labels(said.method).inc(),
             indications.DestinationFailed: lambda said: self.unreachable.labels(said.method).inc(),
             indications.LimitReached: lambda said: self.limits.labels(said.limit).inc(),
+            indications.ConnectionDropped: lambda said: self.dropped.labels(
+                said.protocol, said.reason
+            ).inc(),
+            indications.CertificateLoaded: lambda said: self.certificates.labels("loaded").inc(),
+            indications.CertificateRefused: lambda said: self.certificates.labels("refused").inc(),
             subscriber.Notified: self.notified,
             subscriber.Terminated: self.terminated,
             subscriber.Refused: lambda said: self.not_accepted.labels(str(said.status)).inc(),

@@ -77,11 +77,14 @@ class Bound:
         return f"{self.point.protocol}:{bracketed(host)}:{port}"
 
 
-def bind(listen: Sequence[str], advertise: Sequence[str] = ()) -> list[Bound]:
+def bind(
+    listen: Sequence[str], advertise: Sequence[str] = (), *, reuse: bool = False
+) -> list[Bound]:
     """Open the listeners named like "udp:127.0.0.1:5060", "tcp:[::1]:0" or "memory:agent".
 
-    `advertise` tells for each protocol, in order, what Via and Contact say. Raises ConfigurationError with
-    the key and a remedy; whatever was opened before is closed again.
+    `advertise` tells for each protocol, in order, what Via and Contact say. `reuse`: peers on TLS are asked
+    to use our connections (RFC 5923). Raises ConfigurationError with the key and a remedy; whatever was
+    opened before is closed again.
     """
     told = [parse_listener(text, "sip.advertise") for text in advertise]
     bound: list[Bound] = []
@@ -96,7 +99,9 @@ def bind(listen: Sequence[str], advertise: Sequence[str] = ()) -> list[Bound]:
                     "sip.advertise",
                     f"{text} is a wildcard: say what peers are told, {protocol}:HOST:PORT",
                 )
-            bound.append(open_listener(text, protocol, host, port, says))
+            one = open_listener(text, protocol, host, port, says)
+            asks = reuse and protocol == "tls"
+            bound.append(replace(one, point=replace(one.point, reuse=True)) if asks else one)
     except ConfigurationError:
         for one in bound:
             if one.sock is not None:
@@ -105,14 +110,15 @@ def bind(listen: Sequence[str], advertise: Sequence[str] = ()) -> list[Bound]:
     return bound
 
 
-def bind_outgoing(protocol: str, host: str) -> Bound:
+def bind_outgoing(protocol: str, host: str, told: str = "") -> Bound:
     """A point from which connections are only opened, for clients without a listener.
 
     The port is ours, so that Contact can name it: whoever looks for a connection to it finds the one we
-    opened. Over WebSocket nothing is named (RFC 7118 §5.1): a random host that cannot exist. Raises
-    ConfigurationError.
+    opened; `told` is the host that Contact names instead of `host`. Over WebSocket nothing is named
+    (RFC 7118 §5.1): a random host that cannot exist. Raises ConfigurationError.
     """
-    bound = open_listener(f"{protocol}:{bracketed(host)}:0", protocol, host, 0, None)
+    says = (protocol, told, 0) if told else None
+    bound = open_listener(f"{protocol}:{bracketed(host)}:0", protocol, host, 0, says)
     point = bound.point
     if protocol in WEB:
         point = replace(point, host=f"{os.urandom(6).hex()}.invalid", port=0)

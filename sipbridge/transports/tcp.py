@@ -512,7 +512,7 @@ class TcpEndpoint:
         try:
             sock.setblocking(False)
             tend(sock)
-            if source[0] not in ("0.0.0.0", "::"):
+            if source[1] or source[0] not in ("0.0.0.0", "::"):
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 sock.bind(source)
             await self.loop.sock_connect(sock, remote)

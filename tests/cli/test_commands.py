@@ -40,8 +40,8 @@ def test_every_fault_is_one_line_with_its_full_key(shell: Shell, tmp_path: Path)
     assert (told.status, told.out) == (2, "")
     assert [line.split(": ")[0] for line in told.err.splitlines()] == [
         "http.prot",
-        "sip.tls.cert",
         "limits.max_count",
+        "sip.tls.key",
     ]
 
 
@@ -66,7 +66,7 @@ def test_the_merged_configuration_is_printed_without_secrets(shell: Shell, tmp_p
     [
         ("http.port", "--set http.port: KEY=VALUE is expected"),
         ("http.prot=1", "http.prot: unknown key; did you mean http.port?"),
-        ("sip.listen=tls:127.0.0.1:5061", "sip.listen[0]: 'tls:127.0.0.1:5061': tls listeners are"),
+        ("sip.listen=sctp:127.0.0.1:1", "sip.listen[0]: 'sctp:127.0.0.1:1' is not udp:HOST:PORT"),
     ],
 )
 def test_wrong_overrides_are_2(shell: Shell, pair: str, fault: str) -> None:
@@ -165,11 +165,14 @@ def test_map_uses_the_tables_of_the_configuration(shell: Shell, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("arguments", "fault"),
     [
-        (["sip:a@b", "--transport", "tls"], "--transport: tls is not in this version"),
-        (["sip:a@b", "--transport", "wss"], "--transport: wss is not in this version"),
-        (["sip:a@b", "--transport", "sctp"], "--transport: one of udp, tcp"),
-        (["sip:a@b", "--insecure"], "--insecure: TLS is not in this version"),
-        (["sip:a@b", "--ca-file", "x"], "--ca-file: TLS is not in this version"),
+        (["sip:a@b", "--transport", "sctp"], "--transport: one of udp, tcp, tls, ws, wss"),
+        (["sip:a@b", "--insecure"], "--insecure: needs --transport tls or wss"),
+        (["sip:a@b", "--transport", "ws", "--ca-file", "x"], "--ca-file: needs --transport tls"),
+        (["sip:a@b", "--transport", "tls", "--ca-file", "/no"], "--ca-file: /no: No such file"),
+        (
+            ["sip:a@b", "--transport", "tls", "--ca-file", "x", "--insecure"],
+            "--insecure: checks nothing",
+        ),
         (["sip:a@b", "--server", "a b"], "--server: "),
         (["sip:a@b", "--from", "nobody"], "--from: "),
         (["sip:a@b", "--password-file", "/no/such"], "--password-file: /no/such: No such file"),

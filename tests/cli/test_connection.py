@@ -8,12 +8,14 @@ from sipbridge.cli.connection import connection
 from sipbridge.errors import ConfigurationError
 
 
-def test_a_server_has_the_default_port_and_a_next_hop() -> None:
+def test_a_server_has_the_default_port_of_its_transport() -> None:
     peer = connection("example.com", "tcp", "", "", None, None, False)
     assert (peer.host, peer.port, peer.from_, peer.password) == ("example.com", 5060, None, None)
-    assert peer.next_hop == "sip:example.com:5060;transport=tcp"
+    ports = {"udp": 5060, "tls": 5061, "ws": 80, "wss": 443}
+    for transport, port in ports.items():
+        assert connection("", transport, "", "", None, None, False).port == port
     peer = connection("[::1]:5070", "udp", "sip:a@b", "a", None, None, False)
-    assert peer.next_hop == "sip:[::1]:5070;transport=udp"
+    assert (peer.host, peer.port) == ("[::1]", 5070)
     assert str(peer.from_) == "sip:a@b"
 
 
@@ -24,3 +26,13 @@ def test_a_password_is_the_first_line_of_its_file(tmp_path: Path) -> None:
     path.write_text("\n")
     with pytest.raises(ConfigurationError, match="first line is empty"):
         connection("a", "udp", "", "", path, None, False)
+
+
+def test_only_secure_transports_have_somebody_to_trust(tmp_path: Path) -> None:
+    assert connection("a", "ws", "", "", None, None, False).tls is None
+    peer = connection("a", "wss", "", "", None, None, False)
+    assert peer.tls is not None and peer.tls.checks
+    careless = connection("a", "tls", "", "", None, None, True)
+    assert careless.tls is not None and not careless.tls.checks
+    with pytest.raises(ConfigurationError, match="--ca-file: .*none: No such file"):
+        connection("a", "tls", "", "", None, tmp_path / "none", False)

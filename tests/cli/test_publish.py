@@ -136,7 +136,6 @@ async def test_it_is_refreshed_while_it_runs() -> None:
         (("sip:a@b.example", "--activity", "juggling"), "--activity: one of"),
         (("nonsense",), "URI: "),
         (("tel:+15551234",), "URI: "),
-        (("sip:a@b.example", "--transport", "tls"), "--transport: tls is not in this version"),
         (("sip:a@b.example", "--transport", "pigeon"), "--transport: one of udp, tcp"),
         (("sip:a@b.example", "--server", "::::"), "--server: "),
         (("sip:a@b.example", "--file", "/no/such", "--note", "x"), "/no/such"),

@@ -51,12 +51,12 @@ async def test_a_signal_while_a_client_waits_ends_it_too(tmp_path: Path) -> None
 async def test_a_wrong_configuration_is_2_with_every_key_in_full(tmp_path: Path) -> None:
     tree = configuration()
     tree["http"]["prot"] = 1
-    tree["sip"]["listen"] = ["tls:127.0.0.1:0"]
+    tree["sip"]["listen"] = ["sctp:127.0.0.1:0"]
     async with command("serve", "-c", str(written(tmp_path, tree))) as bridge:
         assert await bridge.rest() == []
         assert await bridge.ended() == 2
         assert [line.split(": ")[0] for line in bridge.log] == ["http.prot", "sip.listen[0]"]
-        assert "not in this version" in bridge.log[1]
+        assert "'sctp:127.0.0.1:0' is not udp:HOST:PORT" in bridge.log[1]
 
 
 async def test_a_missing_configuration_is_2() -> None:

@@ -145,8 +145,8 @@ async def test_a_document_that_cannot_be_read_is_a_line_too() -> None:
         ((), "Missing argument"),
         (("nonsense",), "URI: "),
         ((ALICE, "--from", "mailto:x@y.example"), "--from: "),
-        ((ALICE, "--insecure"), "--insecure: TLS is not in this version"),
-        ((ALICE, "--transport", "wss"), "--transport: wss is not in this version"),
+        ((ALICE, "--insecure"), "--insecure: needs --transport tls or wss"),
+        ((ALICE, "--transport", "pigeon"), "--transport: one of udp, tcp, tls, ws, wss"),
     ],
 )
 def test_wrong_usage_is_2(arguments: tuple[str, ...], complaint: str, shell: Shell) -> None:
