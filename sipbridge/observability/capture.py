@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from sipbridge.sip.flow import RELIABLE, Address, Flow
+from sipbridge.sip.flow import STREAMS, Address, Flow
 
 START = re.compile(rb"SIP/2\.0 \d{3} |[A-Z][A-Z0-9.!%*_+`'~-]{0,31} \S{1,2048} SIP/2\.0[\r\n]")
 """The beginning of a request or a response."""
@@ -136,7 +136,7 @@ class Recorder:
 
     def whole(self, data: bytes, flow: Flow, outgoing: bool) -> Iterator[bytes]:
         """What leaves is one message, and so is a datagram; only what streams bring is in pieces."""
-        if outgoing or flow.protocol not in RELIABLE:
+        if outgoing or flow.protocol not in STREAMS:
             if data.strip(b"\r\n\0"):
                 yield data
             return

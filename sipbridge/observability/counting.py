@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sipbridge.sip.flow import Address, Flow
+from sipbridge.sip.flow import STREAMS, Address, Flow
 
 METHODS = (
     b"ACK BYE CANCEL INFO INVITE MESSAGE NOTIFY OPTIONS PRACK PUBLISH REFER REGISTER SUBSCRIBE UPDATE"
@@ -22,8 +22,6 @@ START = re.compile(rb"SIP/2\.0 (\d{3})[ \r\n]|([A-Za-z]{1,32}) [^ \r\n]+ SIP/2\.
 CSEQ = re.compile(rb"(?i)\nCSeq[ \t]*:[ \t]*\d+[ \t]+([A-Z]+)")
 LENGTH = re.compile(rb"(?i)\n(?:Content-Length|l)[ \t]*:[ \t]*(\d{1,9})")
 HEAD_END = re.compile(rb"\r?\n\r?\n")
-BYTES = frozenset({"tcp", "tls"})
-"""What cuts messages anywhere; every other transport brings them whole."""
 MAX_HEAD = 65_536
 """Bytes of an unfinished head kept; our parser gives up before."""
 MAX_STREAMS = 10_000
@@ -60,7 +58,7 @@ class MessageCounter:
         self.streams: dict[Connection, Stream] = {}
 
     def tap_in(self, data: bytes, flow: Flow, now: float, trace: str) -> None:
-        if flow.protocol in BYTES:
+        if flow.protocol in STREAMS:
             self.receive(data, (flow.local, flow.connection), flow.protocol)
         else:
             self.message(data, "in", flow.protocol)

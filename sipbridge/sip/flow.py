@@ -12,6 +12,8 @@ Address = tuple[str, int]
 """Host as IP address text (IPv6 without brackets) and port."""
 
 RELIABLE = frozenset({"tcp", "tls", "ws", "wss", "memory"})
+STREAMS = frozenset({"tcp", "tls"})
+"""What cuts messages anywhere; every other transport brings them whole."""
 WEB = frozenset({"ws", "wss"})
 """One message of SIP in each message of WebSocket (RFC 7118)."""
 SECURE = frozenset({"tls", "wss"})

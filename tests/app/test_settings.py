@@ -74,11 +74,14 @@ def test_the_example_file_shows_the_keys_of_repeated_tables_as_comments() -> Non
 
 def test_commented_tables_of_the_example_file_work_when_uncommented(tmp_path: Path) -> None:
     text = EXAMPLE.read_text()
+    pair = Authority(tmp_path).issue("other", ["other.example"])
+    pair.cert.rename(tmp_path / "other.pem")
     tables = "\n".join(
         line.removeprefix("# ") for line in text.split("log_age")[1].splitlines()[1:]
     )
     settings = read(tmp_path, tables)
     assert settings.applications[0].id == "app_alice"
+    assert settings.sip.tls.certificates[0].key == pair.key
     assert settings.server_for("Partner.Example").next_hop == ("sip:192.0.2.9:5060;transport=udp",)
     assert settings.server_for("elsewhere.example") is settings.presence_server
 
