@@ -20,6 +20,7 @@ from sipbridge.app.settings import (
     webhook_secret,
 )
 from sipbridge.app.settings_sources import KNOWN, LATER
+from tests.transports.certificates import Authority
 
 EXAMPLE = Path(__file__).parents[2] / "configs" / "sipbridge.toml"
 ALICE = """
