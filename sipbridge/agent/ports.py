@@ -60,8 +60,23 @@ class SubscriptionRemoved:
     id: str
 
 
-StoreChange = PublicationStored | PublicationRemoved | SubscriptionStored | SubscriptionRemoved
-Record = PublicationStored | SubscriptionStored
+@dataclass(frozen=True, slots=True)
+class RegistrationStored:
+    """The bindings of one address-of-record (RFC 3261 §10) as they stand now: a JSON list as text."""
+
+    id: PresentityKey
+    bindings: str
+
+
+@dataclass(frozen=True, slots=True)
+class RegistrationRemoved:
+    """The address-of-record has no binding any more."""
+
+    id: PresentityKey
+
+
+Record = PublicationStored | SubscriptionStored | RegistrationStored
+StoreChange = Record | PublicationRemoved | SubscriptionRemoved | RegistrationRemoved
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,10 +36,14 @@ from sipbridge.agent.ports import (
     PublicationRemoved,
     PublicationStored,
     Record,
+    RegistrationRemoved,
+    RegistrationStored,
+    StoreChange,
     SubscriptionRemoved,
     SubscriptionStored,
 )
 from sipbridge.agent.publications import PublishedState, View
+from sipbridge.agent.registrar import Registrar
 from sipbridge.agent.watchers import (
     WAITING,
     WAITING_LIFE,
@@ -172,10 +176,12 @@ class PresenceAgent:
         default_expires: int = PRESENCE.default_expires,
         limits: AgentLimits | None = None,
         storing: bool = False,
+        registrar: bool = False,
     ) -> None:
         """`rules` gives a presentity's rule set, None for none; undecided watchers get `sub_handling`.
 
         wall: the aware UTC time at a `now`. storing: queue StoreChanges; somebody must then report commits.
+        registrar: serve REGISTER too.
         """
         limits = limits or AgentLimits()
         self.ua = ua
@@ -197,6 +203,19 @@ class PresenceAgent:
                 default_expires=default_expires,
             )
 
+        self.registrar = (
+            Registrar(
+                ua,
+                self.door,
+                wall,
+                min_expires=min_expires,
+                default_expires=default_expires,
+                max_expires=max_expires,
+                storing=storing,
+            )
+            if registrar
+            else None
+        )
         self.presence = bounded(PRESENCE)
         self.winfo = bounded(PRESENCE_WINFO)
         self.compositor = Compositor(
@@ -490,10 +509,7 @@ class PresenceAgent:
         # Publications first: the first NOTIFY of a restored subscription shall show them.
         for record in sorted(records, key=lambda r: isinstance(r, SubscriptionStored)):
             try:
-                if isinstance(record, PublicationStored):
-                    self.restore_publication(record, now)
-                else:
-                    self.restore_subscription(record, now)
+                self.restore_record(record, now)
             except SipBridgeError as error:
                 self.ua.report(NotRestored(record.id, str(error)))
                 if self.storing:
@@ -501,6 +517,16 @@ class PresenceAgent:
         for presentity in list(self.presentities.values()):
             self.judge(presentity, now)
             self.tidy(presentity)
+
+    def restore_record(self, record: Record, now: float) -> None:
+        """Raises ParseError, DocumentError, LocalProtocolError."""
+        match record:
+            case PublicationStored():
+                self.restore_publication(record, now)
+            case SubscriptionStored():
+                self.restore_subscription(record, now)
+            case RegistrationStored() if self.registrar is not None:
+                self.registrar.restore(record, now)
 
     def resume(self, now: float) -> None:
         """After `restore`, when publishers in our process have published again: tell every watcher."""
@@ -577,11 +603,15 @@ class PresenceAgent:
         self.ua.schedule(ends, WaitingOver(self, presentity, record.id))
 
 
-def removal_of(record: Record) -> PublicationRemoved | SubscriptionRemoved:
+def removal_of(record: Record) -> StoreChange:
     """The change that takes a record out of the store."""
-    if isinstance(record, PublicationStored):
-        return PublicationRemoved(record.id)
-    return SubscriptionRemoved(record.id)
+    match record:
+        case PublicationStored():
+            return PublicationRemoved(record.id)
+        case SubscriptionStored():
+            return SubscriptionRemoved(record.id)
+        case RegistrationStored():
+            return RegistrationRemoved(record.id)
 
 
 def local(subscription: Subscription) -> bool:

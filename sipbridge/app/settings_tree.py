@@ -515,6 +515,7 @@ class AgentSettings(Section):
     authenticate: bool = False
     anonymous: bool = False
     users_file: FilePath = None
+    registrar: bool = True
     min_expires: Annotated[int, Field(ge=0, le=86400)] = 60
     default_expires: Annotated[int, Field(ge=1, le=2**31)] = 3600
     max_expires: Annotated[int, Field(ge=1, le=2**31)] = 86400

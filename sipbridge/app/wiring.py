@@ -411,6 +411,7 @@ def make_agent(
         default_expires=wanted.default_expires,
         limits=AgentLimits(min_notify_interval=settings.limits.min_notify_interval),
         storing=True,
+        registrar=wanted.registrar,
     )
     driver = Driver(
         core,

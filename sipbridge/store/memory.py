@@ -13,6 +13,8 @@ from sipbridge.agent.ports import (
     PublicationRemoved,
     PublicationStored,
     Record,
+    RegistrationRemoved,
+    RegistrationStored,
     SubscriptionRemoved,
     SubscriptionStored,
 )
@@ -160,6 +162,10 @@ class MemoryStore:
             case SubscriptionStored():
                 self.agent.pop(("subscription", change.id), None)
                 self.agent["subscription", change.id] = change
+            case RegistrationStored():
+                self.agent["registration", change.id] = change
+            case RegistrationRemoved(id):
+                self.agent.pop(("registration", id), None)
             case PublicationRemoved(id):
                 self.agent.pop(("publication", id), None)
             case SubscriptionRemoved(id):

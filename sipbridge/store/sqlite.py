@@ -26,6 +26,8 @@ from sipbridge.agent.ports import (
     PublicationRemoved,
     PublicationStored,
     Record,
+    RegistrationRemoved,
+    RegistrationStored,
     SubscriptionRemoved,
     SubscriptionStored,
 )
@@ -61,6 +63,7 @@ BUSY_SECONDS = 2.0
 RECORDS: dict[str, type[Record]] = {
     "publication": PublicationStored,
     "subscription": SubscriptionStored,
+    "registration": RegistrationStored,
 }
 encode = msgspec.json.Encoder().encode
 Denied = tuple[tuple[PresentityKey, str], ...]
@@ -406,6 +409,10 @@ def apply(db: sqlite3.Connection, change: object) -> None:
             replace_agent(db, "publication", id, change)
         case SubscriptionStored(id):
             replace_agent(db, "subscription", id, change)
+        case RegistrationStored(id):
+            replace_agent(db, "registration", id, change)
+        case RegistrationRemoved(id):
+            db.execute("DELETE FROM agent WHERE kind = 'registration' AND id = ?", (id,))
         case PublicationRemoved(id):
             db.execute("DELETE FROM agent WHERE kind = 'publication' AND id = ?", (id,))
         case SubscriptionRemoved(id):

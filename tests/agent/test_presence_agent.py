@@ -713,7 +713,7 @@ def test_records_that_cannot_be_read_are_reported_and_removed() -> None:
     for record in kept:
         if isinstance(record, PublicationStored):
             broken.append(replace(record, body=b"<presence"))
-        else:
+        elif isinstance(record, SubscriptionStored):
             broken += [
                 replace(record, id=record.id + str(n), snapshot=snapshot)
                 for n, snapshot in enumerate(

@@ -86,6 +86,7 @@ class AgentWorld:
             limits=self.limits,
             min_expires=self.bounds[0],
             max_expires=self.bounds[1],
+            registrar=True,
         )
 
     @property

@@ -10,6 +10,8 @@ import pytest
 from sipbridge.agent.ports import (
     PublicationRemoved,
     PublicationStored,
+    RegistrationRemoved,
+    RegistrationStored,
     SubscriptionRemoved,
     SubscriptionStored,
 )
@@ -180,6 +182,15 @@ async def test_the_newest_record_of_each_id_comes_back(store: Store) -> None:
     await written(store, PublicationRemoved("p1"), SubscriptionRemoved("no such"))
     assert list(await store.load_agent()) == [DIALOG]
     await written(store, SubscriptionRemoved("s1"))
+    assert list(await store.load_agent()) == []
+
+
+async def test_registrations_come_back_until_they_are_removed(store: Store) -> None:
+    first = RegistrationStored(ALICE, "[]")
+    newer = RegistrationStored(ALICE, '[{"uri": "sip:a"}]')
+    await written(store, first, newer)
+    assert list(await store.load_agent()) == [newer]
+    await written(store, RegistrationRemoved(ALICE))
     assert list(await store.load_agent()) == []
 
 
