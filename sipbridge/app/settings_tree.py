@@ -369,6 +369,14 @@ class Digest(StrEnum):
     SHA_256 = "SHA-256"
 
 
+class ServerDigest(StrEnum):
+    """What the agent's challenges offer (RFC 7616, RFC 8760)."""
+
+    MD5 = "MD5"
+    SHA_256 = "SHA-256"
+    SHA_512_256 = "SHA-512-256"
+
+
 class Algorithm(StrEnum):
     """How tokens may be signed (RFC 7518 §3.1, RFC 8037 §3.1); none with a shared secret."""
 
@@ -515,6 +523,9 @@ class AgentSettings(Section):
     authenticate: bool = False
     anonymous: bool = False
     users_file: FilePath = None
+    algorithms: Annotated[
+        tuple[ServerDigest, ...], BeforeValidator(as_list), Field(min_length=1)
+    ] = (ServerDigest.SHA_256, ServerDigest.MD5)
     registrar: bool = True
     min_expires: Annotated[int, Field(ge=0, le=86400)] = 60
     default_expires: Annotated[int, Field(ge=1, le=2**31)] = 3600

@@ -438,7 +438,8 @@ def authenticator_of(settings: Settings, directory: Directory) -> DigestAuthenti
         secret = directory.sip_secret(user)
         return None if secret is None else ha1(algorithm, user, asked, secret)
 
-    return DigestAuthenticator(DigestServer(realm, os.urandom(32)), ha1_of)
+    algorithms = [word.value for word in settings.agent.algorithms]
+    return DigestAuthenticator(DigestServer(realm, os.urandom(32), algorithms), ha1_of)
 
 
 # --- the product ----------------------------------------------------------------------------------------

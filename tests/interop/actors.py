@@ -459,11 +459,12 @@ class Baresip:
         self.listener: asyncio.Task[None] | None = None
         self.writer: asyncio.StreamWriter | None = None
 
-    def configure(self, contacts: Sequence[str], publishes: bool) -> None:
+    def configure(self, contacts: Sequence[str], publishes: bool, registers: bool) -> None:
         host, port = self.server
         hop = f"sip:{host}:{port}" + (";transport=tcp" if self.transport == "tcp" else "")
         account = f'<sip:{self.name}@example.com>;outbound="{hop}";auth_user={self.name}'
-        account += f";auth_pass=pw-{self.name};regint=0" + (";pubint=60" if publishes else "")
+        account += f";auth_pass=pw-{self.name};regint={60 if registers else 0}"
+        account += ";pubint=60" if publishes else ""
         modules = next(Path("/usr/lib").glob("**/baresip/modules"))
         (self.folder / "accounts").write_text(account + "\n")
         listed = "".join(f'"{c}" <sip:{c}@example.com>;presence=p2p\n' for c in contacts)
@@ -475,11 +476,13 @@ class Baresip:
             f"module_app ctrl_tcp.so\nctrl_tcp_listen 127.0.0.1:{self.control}\n"
         )
 
-    async def start(self, contacts: Sequence[str] = (), publishes: bool = False) -> None:
+    async def start(
+        self, contacts: Sequence[str] = (), publishes: bool = False, registers: bool = False
+    ) -> None:
         """Start it; a port that somebody took meanwhile is answered with other ports."""
         for _ in range(START_TRIES):
             self.control = free_port()
-            self.configure(contacts, publishes)
+            self.configure(contacts, publishes, registers)
             await self.launch()
             try:
                 await self.wait_for("baresip is ready", START_SECONDS / START_TRIES)

@@ -408,10 +408,11 @@ async def do_sipp(stage: Stage, step: dict[str, Any]) -> None:
 
 
 async def do_baresip(stage: Stage, step: dict[str, Any]) -> None:
-    """Start baresip as `who`: `watches` contacts, or `publishes`."""
+    """Start baresip as `who`: `registers`, `watches` contacts, or `publishes`."""
     phone = Baresip(step["who"], stage.server(step), stage.transport)
     stage.phones[step["who"]] = phone
-    await phone.start(step.get("watches", []), step.get("publishes", False))
+    watches, publishes = step.get("watches", []), step.get("publishes", False)
+    await phone.start(watches, publishes, step.get("registers", False))
 
 
 async def do_baresip_says(stage: Stage, step: dict[str, Any]) -> None:
