@@ -18,6 +18,8 @@
     │   ├── InvalidGroup              which group
     │   ├── NotAuthorized
     │   ├── NotEnforceable            the decision would change nothing
+    │   ├── SessionOver  ActionPending
+    │   ├── DependencyFailed  DependsOnItself  UnknownDependency
     │   ├── AgainstPolicy             which rule of the operator
     │   └── QuotaExceeded             which quota, when to come back
     └── StoreError                    StoreUnavailable, ConcurrentChange
@@ -229,6 +231,36 @@ class InvalidGroup(GatewayError):
     def __init__(self, group: str, message: str = "", *, part: str = "presentity") -> None:
         super().__init__(message or f"{group} has no members", part=part)
         self.group = group
+
+
+class SessionOver(GatewayError):
+    """There is no such session, or it has ended."""
+
+    code = "session-over"
+
+
+class ActionPending(GatewayError):
+    """The same is in progress already."""
+
+    code = "action-pending"
+
+
+class DependencyFailed(GatewayError):
+    """A request that this one depends on has failed, so it was not performed."""
+
+    code = "dependency-failed"
+
+
+class DependsOnItself(GatewayError):
+    """A request depends on itself, at once or round several corners."""
+
+    code = "depends-on-itself"
+
+
+class UnknownDependency(GatewayError):
+    """A request depends on one that is not in its batch."""
+
+    code = "unknown-dependency"
 
 
 class QuotaExceeded(GatewayError):

@@ -148,6 +148,10 @@ class Directory:
         except (AgainstPolicy, InvalidValue):
             return None
 
+    def may_act(self, id: str, key: PresentityKey) -> bool:
+        """Is there such an application, may it call, and may it act as this person?"""
+        return self.account(id) is not None and self.represented.allowed(id, key)
+
     def act(self, caller: Caller, named: str) -> Caller:
         """The caller as the identity it names (`rest.gate.Acting`)."""
         remembered = self.acted.get((caller.application, named))

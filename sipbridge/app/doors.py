@@ -17,6 +17,7 @@ from starlette.types import ASGIApp
 
 from sipbridge.app import hooks
 from sipbridge.app.applications import Directory
+from sipbridge.app.bems import BemsSide, make_bems
 from sipbridge.app.keys import from_file, from_url
 from sipbridge.app.network import SipNetwork
 from sipbridge.app.operations import Operations, Quotas
@@ -33,14 +34,18 @@ from sipbridge.gateway import Caller, Gateway
 from sipbridge.gateway.ports import Clock, LogEntry
 from sipbridge.gateway.watching import Watching
 from sipbridge.identities import PresentityKey
+from sipbridge.mapping.table import Tables
+from sipbridge.observability import gauges
 from sipbridge.observability.health import Checks, Word
 from sipbridge.observability.logs import logger
 from sipbridge.observability.metrics import CONTENT_TYPE, Metrics
-from sipbridge.rest import admin, admin_trace, sessions
+from sipbridge.rest import admin, admin_trace, bems, bems_lookup, sessions
 from sipbridge.rest.admin import AdminApp
 from sipbridge.rest.admin_trace import TraceApp
 from sipbridge.rest.apheleia import Apheleia
 from sipbridge.rest.api import DESCRIPTION, METRICS, Front, Ready, RestSettings, create_app
+from sipbridge.rest.bems import Bems, HeaderToken
+from sipbridge.rest.bems_lookup import Lookup
 from sipbridge.rest.exchange import Exchange
 from sipbridge.rest.faults import Envelope, Refused
 from sipbridge.rest.feeds import Feeds
@@ -60,7 +65,7 @@ from sipbridge.rest.sessions import SessionManager, Sessions
 from sipbridge.rest.streams import EventStreams
 from sipbridge.rest.tickets import ROOT as TICKETS
 from sipbridge.rest.tickets import TicketGate, TicketOffice, Tickets
-from sipbridge.rest.tokens import BearerAuthenticator, Issuer, KeyRing, Tokens
+from sipbridge.rest.tokens import BearerAuthenticator, Issuer, KeyRing, Tokens, Verify
 from sipbridge.rest.watch import ROOT as WATCH
 from sipbridge.rest.watch import WatchApp
 from sipbridge.store import Store, path_of
@@ -95,6 +100,7 @@ class Inside:
     checks: Checks
     tracing: Tracing
     spawn: Spawn
+    tables: Tables
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +113,7 @@ class Doors:
     traces: TraceApp
     feeds: Feeds
     provisioner: Provisioner
+    bems: BemsSide
 
 
 def make_doors(inside: Inside) -> Doors:
@@ -140,9 +147,21 @@ def make_doors(inside: Inside) -> Doors:
     )
 
     feeds = Feeds(TicketGate(tickets, sessionless), exchange)
+    operations = make_operations(inside)
+    side = make_bems(
+        settings,
+        inside.store,
+        inside.clock,
+        directory.identities,
+        inside.gateway,
+        operations,
+        inside.tables,
+        inside.spawn,
+    )
 
     def revoke(application: str) -> None:
         tickets.revoke(application)
+        side.revoke(application)
         if kept is not None:
             kept.revoke(application)
         streams.revoke(application)
@@ -150,8 +169,7 @@ def make_doors(inside: Inside) -> Doors:
         inside.bayeux.revoke(application, inside.clock.now())
         bayeux.schedule_turn()
 
-    provisioner = make_provisioner(inside, basic, revoke)
-    operations = make_operations(inside)
+    provisioner = make_provisioner(inside, basic, revoke, side)
     operator = make_operator(settings)
     traces = TraceApp(operator, inside.tracing.follow, exchange)
     mounts: dict[str, ASGIApp] = {
@@ -162,11 +180,13 @@ def make_doors(inside: Inside) -> Doors:
         TICKETS: TicketOffice(tickets, sessionless, exchange),
         WATCH: make_watch(inside, operations, feeds, sessionless, exchange),
         admin.ROOT: AdminApp(operator, operations, standing(inside), provisioner, exchange),
+        **bems_doors(inside, side, whoever, proves, gate.rate, exchange),
     }
     if kept is not None:
         mounts[sessions.ROOT] = SessionManager(kept, whoever, exchange)
     front = make_front(inside, operations, gate, operator or nobody, mounts)
-    return Doors(front, bayeux, streams, traces, feeds, provisioner)
+    gauges.watch_bems(inside.metrics, side.remote, side.lists)
+    return Doors(front, bayeux, streams, traces, feeds, provisioner, side)
 
 
 def make_watch(
@@ -184,6 +204,32 @@ def make_watch(
         Apheleia(watching, identities, inside.clock, operations.publish, public),
         inside.metrics.count_request,
     )
+
+
+def bems_doors(
+    inside: Inside,
+    side: BemsSide,
+    authenticate: Authenticator,
+    verify: Verify,
+    rate: Rate,
+    exchange: Exchange,
+) -> dict[str, ASGIApp]:
+    """The BEMS fronts, which take tokens in a header of their own, too."""
+    known = first_of([authenticate, HeaderToken(verify)])
+    gate = Gate(known, rate=rate, acting=inside.directory.act)
+    secure = inside.settings.http.tls or inside.settings.http.public_url.startswith("https:")
+    messaging = Bems(
+        side.remote,
+        gate,
+        verify,
+        inside.directory.identities,
+        exchange,
+        side.readers,
+        inside.metrics.count_bems,
+        secure=secure,
+    )
+    patience = inside.settings.gateway.fetch_wait
+    return {bems.ROOT: messaging, bems_lookup.ROOT: Lookup(side.lists, gate, exchange, patience)}
 
 
 def make_operations(inside: Inside) -> Operations:
@@ -223,7 +269,10 @@ def standing(inside: Inside) -> admin.Stand:
 
 
 def make_provisioner(
-    inside: Inside, basic: BasicAuthenticator, revoke: Callable[[str], None]
+    inside: Inside,
+    basic: BasicAuthenticator,
+    revoke: Callable[[str], None],
+    side: BemsSide,
 ) -> Provisioner:
     store, reader, webhooks = inside.store, inside.reader, inside.webhooks
     listening: dict[str, Callable[[], None]] = {}
@@ -252,7 +301,7 @@ def make_provisioner(
         Seal(key_path(inside.settings)),
         inside.gateway,
         inside.network,
-        Told(basic, revoke, listen, forget),
+        Told(basic, revoke, side.revoke, listen, forget),
         inside.spawn,
         inside.watching,
     )

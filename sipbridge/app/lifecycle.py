@@ -159,6 +159,7 @@ class Bridge:
     async def start_sip(self, graph: Graph) -> None:
         await graph.doors.provisioner.load()
         await graph.gateway.load(graph.callers)
+        await graph.doors.bems.load(graph.directory.may_act)
         await self.restore_deliveries(graph)
         if graph.agent is not None and graph.agent_driver is not None:
             # Before the first request is read: it may belong to a dialog, or a publication, of before.
@@ -171,6 +172,7 @@ class Bridge:
         graph.watching.resume()
         graph.scheduler.start(graph.gateway)
         await graph.gateway.resume(self.resume_failed, graph.network.turn_to_resume)
+        graph.doors.bems.resume()
         if graph.agent is not None and graph.agent_driver is not None:
             graph.agent.resume(graph.agent_driver.now())
             graph.agent_driver.turn()
@@ -288,6 +290,7 @@ class Bridge:
         graph.doors.streams.stop()
         graph.doors.traces.stop()
         graph.doors.feeds.stop()
+        graph.doors.bems.readers.stop()
         if self.http is not None and self.serving is not None:
             self.http.should_exit = True
             await self.serving
@@ -300,6 +303,7 @@ class Bridge:
             await graph.agent_driver.stop()
         graph.tracing.close()
         await graph.webhooks.stop()
+        await graph.doors.bems.close()
         if self.sweeping is not None:
             self.sweeping.cancel()
         if self.settling is not None:

@@ -69,12 +69,14 @@ class Holdings(Protocol):
 class Told:
     """Who has to hear of changes besides the readers of the directory.
 
-    revoke: ends everything opened with the application's credentials. listen: delivers its notifications
+    revoke: ends everything opened with the application's credentials; retire: what a front holds for one
+    identity of it. listen: delivers its notifications
     from now on. forget: drops what was kept of its notifications.
     """
 
     basic: BasicAuthenticator
     revoke: Callable[[str], None]
+    retire: Callable[[str, PresentityKey], None]
     listen: Callable[[str], None]
     forget: Callable[[str], None]
 
@@ -265,7 +267,10 @@ class Provisioner:
                 caller = Caller(id, Uri.parse(published.presentity_uri), key)
                 await attempt(self.gateway.publish(caller, ()), f"publication of {key}")
         for pair, records in list(registry.subscriptions.items()):
-            record = records.get(id)  # what fronts observe ends with their sessions
+            mine = [record for record in records.values() if record.application == id]
+            if any(record.front for record in mine) and not self.allowed(id, pair[0]):
+                self.told.retire(id, pair[0])
+            record = records.get(id)
             if record is not None and not self.allowed(id, record.watcher):
                 caller = Caller(id, Uri.parse(record.watcher_uri), pair[0])
                 there = Uri.parse(record.presentity_uri)

@@ -563,6 +563,18 @@ class OcsgSettings(Section):
     error_envelope: Envelope = Envelope.PARLAYX
 
 
+class BemsSettings(Section):
+    session_timeout: Annotated[float, Field(ge=1, le=MAX_SECONDS)] = 86400.0
+    lookup_expiry: Annotated[float, Field(ge=1, le=MAX_SECONDS)] = 180.0
+    change_method: Annotated[str, Field(min_length=1, max_length=128)] = "ContactStateChanged"
+    hold: Positive = 30.0
+    queue_length: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
+    max_sessions: Annotated[int, Field(ge=1)] = 10_000
+    max_contacts: Annotated[int, Field(ge=1, le=100_000)] = 1000
+    wake_url: Annotated[str, matching(WEB_URL, "an http or https URL")] = ""
+    wake_interval: Positive = 10.0
+
+
 class MappingSettings(Section):
     file: FilePath = None
 
@@ -698,6 +710,7 @@ class Settings(Section):
     gateway: GatewaySettings = GatewaySettings()
     bayeux: BayeuxSettings = BayeuxSettings()
     ocsg: OcsgSettings = OcsgSettings()
+    bems: BemsSettings = BemsSettings()
     mapping: MappingSettings = MappingSettings()
     store: StoreSettings = StoreSettings()
     log: LogSettings = LogSettings()

@@ -159,6 +159,7 @@ def build(settings: Settings, store: Store, spawn: Spawn) -> Graph:
     webhooks = make_webhooks(settings, store, directory, clock, metrics)
     sink = make_sink(settings, store, bus, reader, webhooks, clock)
     lists = lists_of(settings, network, identities)
+    tables = read_tables(settings.mapping.file) if settings.mapping.file else DEFAULT
     gateway = Gateway(
         network,
         store,
@@ -168,7 +169,7 @@ def build(settings: Settings, store: Store, spawn: Spawn) -> Graph:
         policy=policy_of(settings, directory),
         groups=groups_of(settings, lists, identities),
         lists=lists,
-        tables=read_tables(settings.mapping.file) if settings.mapping.file else DEFAULT,
+        tables=tables,
         rules_changed=served.rules_changed,
         spawn=spawn,
         rearm=scheduler.arm,
@@ -214,6 +215,7 @@ def build(settings: Settings, store: Store, spawn: Spawn) -> Graph:
             tower.checks,
             tracing,
             spawn,
+            tables,
         )
     )
     sink.listening = lambda application: (

@@ -54,6 +54,8 @@ class Standing(StrEnum):
     """Why there is, or is not, something to see."""
 
     ACTIVE = "active"
+    SILENT = "silent"
+    """It may be seen, and the presence server says nothing."""
     PENDING = "pending"
     """Nobody has decided yet."""
     REFUSED = "refused"
@@ -169,7 +171,7 @@ class Observations:
         view = self.registry.views.get(pair)
         if view is None and pair in self.registry.subscriptions:
             return None
-        if view is not None and view.state == "active" and view.document is None:
+        if view is not None and not view.live and view.document is None:
             return None
         return self.seen(pair, view)
 
@@ -206,7 +208,7 @@ class Observations:
             denied = AttributeKind.ACTIVITY in decision.denied
             return Sight(Standing.REFUSED if denied else Standing.PENDING)
         if view.document is None:
-            return Sight(Standing.PENDING)
+            return Sight(Standing.SILENT)
         document = view.document
         if decision.permission is not None:
             document = apply(document, decision.permission)

@@ -421,3 +421,19 @@ class GatewayStore(Protocol):
         ...
 
     async def delete_published(self, application: str, presentity: PresentityKey) -> None: ...
+
+
+class Keeper(Protocol):
+    """Texts that a part of the program wants back after a restart, by (kind, key)."""
+
+    async def save_snapshot(self, kind: str, key: str, text: str) -> None:
+        """Durable when this returns, together with what was remembered just before."""
+        ...
+
+    def remember(self, kind: str, key: str, text: str | None) -> None:
+        """Durable soon; the newest wins, None removes."""
+        ...
+
+    async def load_snapshots(self, kind: str) -> Sequence[tuple[str, str]]:
+        """(key, text) of one kind, sorted by key."""
+        ...

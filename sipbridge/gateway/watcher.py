@@ -301,7 +301,11 @@ class Watchers:
         if update.state == "terminated":
             self.lists.ended(pair, update.group, ended_as(update.reason), update.trace)
             return
-        self.show(update).live = True
+        view = self.view(pair)
+        first, view.live = not view.live, True
+        self.show(update)
+        if first and update.document is None:
+            self.contracts.report(pair, update.trace)  # that nothing is said is news, too
 
     def list_changed(self, update: ListUpdate) -> None:
         """Who is in a list at a presence server, or that it is over."""
@@ -310,9 +314,7 @@ class Watchers:
     def show(self, update: PresenceUpdate) -> View:
         """Take the news into the view of the pair, and tell who waits for them."""
         pair = (update.watcher, update.presentity)
-        view = self.registry.views.get(pair)
-        if view is None:
-            view = self.registry.views[pair] = View()
+        view = self.view(pair)
         if view.state != update.state:
             view.state = update.state
             self.sink.recheck(*pair)
@@ -332,6 +334,13 @@ class Watchers:
         view.decision = decision
         self.contracts.report(pair, update.trace)
         return view
+
+    def view(self, pair: Pair) -> View:
+        """The view of a pair, a new one if there is none."""
+        found = self.registry.views.get(pair)
+        if found is None:
+            found = self.registry.views[pair] = View()
+        return found
 
     def remap(self, pair: Pair, view: View) -> None:
         """Map the view's document, and remember when its values change by themselves."""

@@ -11,6 +11,8 @@ from sipbridge.agent.presence_agent import PresenceAgent
 from sipbridge.bayeux.server import BayeuxServer
 from sipbridge.events.publisher import Publisher
 from sipbridge.events.subscriber import Subscriber
+from sipbridge.gateway.contact_lists import ContactLists
+from sipbridge.gateway.remote_presence import RemotePresence
 from sipbridge.observability.metrics import Metrics, Sample
 
 LIVE = "live"
@@ -122,4 +124,24 @@ def watch_bayeux(metrics: Metrics, server: BayeuxServer) -> None:
         "Bayeux operations refused since the start",
         ("operation",),
         lambda: {(operation,): count for operation, count in counters.refused.items()},
+    )
+
+
+def watch_bems(metrics: Metrics, remote: RemotePresence, lists: ContactLists) -> None:
+    """Sessions with what they hold, and lists that are pulled."""
+    metrics.gauge("bems_sessions", "BEMS sessions", (), lambda: {(): len(remote.sessions)})
+    metrics.gauge(
+        "bems_registrations",
+        "Contacts that sessions are registered for",
+        (),
+        lambda: {(): sum(len(s.registrations) for s in remote.sessions.values())},
+    )
+    metrics.gauge(
+        "bems_queued",
+        "Messages that clients have not acknowledged",
+        (),
+        lambda: {(): sum(len(s.queue.messages) for s in remote.sessions.values())},
+    )
+    metrics.gauge(
+        "bems_lists", "Lists of contacts that are pulled", (), lambda: {(): len(lists.lists)}
     )

@@ -140,6 +140,10 @@ class Metrics:
             "http_requests", "Requests to RESTful Presence", "operation", "status"
         )
         self.request_children: dict[tuple[str, int], Counter] = {}
+        self.bems = Counts(
+            "sipbridge_bems_requests", "JSON-RPC requests of BEMS clients", ("method", "code")
+        )
+        self.registry.register(self.bems)
         self.webhooks = counter("webhooks", "Notifications to URLs, each attempt", "outcome")
         self.quotas = counter("quota_refusals", "Requests refused or paced by a quota", "quota")
         self.notify_seconds = Histogram(
@@ -207,6 +211,10 @@ class Metrics:
             child = self.requests.labels(operation or "none", str(status))
             self.request_children[key] = child
         child.inc()
+
+    def count_bems(self, method: str, code: int) -> None:
+        """One JSON-RPC request; "" if it names no method of ours, and 0 if it was accepted."""
+        self.bems.counted[method or "none", str(code)] += 1
 
     def count_quota(self, quota: str) -> None:
         self.quotas.labels(quota).inc()

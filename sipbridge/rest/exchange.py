@@ -48,6 +48,8 @@ class Reply:
     status: int
     body: bytes = b""
     headers: Pairs = field(default_factory=list)
+    stream: Callable[[Pairs], Awaitable[None]] | None = None
+    """Writes the whole answer itself, with these headers besides its own; nothing else of it counts."""
 
 
 Work = Callable[[Mapping[str, str], str], Awaitable[Reply]]
@@ -90,7 +92,10 @@ class Exchange:
         except Exception:
             log.exception("request %s failed: %s %s", trace, scope["method"], scope["path"])
             reply = self.failure(INTERNAL, trace)
-        await respond(send, reply.status, [*reply.headers, *cors], reply.body, trace)
+        if reply.stream is not None:
+            await reply.stream([*cors, (b"x-request-id", trace.encode("ascii"))])
+        else:
+            await respond(send, reply.status, [*reply.headers, *cors], reply.body, trace)
         return reply.status
 
     def failure(self, fault: Fault, trace: str) -> Reply:

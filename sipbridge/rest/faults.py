@@ -23,10 +23,13 @@ from enum import StrEnum
 import orjson
 
 from sipbridge.errors import (
+    ActionPending,
     AgainstPolicy,
     ConcurrentChange,
     ConfigurationError,
     CorrelatorInUse,
+    DependencyFailed,
+    DependsOnItself,
     DocumentError,
     GatewayError,
     InvalidGroup,
@@ -40,6 +43,7 @@ from sipbridge.errors import (
     QuotaExceeded,
     RemoteProtocolError,
     RequestRejected,
+    SessionOver,
     SignallingError,
     SipBridgeError,
     StoreError,
@@ -48,6 +52,7 @@ from sipbridge.errors import (
     TransportFailed,
     UnknownApplication,
     UnknownCorrelator,
+    UnknownDependency,
     UnknownPresentity,
     UnknownWatcher,
 )
@@ -120,6 +125,11 @@ TABLE: Mapping[type[SipBridgeError], Row] = {
     NotAuthorized: Row(403, "POL0002", ("part",)),
     AgainstPolicy: Row(403, "POL0001", ("rule",)),
     NotEnforceable: Row(403, "POL0001", ("code",)),
+    SessionOver: Row(404, "SVC0002", ("code",)),
+    ActionPending: Row(409, "SVC0001", ("code",)),
+    DependencyFailed: Row(409, "SVC0001", ("code",)),
+    DependsOnItself: Row(400, "SVC0002", ("part",)),
+    UnknownDependency: Row(400, "SVC0002", ("part",)),
     QuotaExceeded: Row(429, "POL0001", ("quota",)),
     StoreError: Row(500, "SVC0001", ("code",)),
     StoreUnavailable: Row(503, "SVC0001", ("code",)),

@@ -40,8 +40,10 @@ class Gate:
 
     async def __call__(self, headers: Mapping[str, str]) -> Caller | None:
         caller = await self.authenticate(headers)
-        if caller is None:
-            return None
+        return None if caller is None else self.admit(caller, headers)
+
+    def admit(self, caller: Caller, headers: Mapping[str, str]) -> Caller:
+        """Whoever has proved who they are, as the identity they name."""
         self.rate.require(caller.application, REQUESTS)
         if self.sessions is not None:
             self.sessions.require(caller, headers)

@@ -141,8 +141,8 @@ def test_every_fault_is_listed_with_its_full_key(tmp_path: Path) -> None:
     listen = ["udp:127.0.0.1:5060", "carrier-pigeon:x"]
     [agent]
     sub_handling = "perhaps"
-    [bems]
-    lookup_expiry = 3
+    [presence_server]
+    xcap_root = "http://127.0.0.1/"
     [[applications]]
     id = "a b"
     password = "p"
@@ -151,7 +151,7 @@ def test_every_fault_is_listed_with_its_full_key(tmp_path: Path) -> None:
     keys = [line.split(": ")[0] for line in faults(tmp_path, text)]
     assert keys == [
         "http.prot",
-        "bems.lookup_expiry",
+        "presence_server.xcap_root",
         "http.port",
         "sip.listen[1]",
         "agent.sub_handling",

@@ -1,0 +1,680 @@
+"""Remote presence for clients that sign in: sessions, temporary registrations, deferred answers.
+
+A client begins a session, registers for contacts, sets its own status, asks for others'. Each request is
+accepted at once and answered later: its result is a message in the session's queue (`queues.py`), numbered,
+and kept until the client has acknowledged it. A contact whose state changes makes a message that answers
+nobody. What a message looks like is the front's affair (`Wording`); what it says is decided here, by the same
+subscriptions, decisions and filters as at every other front (`observations.py`).
+
+    accept ──> row on disk ──> PROCESSING (the front) ──> perform ──> completed or failed, a message
+    presence changed ──> derive ──> another status than was told ──> a message
+
+Requests are performed at the same time, but: publications of one person one after another, in the order
+accepted; a request that depends on others when these are complete, and not at all if one failed. What was
+accepted and not performed when the process ended is performed in the next life.
+
+A registration lasts until it is taken back, or its session ends: by the client, by silence longer than the
+timeout, or because the application lost its credentials. A session that was terminated keeps its queue for
+a moment, for the answer to that very request is in it.
+"""
+
+from collections import Counter, deque
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Protocol
+
+import orjson
+
+from sipbridge.errors import (
+    ActionPending,
+    AgainstPolicy,
+    DependencyFailed,
+    InvalidValue,
+    QuotaExceeded,
+    SessionOver,
+    SipBridgeError,
+)
+from sipbridge.gateway.caller import Caller
+from sipbridge.gateway.deadlines import Deadlines
+from sipbridge.gateway.interests import Interests
+from sipbridge.gateway.observations import Observations, Sight, Standing
+from sipbridge.gateway.ports import Clock, Keeper
+from sipbridge.gateway.presentity import kept_with, published_attributes
+from sipbridge.gateway.queues import Message, Numbers, Queue
+from sipbridge.gateway.registry import Pair, Registry
+from sipbridge.gateway.sessions import (
+    MESSAGE,
+    REGISTRATION,
+    REQUEST,
+    SESSION,
+    Operation,
+    Registration,
+    Request,
+    Rows,
+    Session,
+    read_registration,
+    read_request,
+)
+from sipbridge.gateway.waking import Wakes
+from sipbridge.identities import Identities, PresentityKey
+from sipbridge.mapping import bems
+from sipbridge.mapping.attributes import Attribute, AttributeKind
+from sipbridge.mapping.bems import BemsPresence
+from sipbridge.mapping.table import Tables
+from sipbridge.uri import Uri
+
+MAX_REGISTRATIONS = 10_000
+"""Contacts of one session: a few times the largest company directory somebody looks at."""
+GRACE = 60.0
+"""Seconds a terminated session may still be asked for its last messages."""
+AT_A_TIME = 20
+"""Contacts that are asked about at the same time for one request."""
+STEPS = 20
+"""How often the end of a session is written down in the time it may be silent."""
+
+Spawn = Callable[[Coroutine[object, object, None]], None]
+Data = Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """What a client is told of a contact, under the address it used."""
+
+    contact: str
+    state: BemsPresence
+
+
+class Wording(Protocol):
+    """How messages look; each is one JSON object with its number in it."""
+
+    def completed(self, sequence: int, request: Request, data: Data) -> bytes: ...
+
+    def failed(self, sequence: int, request: Request, error: Exception) -> bytes: ...
+
+    def changed(self, sequence: int, contacts: Sequence[Contact]) -> bytes: ...
+
+    def lost(self, sequence: int, missing: int) -> bytes: ...
+
+    def contact(self, contact: Contact) -> Data: ...
+
+
+class Publishes(Protocol):
+    """Publish, as the gateway does it, within an application's quotas."""
+
+    async def __call__(self, caller: Caller, attributes: Sequence[Attribute]) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteLimits:
+    """timeout: seconds a session may be silent. queue: messages kept for it. sessions: of one application."""
+
+    timeout: float = 86400.0
+    queue: int = 1000
+    sessions: int = 10_000
+
+
+class RemotePresence:
+    """All sessions."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        observations: Observations,
+        interests: Interests,
+        numbers: Numbers,
+        keeper: Keeper,
+        clock: Clock,
+        identities: Identities,
+        deadlines: Deadlines,
+        tables: Tables,
+        wakes: Wakes,
+        wording: Wording,
+        publish: Publishes,
+        spawn: Spawn,
+        limits: RemoteLimits = RemoteLimits(),
+    ) -> None:
+        self.registry = registry
+        self.observations = observations
+        self.interests = interests
+        self.numbers = numbers
+        self.keeper = keeper
+        self.rows = Rows(keeper)
+        self.clock = clock
+        self.identities = identities
+        self.deadlines = deadlines
+        self.tables = tables
+        self.wakes = wakes
+        self.wording = wording
+        self.publish = publish
+        self.spawn = spawn
+        self.limits = limits
+        self.sessions: dict[str, Session] = {}
+        self.live: Counter[str] = Counter()
+        """Sessions of each application."""
+        self.registered: dict[Pair, dict[str, Session]] = {}
+        """Sessions that registered for the pair's presentity, by token."""
+        self.publications: dict[tuple[str, PresentityKey], deque[tuple[Session, Request]]] = {}
+        """Of each person: the requests to publish, in the order accepted; the first is being performed."""
+        interests.ears.append(self.changed)
+        self.operations = {
+            Operation.BEGIN: self.begun,
+            Operation.PING: self.ping,
+            Operation.REGISTER: self.register,
+            Operation.UNREGISTER: self.unregister,
+            Operation.SET: self.set_presence,
+        }
+
+    # --- sessions ---
+
+    async def begin(
+        self, caller: Caller, token: str, *, chosen: bool, reconnect: bool, push: str = ""
+    ) -> Session:
+        """A session for this device; with `reconnect` the one there is goes on, with all it has.
+
+        Durable when this returns. Raises AgainstPolicy (the device is another application's), QuotaExceeded,
+        StoreError.
+        """
+        before = self.sessions.get(token)
+        if before is not None and before.caller.application != caller.application:
+            raise AgainstPolicy("the device has a session elsewhere", rule="device")
+        if before is not None and not before.over:
+            if reconnect and before.caller.key == caller.key:
+                before.push = push or before.push
+                self.reconnect(before)
+                await self.keep(before)
+                return before
+            self.end(before)
+        mine = self.live[caller.application]
+        if mine >= self.limits.sessions:
+            raise QuotaExceeded("sessions", f"{mine} sessions are live", retry_after=60.0)
+        session = Session(
+            token, caller, Queue(self.limits.queue, lambda sequence: None), chosen, push
+        )
+        self.admit(session)
+        self.use(session)
+        await self.keep(session)
+        return session
+
+    def admit(self, session: Session) -> None:
+        session.queue.gone = lambda sequence: self.rows.put(
+            MESSAGE, session, f"{sequence:016d}", None
+        )
+        self.sessions[session.token] = session
+        self.live[session.caller.application] += 1
+
+    async def keep(self, session: Session) -> None:
+        session.noted = session.ends
+        await self.keeper.save_snapshot(*self.rows.session(session, self.ends(session)))
+
+    def ends(self, session: Session) -> datetime:
+        return self.clock.at() + timedelta(seconds=session.ends - self.clock.now())
+
+    def find(self, token: str) -> Session:
+        """The session of a device. Raises SessionOver."""
+        session = self.sessions.get(token)
+        if session is None or (not session.over and session.ends <= self.clock.now()):
+            raise SessionOver("there is no session, or it was silent too long")
+        return session
+
+    def use(self, session: Session) -> None:
+        """The client is there: the session lives on."""
+        if session.over:
+            return
+        session.ends = self.clock.now() + self.limits.timeout
+        if session.ends - session.noted > self.limits.timeout / STEPS:
+            session.noted = session.ends
+            self.keeper.remember(*self.rows.session(session, self.ends(session)))
+        if ("bems-session", session.token) not in self.deadlines.current:
+            self.watch_end(session)
+
+    def watch_end(self, session: Session) -> None:
+        self.deadlines.arm(
+            ("bems-session", session.token), session.ends, lambda: self.look(session)
+        )
+
+    def look(self, session: Session) -> None:
+        """Was it silent too long?"""
+        if self.sessions.get(session.token) is not session:
+            return
+        if session.over or session.ends <= self.clock.now():
+            self.end(session)
+        else:
+            self.watch_end(session)
+
+    def reconnect(self, session: Session) -> None:
+        """The client has come back: whoever reads begins again with what is not acknowledged."""
+        session.revision += 1
+        self.use(session)
+        session.wake()
+
+    def end(self, session: Session) -> None:
+        """The session is over, and everything of it goes."""
+        self.close(session)
+        self.deadlines.cancel(("bems-session", session.token))
+        if self.sessions.get(session.token) is session:
+            del self.sessions[session.token]
+            self.live[session.caller.application] -= 1
+        session.wake()
+
+    def close(self, session: Session) -> None:
+        """Registrations end and nothing is kept any more; the queue stays as it is."""
+        if not session.over:
+            self.rows.drop(session)
+        session.over = True
+        session.queue.gone = lambda sequence: None
+        for registration in list(session.registrations.values()):
+            self.leave(session, registration)
+        session.registrations.clear()
+        self.wakes.forget(session.token)
+
+    def revoke(self, application: str, key: PresentityKey | None = None) -> None:
+        """An application, or one identity of it, may not call any more."""
+        for session in list(self.sessions.values()):
+            caller = session.caller
+            if caller.application == application and key in (None, caller.key):
+                self.end(session)
+
+    # --- requests ---
+
+    async def accept(self, session: Session, requests: Sequence[Request]) -> None:
+        """Requests of one batch, each to be answered by a message. They are on disk when this returns.
+
+        Raises StoreError. A request whose id is in progress has to be refused before (`check`).
+        """
+        if session.over:
+            raise SessionOver("the session was terminated")
+        self.use(session)
+        for request in requests:
+            session.pending[str(request.id)] = request
+        rows = [self.rows.request(session, r) for r in requests if r.operation in LASTING]
+        for row in rows[:-1]:
+            self.keeper.remember(*row)
+        if rows:
+            await self.keeper.save_snapshot(*rows[-1])
+        self.start(session, requests)
+
+    def check(self, session: Session, request: Request) -> None:
+        """Raises ActionPending when this id is in progress."""
+        if str(request.id) in session.pending:
+            raise ActionPending(f"request {request.id} is in progress")
+
+    def start(self, session: Session, requests: Iterable[Request]) -> None:
+        """Perform those that wait for nobody."""
+        for request in requests:
+            if any(id in session.pending or id in session.failed for id in request.depends):
+                continue
+            self.go(session, request)
+
+    def go(self, session: Session, request: Request) -> None:
+        match request.operation:
+            case Operation.TERMINATE:
+                self.terminate(session, request)
+            case Operation.STATES:
+                Survey(self, session, request).begin()
+            case Operation.SET:
+                self.line_up(session, request)
+            case Operation.BEGIN if request.presence or request.message is not None:
+                self.line_up(session, request)
+            case _:
+                self.spawn(self.perform(session, request))
+
+    async def perform(self, session: Session, request: Request) -> None:
+        try:
+            data = await self.operations[request.operation](session, request)
+        except SipBridgeError as error:
+            self.fail(session, request, error)
+        except Exception as error:
+            self.fail(session, request, error)
+            raise
+        else:
+            self.complete(session, request, data)
+
+    def complete(self, session: Session, request: Request, data: Data) -> None:
+        """The deferred answer, and what depended on it."""
+        if session.over:
+            return
+        self.post(session, lambda number: self.wording.completed(number, request, data))
+        self.settle(session, request)
+        if request.operation is Operation.REGISTER:
+            self.first_news(session, request)
+
+    def fail(self, session: Session, request: Request, error: Exception) -> None:
+        """The deferred answer of a request that failed; those that depended on it fail too."""
+        if session.over:
+            return
+        self.post(session, lambda number: self.wording.failed(number, request, error))
+        id = str(request.id)
+        session.failed.add(id)
+        self.settle(session, request)
+        session.failed.discard(id)
+
+    def settle(self, session: Session, request: Request) -> None:
+        """A request is over; look again at those that waited for it."""
+        id = str(request.id)
+        session.pending.pop(id, None)
+        if request.operation in LASTING:
+            self.rows.put(REQUEST, session, id, None)
+        for waiting in [r for r in session.pending.values() if id in r.depends]:
+            if id in session.failed:
+                self.fail(session, waiting, DependencyFailed(f"request {id} failed"))
+            else:
+                self.start(session, [waiting])
+
+    # --- operations ---
+
+    async def begun(self, session: Session, request: Request) -> Data:
+        if request.presence or request.message is not None:
+            news = self.news(session.caller, request)
+            if news:  # a message without a status, and none was set before
+                await self.publish(session.caller, news)
+        return {"sessionTimeout": round(self.limits.timeout), "userId": self.user(session)}
+
+    async def ping(self, session: Session, request: Request) -> Data:
+        return {"sessionTimeout": round(self.limits.timeout)}
+
+    async def register(self, session: Session, request: Request) -> Data:
+        """The contact's changes come from now on."""
+        (contact,) = request.contacts
+        uri = self.uri_of(contact)
+        key = self.identities.canonical(uri)
+        registration = session.registrations.get(key)
+        if registration is None:
+            if len(session.registrations) >= MAX_REGISTRATIONS:
+                raise QuotaExceeded(
+                    "registrations", f"{MAX_REGISTRATIONS} are live", retry_after=60.0
+                )
+            registration = session.registrations[key] = Registration(contact, uri, key)
+        registration.contact = contact
+        pair = (session.caller.key, key)
+        try:
+            await self.interests.begin(session.token, session.caller, uri)
+        except BaseException:
+            if not registration.ready and session.registrations.get(key) is registration:
+                del session.registrations[key]
+            raise
+        if session.registrations.get(key) is not registration:  # taken back meanwhile
+            self.interests.end(session.token, session.caller.application, pair)
+            return {}
+        registration.ready = True
+        self.registered.setdefault(pair, {})[session.token] = session
+        self.rows.registration(session, registration)
+        return {}
+
+    def first_news(self, session: Session, request: Request) -> None:
+        key = self.identities.canonical(self.uri_of(request.contacts[0]))
+        registration = session.registrations.get(key)
+        if registration is not None and registration.ready:
+            state = self.state((session.caller.key, key))
+            if state is not None:
+                self.offer(session, registration, state)
+
+    async def unregister(self, session: Session, request: Request) -> Data:
+        for contact in request.contacts:
+            key = self.identities.canonical(self.uri_of(contact))
+            registration = session.registrations.pop(key, None)
+            if registration is not None:
+                self.leave(session, registration)
+                self.rows.put(REGISTRATION, session, key, None)
+        return {"message": ""}
+
+    def leave(self, session: Session, registration: Registration) -> None:
+        pair = (session.caller.key, registration.key)
+        sessions = self.registered.get(pair, {})
+        sessions.pop(session.token, None)
+        if not sessions:
+            self.registered.pop(pair, None)
+            self.deadlines.cancel(("bems", pair))
+        self.interests.end(session.token, session.caller.application, pair)
+
+    def terminate(self, session: Session, request: Request) -> None:
+        """The session is over; what it still has to say can be fetched for a moment."""
+        self.complete(session, request, {})
+        self.close(session)
+        session.ends = self.clock.now() + GRACE
+        self.watch_end(session)
+        session.wake()
+
+    # --- the own status ---
+
+    def line_up(self, session: Session, request: Request) -> None:
+        """Publications of one person go out in the order they were asked for."""
+        person = (session.caller.application, session.caller.key)
+        line = self.publications.setdefault(person, deque())
+        line.append((session, request))
+        if len(line) == 1:
+            self.spawn(self.publish_next(person, line))
+
+    async def publish_next(
+        self, person: tuple[str, PresentityKey], line: deque[tuple[Session, Request]]
+    ) -> None:
+        try:
+            await self.perform(*line[0])
+        except Exception:
+            self.publish_following(person, line)
+            raise
+        self.publish_following(person, line)
+
+    def publish_following(
+        self, person: tuple[str, PresentityKey], line: deque[tuple[Session, Request]]
+    ) -> None:
+        line.popleft()
+        if line:
+            self.spawn(self.publish_next(person, line))
+        else:
+            del self.publications[person]
+
+    async def set_presence(self, session: Session, request: Request) -> Data:
+        """Publish a status word; without a message the former one stays."""
+        await self.publish(session.caller, self.news(session.caller, request))
+        return {}
+
+    def news(self, caller: Caller, request: Request) -> list[Attribute]:
+        """What a request publishes; pairs that say more about other things stay as they are."""
+        before = published_attributes(self.registry.published.get((caller.application, caller.key)))
+        message = request.message
+        mine = [a for a in before if a.kind is AttributeKind.ACTIVITY]
+        if message is None and mine:
+            message = mine[-1].note
+        news: list[Attribute] = []
+        if request.presence:
+            news += bems.to_attributes(
+                request.presence, at=self.clock.at(), personal_message=message
+            )
+        elif mine:
+            news += [replace(a, note=message or None, last_change=None) for a in mine]
+            news += [a for a in before if is_pair(a) and kept_with(a) is AttributeKind.ACTIVITY]
+        if any(is_pair(a) for a in news):  # the others must not go with those that are replaced
+            news += [a for a in before if is_pair(a) and kept_with(a) is AttributeKind.OTHER]
+        return news
+
+    def uri_of(self, contact: str) -> Uri:
+        """The address of a contact. Raises InvalidValue."""
+        uri = self.identities.contact(contact.strip())
+        if uri is None:
+            raise InvalidValue(f"{contact[:80]!r} is no address", part="contactId")
+        return uri
+
+    def user(self, session: Session) -> str:
+        return str(session.caller.identity)
+
+    # --- contacts ---
+
+    def changed(self, pair: Pair, trace: str = "") -> None:
+        """What this watcher may see of that contact may be something else now."""
+        sessions = self.registered.get(pair)
+        if not sessions:
+            return
+        state = self.state(pair)
+        if state is None:
+            return
+        for session in list(sessions.values()):
+            registration = session.registrations.get(pair[1])
+            if registration is not None and registration.ready:
+                self.offer(session, registration, state)
+
+    def offer(self, session: Session, registration: Registration, state: BemsPresence) -> None:
+        """Tell a session, if it is news to it."""
+        if state != registration.told:
+            registration.told = state
+            contacts = [Contact(registration.contact, state)]
+            self.post(session, lambda number: self.wording.changed(number, contacts))
+            self.rows.registration(session, registration)
+
+    def state(self, pair: Pair) -> BemsPresence | None:
+        """The status to be told, and the clock set for when it changes by itself; None: nothing is known."""
+        sight = self.observations.sight(pair)
+        if sight is None:
+            return None
+        at = self.clock.at()
+        state, soon = derived(sight, at, self.tables)
+        self.deadlines.arm(
+            ("bems", pair),
+            None if soon is None else self.clock.now() + (soon - at).total_seconds(),
+            lambda: self.changed(pair),
+        )
+        return state
+
+    async def look_at(self, caller: Caller, contact: str) -> Contact:
+        """The state of a contact, asked once."""
+        try:
+            sight = await self.observations.look(caller, self.uri_of(contact))
+        except SipBridgeError:
+            sight = Sight(Standing.ENDED)
+        return Contact(contact, derived(sight, self.clock.at(), self.tables)[0])
+
+    # --- messages ---
+
+    def post(self, session: Session, word: Callable[[int], bytes]) -> None:
+        """Put a message into a session's queue."""
+        number = self.numbers.next()
+        message = Message(number, word(number))
+        self.rows.message(session, message)
+        if session.queue.add(message):
+            self.keeper.remember(*self.rows.session(session, self.ends(session)))
+        if session.readers:
+            session.wake()
+        elif session.push:
+            self.wakes.wake(session.token, session.push, "notifications")
+
+    def read(self, session: Session, after: int) -> list[Message]:
+        """Messages after a number. If some of them are missing, that is said first, and all is told anew."""
+        self.wakes.fetched(session.token)
+        if session.queue.lost <= after:
+            return session.queue.after(after)
+        if session.restated != session.queue.lost:
+            self.restate(session)
+            session.restated = session.queue.lost
+        lost = session.queue.lost
+        told = Message(lost, self.wording.lost(lost, session.queue.missing))
+        return [told, *session.queue.after(lost)]
+
+    def restate(self, session: Session) -> None:
+        """The state of every registered contact as it was told last, in one message."""
+        contacts = [
+            Contact(r.contact, r.told)
+            for r in session.registrations.values()
+            if r.ready and r.told is not None
+        ]
+        if contacts:
+            self.post(session, lambda number: self.wording.changed(number, contacts))
+
+    def acknowledge(self, session: Session, sequence: int) -> None:
+        """The client has everything up to here; a number that was never given out acknowledges nothing."""
+        if sequence <= self.numbers.last:
+            session.queue.acknowledge(sequence)
+
+    # --- restart ---
+
+    async def load(self, allowed: Callable[[str, PresentityKey], bool]) -> None:
+        """Take up the sessions of before; nothing is done yet. Those nobody may have any more are dropped."""
+        for token, text in await self.keeper.load_snapshots(SESSION):
+            self.restore(token, text, allowed)
+        for token, name, row in await self.rows.of(REGISTRATION):
+            if (session := self.kept(token, name, REGISTRATION)) is not None:
+                session.registrations[PresentityKey(name)] = read_registration(name, row)
+        for token, name, row in await self.rows.of(REQUEST):
+            if (session := self.kept(token, name, REQUEST)) is not None:
+                session.pending[name] = read_request(row)
+        for key, text in await self.keeper.load_snapshots(MESSAGE):
+            token, _, name = key.partition("\n")
+            if (session := self.kept(token, name, MESSAGE)) is not None:
+                session.queue.add(Message(int(name), text.encode()))
+
+    def restore(self, token: str, text: str, allowed: Callable[[str, PresentityKey], bool]) -> None:
+        row = orjson.loads(text)
+        key = PresentityKey(row["key"])
+        left = (datetime.fromisoformat(row["ends"]) - self.clock.at()).total_seconds()
+        left += self.limits.timeout / STEPS  # what may not have been written down any more
+        if left <= 0 or not allowed(row["application"], key):
+            self.keeper.remember(SESSION, token, None)
+            return
+        caller = Caller(row["application"], Uri.parse(row["identity"]), key)
+        queue = Queue(self.limits.queue, lambda sequence: None)
+        queue.acknowledged = row["acknowledged"]
+        queue.lost, queue.missing = row["lost"], row["missing"]
+        session = Session(token, caller, queue, row["chosen"], row["push"])
+        session.ends = session.noted = self.clock.now() + left
+        self.admit(session)
+
+    def kept(self, token: str, name: str, kind: str) -> Session | None:
+        """The session of a row; a row without one is removed."""
+        session = self.sessions.get(token)
+        if session is None:
+            self.keeper.remember(kind, f"{token}\n{name}", None)
+        return session
+
+    def resume(self) -> None:
+        """Watch again for whom there are registrations, and do what was accepted and not done."""
+        for session in list(self.sessions.values()):
+            self.watch_end(session)
+            for registration in session.registrations.values():
+                pair = (session.caller.key, registration.key)
+                self.registered.setdefault(pair, {})[session.token] = session
+                self.interests.adopt(session.token, session.caller, registration.uri)
+            self.start(session, list(session.pending.values()))
+
+
+LASTING = frozenset(
+    {Operation.BEGIN, Operation.REGISTER, Operation.UNREGISTER, Operation.SET, Operation.STATES}
+)
+"""Requests that are performed in the next life if this one ends before."""
+
+
+class Survey:
+    """One request for the state of many contacts: asked a few at a time, answered together."""
+
+    def __init__(self, remote: RemotePresence, session: Session, request: Request) -> None:
+        self.remote = remote
+        self.session = session
+        self.request = request
+        self.left = deque(enumerate(request.contacts))
+        self.found: list[Contact | None] = [None] * len(request.contacts)
+        self.working = 0
+
+    def begin(self) -> None:
+        self.working = min(AT_A_TIME, len(self.left)) or 1
+        for _ in range(self.working):
+            self.remote.spawn(self.work())
+
+    async def work(self) -> None:
+        while self.left:
+            place, contact = self.left.popleft()
+            self.found[place] = await self.remote.look_at(self.session.caller, contact)
+        self.working -= 1
+        if not self.working:
+            self.finish()
+
+    def finish(self) -> None:
+        contacts = [self.remote.wording.contact(c) for c in self.found if c is not None]
+        data = {"userId": self.remote.user(self.session), "contacts": contacts}
+        self.remote.complete(self.session, self.request, data)
+
+
+def is_pair(attribute: Attribute) -> bool:
+    return attribute.kind is AttributeKind.OTHER
+
+
+def derived(sight: Sight, at: datetime, tables: Tables) -> tuple[BemsPresence, datetime | None]:
+    """The status that a sight makes, and when it changes by itself. Without a document: unknown."""
+    return bems.derive(sight.document, at=at, tables=tables)
