@@ -553,6 +553,7 @@ class GroupSettings(Section):
 class BayeuxSettings(Section):
     timeout: Positive = 30.0
     max_interval: Positive = 30.0
+    callback_polling: bool = False
 
 
 class OcsgSettings(Section):

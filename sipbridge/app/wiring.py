@@ -12,7 +12,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from sipbridge.agent.ports import Authenticator as DigestAuthenticator
@@ -36,6 +36,7 @@ from sipbridge.app.settings import (
 from sipbridge.app.sink import DELIVERY, BayeuxReader, LogSink
 from sipbridge.app.tracing import Tracing
 from sipbridge.bayeux import channels
+from sipbridge.bayeux.messages import CALLBACK_POLLING
 from sipbridge.bayeux.server import BayeuxServer
 from sipbridge.bayeux.values import Settings as BayeuxLimits
 from sipbridge.errors import DocumentError
@@ -147,9 +148,7 @@ def build(settings: Settings, store: Store, spawn: Spawn) -> Graph:
     agent_bound, gateway_bound = listeners(settings)
     directory = directory_of(settings, identities)
     network, gateway_driver = make_network(settings, gateway_bound, memory, store, directory, tower)
-    bayeux_server = BayeuxServer(
-        BayeuxLimits(settings.bayeux.timeout, settings.bayeux.max_interval), client_id, clock.wall
-    )
+    bayeux_server = BayeuxServer(bayeux_limits(settings), client_id, clock.wall)
     reader = BayeuxReader(
         bayeux_server,
         clock.now,
@@ -539,6 +538,14 @@ def make_watching(
         known,
         settings.limits.max_subscriptions,
     )
+
+
+def bayeux_limits(settings: Settings) -> BayeuxLimits:
+    """Times of sessions, and by which transports they may come."""
+    limits = BayeuxLimits(settings.bayeux.timeout, settings.bayeux.max_interval)
+    if not settings.bayeux.callback_polling:
+        return limits
+    return replace(limits, connection_types=(*limits.connection_types, CALLBACK_POLLING))
 
 
 def client_id() -> str:

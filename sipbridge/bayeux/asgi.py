@@ -1,7 +1,11 @@
 """Bayeux on HTTP and WebSocket: one ASGI application round a `BayeuxServer`.
 
 The application ignores the path below its mount, because clients append the name of the operation. POST is
-long-polling, a WebSocket upgrade on the same URL is the other transport; callback-polling (GET) is refused.
+long-polling, a WebSocket upgrade on the same URL is the other transport. GET is callback-polling, for pages
+that can do nothing but load a script; it is refused unless the server's `connection_types` name it, for it
+puts client ids into URLs. Any page could load such a script with the credentials that a browser keeps, so
+there only those in the `ext` of a handshake count, never the Authorization header.
+
 Bayeux errors travel in HTTP 200: to client libraries any other status is a broken transport, which they
 retry for ever. Only what is no Bayeux at all gets a 4xx.
 
@@ -21,6 +25,7 @@ Pings are the HTTP server's: run uvicorn with `ws_ping_interval=20, ws_ping_time
 """
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs, urlsplit
@@ -62,21 +67,33 @@ REPLY_HEADERS: Pairs = [
     (b"cache-control", b"no-store"),
     (b"x-content-type-options", b"nosniff"),
 ]
+SCRIPT_HEADERS: Pairs = [
+    (b"content-type", b"text/javascript; charset=utf-8"),
+    (b"cache-control", b"no-store"),
+    (b"x-content-type-options", b"nosniff"),
+]
+CALLBACK = re.compile(r"[A-Za-z_$][A-Za-z0-9_$.]{0,63}")
+"""What may stand before the bracket of a script: a name, nothing that does anything by itself."""
+DEFAULT_CALLBACK = "jsonpcallback"
+LINE_ENDS = ((b"\xe2\x80\xa8", b"\\u2028"), (b"\xe2\x80\xa9", b"\\u2029"))
+"""White space in JSON, line ends in old JavaScript."""
 PREFLIGHT: Pairs = [
     (b"access-control-allow-methods", b"POST, GET, OPTIONS"),
     (b"access-control-allow-headers", b"Authorization, Content-Type, X-Requested-With"),
     (b"access-control-max-age", b"86400"),
 ]
 ALLOW: Pairs = [(b"allow", b"POST, OPTIONS")]
+ALLOW_GET: Pairs = [(b"allow", b"POST, GET, OPTIONS")]
 CLOSE: Pairs = [(b"connection", b"close")]
 
 
 @dataclass(slots=True, eq=False)
 class Held:
-    """A request whose connect is held."""
+    """A request whose connect is held. callback: the function that a script calls, "" for JSON."""
 
     send: Send
     headers: Pairs
+    callback: str = ""
 
 
 @dataclass(slots=True, eq=False)
@@ -202,6 +219,7 @@ class BayeuxApp:
             if scope["method"] == "OPTIONS":
                 await respond(send, 204, [*PREFLIGHT, *cors], b"")
                 return
+            callback = self.callback_of(scope, headers)
             batch = await self.read_request(scope, headers, receive)
         except Refusal as refusal:
             text = [(b"content-type", b"text/plain; charset=utf-8")]
@@ -215,9 +233,9 @@ class BayeuxApp:
         if exchange.session is None:
             body = self.server.collect(exchange, now())
             self.turn()
-            await self.write_reply(exchange, send, cors, body)
+            await self.write_reply(exchange, Held(send, cors, callback), body)
             return
-        self.held[exchange] = Held(send, cors)
+        self.held[exchange] = Held(send, cors, callback)
         self.turn()
         while (await receive())["type"] != "http.disconnect":
             pass
@@ -229,8 +247,11 @@ class BayeuxApp:
         self, scope: Scope, headers: Mapping[str, str], receive: Receive
     ) -> list[Message] | None:
         """The messages of a request, None if the peer went away. Raises Refusal."""
-        if scope["method"] != "POST":
-            raise Refusal(405, "long-polling uses POST; callback-polling is not offered", ALLOW)
+        if scope["method"] == "GET":
+            try:
+                return from_form(scope["query_string"])
+            except ParseError as error:
+                raise Refusal(400, str(error)) from None
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind not in JSON_TYPES and kind != FORM:
             raise Refusal(415, "application/json is expected")
@@ -242,6 +263,24 @@ class BayeuxApp:
         except ParseError as error:
             raise Refusal(400, str(error)) from None
 
+    def callback_of(self, scope: Scope, headers: dict[str, str]) -> str:
+        """The function that the answer calls, "" if it is JSON. Raises Refusal.
+
+        Takes the credentials away that a script may not bring.
+        """
+        offered = messages.CALLBACK_POLLING in self.server.settings.connection_types
+        if scope["method"] == "POST":
+            return ""
+        if scope["method"] != "GET" or not offered:
+            allowed = ALLOW_GET if offered else ALLOW
+            raise Refusal(405, "long-polling uses POST; callback-polling is not offered", allowed)
+        headers.pop("authorization", None)
+        query: str = scope["query_string"].decode("latin-1")
+        (callback, *_) = parse_qs(query).get("jsonp", [DEFAULT_CALLBACK])
+        if CALLBACK.fullmatch(callback) is None:
+            raise Refusal(400, "jsonp is not the name of a function")
+        return callback
+
     async def reply_to_held(self, exchange: Exchange) -> None:
         held = self.held.get(exchange)
         if held is None:
@@ -249,10 +288,14 @@ class BayeuxApp:
         body = self.server.collect(exchange, now())
         if body:
             del self.held[exchange]
-            await self.write_reply(exchange, held.send, held.headers, body)
+            await self.write_reply(exchange, held, body)
 
-    async def write_reply(self, exchange: Exchange, send: Send, cors: Pairs, body: bytes) -> None:
-        await respond(send, 200, [*REPLY_HEADERS, *cors], body)
+    async def write_reply(self, exchange: Exchange, to: Held, body: bytes) -> None:
+        if to.callback:
+            body = script(to.callback, body)
+            await respond(to.send, 200, [*SCRIPT_HEADERS, *to.headers], body)
+        else:
+            await respond(to.send, 200, [*REPLY_HEADERS, *to.headers], body)
         self.server.written(exchange, now())
         self.arm()
 
@@ -456,6 +499,13 @@ def from_form(body: bytes) -> list[Message]:
     if not batch or len(batch) > messages.MAX_MESSAGES:
         raise ParseError("no message, or too many", field="body")
     return batch
+
+
+def script(callback: str, body: bytes) -> bytes:
+    """A script that calls a function with JSON; behind the comment it cannot be taken for another format."""
+    for line_end, escaped in LINE_ENDS:
+        body = body.replace(line_end, escaped)
+    return b"/**/" + callback.encode() + b"(" + body + b");"
 
 
 async def respond(send: Send, status: int, headers: Pairs, body: bytes) -> None:

@@ -34,6 +34,7 @@ META = "/meta/"
 
 WEBSOCKET = "websocket"
 LONG_POLLING = "long-polling"
+CALLBACK_POLLING = "callback-polling"
 
 MAX_MESSAGES = 100
 """Messages in one request; clients batch a handful of subscribes."""

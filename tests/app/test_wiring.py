@@ -5,6 +5,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
 from sipbridge.app.sip_client import SipClient
@@ -295,3 +296,15 @@ async def test_two_bridges_in_one_process_do_not_share_anything() -> None:
         there = await other.application("alice").text("/metrics")
         assert 'agent_publications{state="live"} 1.0' in here
         assert 'agent_publications{state="live"} 0.0' in there
+
+
+@pytest.mark.parametrize(("wanted", "status"), [(False, 405), (True, 200)])
+async def test_callback_polling_is_offered_where_it_is_wanted(wanted: bool, status: int) -> None:
+    hello = '[{"channel":"/meta/handshake","version":"1.0","supportedConnectionTypes":["long-polling"]}]'
+    async with (
+        site(bayeux={"callback_polling": wanted}) as here,
+        aiohttp.ClientSession() as page,
+        page.get(f"{here.base}/bayeux", params={"message": hello}) as answer,
+    ):
+        assert answer.status == status
+        assert wanted == ("jsonpcallback([" in await answer.text())

@@ -242,6 +242,98 @@ async def test_other_methods_are_refused(site: Site, method: str) -> None:
         assert answer.headers["Allow"] == "POST, OPTIONS"
 
 
+# --- callback-polling ---------------------------------------------------------------------------------
+
+
+SCRIPTS = Settings(connection_types=("websocket", "long-polling", "callback-polling"))
+BY_TOKEN = {"ext": {"authentication": {"token": "t0ken"}}}
+
+
+class Page:
+    """A page that can do nothing but load scripts; the browser sends what it has cached all the same."""
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+
+    async def load(self, *batch: Mapping[str, object], jsonp: str = "cb.f$1") -> str:
+        asked = {"jsonp": jsonp, "message": orjson.dumps(batch).decode()}
+        async with self.site.http.get(self.site.url, params=asked) as answer:
+            assert answer.status == 200
+            assert answer.headers["Content-Type"] == "text/javascript; charset=utf-8"
+            assert answer.headers["X-Content-Type-Options"] == "nosniff"
+            return await answer.text()
+
+    async def call(self, *batch: Mapping[str, object]) -> list[Reply]:
+        text = await self.load(*batch)
+        assert text.startswith("/**/cb.f$1([") and text.endswith("]);")
+        replies: list[Reply] = orjson.loads(text.removeprefix("/**/cb.f$1(").removesuffix(");"))
+        return replies
+
+
+async def test_a_page_that_loads_scripts_is_told() -> None:
+    async with running(SCRIPTS) as site:
+        page = Page(site)
+        asked = {**HANDSHAKE, **BY_TOKEN, "supportedConnectionTypes": ["callback-polling"]}
+        (hello,) = await page.call(asked)
+        assert hello["supportedConnectionTypes"] == list(SCRIPTS.connection_types)
+        client = str(hello["clientId"])
+        channel = "/bayeux/app2/presence"
+        await page.call(connect(client, connectionType="callback-polling"))
+        (answer,) = await page.call(subscribe(client, channel))
+        assert answer["successful"] is True
+        polling = asyncio.create_task(page.load(connect(client), jsonp="told"))
+        await site.held()
+        site.server.publish(
+            channel, '{"note":"a\u2028b\u2029c"}'.encode(), asyncio.get_running_loop().time()
+        )
+        text = await polling
+        assert text.startswith('/**/told([{"channel":"/bayeux/app2/presence","data":{"note":"a')
+        assert r"a\u2028b\u2029c" in text and "\u2028" not in text
+
+
+async def test_what_the_browser_has_cached_opens_nothing_to_a_script() -> None:
+    async with running(SCRIPTS) as site:
+        page = Page(site)
+        (answer,) = await page.call(HANDSHAKE)  # with the Authorization header of app1
+        assert answer["error"] == "401::authentication_failed"
+        client = await site.connected(MINE)
+        (answer,) = await page.call(subscribe(client, MINE))
+        assert answer["error"] == "402::session_unknown"
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"jsonp": "alert(1)//", "message": "[]"},
+        {"jsonp": "", "message": "x"},
+        {"jsonp": "1a", "message": HANDSHAKE_BYTES.decode()},
+        {"jsonp": "a" * 65, "message": HANDSHAKE_BYTES.decode()},
+        {"jsonp": "f"},
+        {"jsonp": "f", "message": "{"},
+    ],
+)
+async def test_what_is_no_script_request_is_refused(asked: dict[str, str]) -> None:
+    async with running(SCRIPTS) as site, site.http.get(site.url, params=asked) as answer:
+        assert answer.status == 400
+        assert "javascript" not in answer.headers["Content-Type"]
+
+
+async def test_the_name_of_the_function_may_be_left_out() -> None:
+    async with running(SCRIPTS) as site:
+        asked = {"message": HANDSHAKE_BYTES.decode()}
+        async with site.http.get(site.url, params=asked) as answer:
+            assert (await answer.text()).startswith("/**/jsonpcallback([")
+
+
+async def test_a_page_of_a_foreign_origin_gets_no_script() -> None:
+    headers = {"Origin": "https://evil.example"}
+    async with (
+        running(SCRIPTS) as site,
+        site.http.get(site.url, params={"message": "[]"}, headers=headers) as answer,
+    ):
+        assert answer.status == 403
+
+
 # --- credentials and origins --------------------------------------------------------------------------
 
 
