@@ -187,6 +187,10 @@ class Observations:
             await self.watchers.fetch(caller, pair, presentity)
             return self.sight(pair) or Sight(Standing.PENDING)
         update = await self.network.fetch(caller, presentity, self.decisions.policy.fetch_wait)
+        if update is None and self.decisions.decided_by_rules(key):
+            decision = self.decisions.of(pair)
+            if AttributeKind.ACTIVITY not in decision.granted | decision.denied:
+                return Sight(Standing.REFUSED if decision.blocked else Standing.PENDING)
         return self.seen(pair, as_view(update))
 
     # --- what there is to see ---
