@@ -23,6 +23,7 @@ from typing import Any
 import aiohttp
 
 from tests.interop.wire import Message, Talker
+from tests.transports.certificates import Authority
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
@@ -62,15 +63,36 @@ async def end(process: Process) -> int:
 class Kamailio:
     """Debian's Kamailio with `configs/kamailio/presence.cfg`."""
 
-    def __init__(self, wanted: Mapping[str, Any]) -> None:
+    def __init__(self, wanted: Mapping[str, Any], authority: Authority | None = None) -> None:
+        """`authority` signs its certificate for the names in `certificate`; without it there is no TLS."""
         self.wanted = wanted
+        self.authority = authority
         self.folder = Path(tempfile.mkdtemp(prefix="sipbridge-kamailio-"))
-        self.port, self.http_port = free_port(), free_port()
+        self.port, self.http_port, self.tls_port = free_port(), free_port(), free_port()
         self.process: Process | None = None
 
     @property
     def address(self) -> tuple[str, int]:
         return ("127.0.0.1", self.port)
+
+    def at(self, transport: str) -> tuple[str, int]:
+        """Where it listens for a transport."""
+        return ("127.0.0.1", self.tls_port if transport == "tls" else self.port)
+
+    def configure_tls(self, authority: Authority) -> list[str]:
+        """Its certificate, and whether it demands one; what has to be defined for that."""
+        pair = authority.issue("kamailio", self.wanted.get("certificate", ["127.0.0.1"]))
+        demand = "yes" if self.wanted.get("mutual") else "no"
+        path = self.folder / "tls.cfg"
+        path.write_text(
+            f"[server:default]\nmethod = TLSv1.2+\nprivate_key = {pair.key}\n"
+            f"certificate = {pair.cert}\nca_list = {authority.ca}\n"
+            f"verify_certificate = {demand}\nrequire_certificate = {demand}\n"
+            f"[client:default]\nmethod = TLSv1.2+\nprivate_key = {pair.key}\n"
+            f"certificate = {pair.cert}\nca_list = {authority.ca}\n"
+            "verify_certificate = yes\nrequire_certificate = yes\n"
+        )
+        return ["WITH_TLS", f"TLS_PORT={self.tls_port}", f'TLS_CONFIG="{path}"']
 
     def definitions(self) -> list[str]:
         values = [
@@ -83,6 +105,8 @@ class Kamailio:
             f"WORKERS={self.wanted.get('workers', 2)}",
             f'RLS_ADDRESS="sip:rls@127.0.0.1:{self.port}"',
         ]
+        if self.authority is not None:
+            values += self.configure_tls(self.authority)
         return values + [f"WITH_{word.upper()}" for word in self.wanted.get("with", [])]
 
     def database(self) -> str:
@@ -150,7 +174,11 @@ class Kamailio:
 class Bridge:
     """`sipbridge serve` as a process, configured by the case."""
 
-    def __init__(self, wanted: Mapping[str, Any], next_hop: str) -> None:
+    def __init__(
+        self, wanted: Mapping[str, Any], next_hop: str, sip: Mapping[str, Any] | None = None
+    ) -> None:
+        """`sip`: what its [sip] section has besides the usual."""
+        self.sip_more = dict(sip or {})
         self.folder = Path(tempfile.mkdtemp(prefix="sipbridge-serve-"))
         self.wanted = dict(wanted)
         self.next_hop = next_hop
@@ -168,10 +196,11 @@ class Bridge:
         import tomli_w
 
         port = int(self.ready["http"].rpartition(":")[2]) if self.ready else 0
-        listen = self.ready["sip"] if self.ready else ["udp:127.0.0.1:0", "tcp:127.0.0.1:0"]
+        usual = ["udp:127.0.0.1:0", "tcp:127.0.0.1:0", *self.sip_more.get("listen", [])]
+        listen = self.ready["sip"] if self.ready else usual
         tree: dict[str, Any] = {
             "http": {"port": port},
-            "sip": {"listen": listen, "domain": "example.com"},
+            "sip": {**self.sip_more, "listen": listen, "domain": "example.com"},
             "store": {"url": "sqlite:///state.db"},
             "agent": self.wanted.get("agent", {}),
             "applications": self.applications(),

@@ -10,6 +10,8 @@ The runner knows neither a test framework nor how the product is made; it only t
 
 import asyncio
 import json
+import shutil
+import tempfile
 import time
 import tomllib
 from collections.abc import Awaitable, Callable, Mapping
@@ -29,11 +31,13 @@ from tests.interop.actors import (
     sipp_version,
 )
 from tests.interop.wire import Message, Talker
+from tests.transports.certificates import Authority
 
 CASES = Path(__file__).resolve().parent / "cases"
 STEP_SECONDS = 12.0
 """How long an expected event may take; Kamailio notices expiry up to ten seconds late."""
 PIDF = "application/pidf+xml"
+SECURE = ("tls", "wss")
 
 
 class NotSeen(Exception):
@@ -94,6 +98,8 @@ class Stage:
     """How Bayeux clients connect."""
     kamailio: Kamailio | None = None
     bridge: Bridge | None = None
+    authority: Authority | None = None
+    """Signs everybody's certificates where the case is played over TLS."""
     talkers: dict[str, Talker] = field(default_factory=dict)
     applications: dict[str, Application] = field(default_factory=dict)
     phones: dict[str, Baresip] = field(default_factory=dict)
@@ -107,7 +113,7 @@ class Stage:
         at = step.get("at", "kamailio" if self.kamailio else "bridge")
         if at == "kamailio":
             assert self.kamailio is not None
-            return self.kamailio.address
+            return self.kamailio.at(self.transport)
         assert self.bridge is not None
         return self.bridge.sip(self.transport)
 
@@ -115,7 +121,8 @@ class Stage:
         name = step["who"]
         if name not in self.talkers:
             uri = f"sip:{name}@example.com"
-            talker = Talker(uri, self.server(step), self.transport, f"pw-{name}")
+            trusted = str(self.authority.ca) if self.authority is not None else ""
+            talker = Talker(uri, self.server(step), self.transport, f"pw-{name}", trusted)
             await talker.open()
             self.talkers[name] = talker
         return self.talkers[name]
@@ -154,6 +161,8 @@ class Stage:
             await self.bridge.stop()
         if self.kamailio is not None:
             await self.kamailio.stop()
+        if self.authority is not None:
+            shutil.rmtree(self.authority.folder, ignore_errors=True)
 
 
 # --- what can be done -----------------------------------------------------------------------------------
@@ -583,23 +592,50 @@ def peers_of(case: Case) -> dict[str, str]:
 def variant_name(variant: Mapping[str, Any]) -> str:
     if "by" in variant:
         return str(variant["by"])
-    return " ".join([variant.get("transport", "udp"), *variant.get("with", [])])
+    words = [variant.get("transport", "udp"), *variant.get("with", [])]
+    words += ["digest"] if variant.get("digest") else []
+    words += [] if variant.get("listener", True) else ["calling-only"]
+    return " ".join(words)
 
 
 async def prepare(case: Case, variant: Mapping[str, Any], stage: Stage) -> None:
+    if stage.transport in SECURE:
+        stage.authority = Authority(Path(tempfile.mkdtemp(prefix="sipbridge-certificates-")))
     if case.kamailio is not None:
         extra = variant.get("with", [])
         wanted = {**case.kamailio, "with": [*case.kamailio.get("with", []), *extra]}
-        stage.kamailio = Kamailio(wanted)
+        stage.kamailio = Kamailio(wanted, stage.authority)
         await stage.kamailio.start()
     if case.bridge is not None:
         hop = ""
         if stage.kamailio is not None:
-            host, port = stage.kamailio.address
+            host, port = stage.kamailio.at(stage.transport)
             hop = f"sip:{host}:{port};transport={stage.transport}"
-        stage.bridge = Bridge(case.bridge, hop)
+        wanted = dict(case.bridge)
+        if variant.get("digest"):
+            wanted["agent"] = {**wanted.get("agent", {}), "authenticate": True}
+        stage.bridge = Bridge(wanted, hop, sip_section(case.bridge, variant, stage))
         await stage.bridge.start()
         stage.saved["bridge"] = stage.bridge.ready["http"]
+
+
+def sip_section(
+    bridge: Mapping[str, Any], variant: Mapping[str, Any], stage: Stage
+) -> dict[str, Any]:
+    """Listener and certificate for the transport of the variant; without `listener` we only call."""
+    if stage.transport not in (*SECURE, "ws"):
+        return {}
+    listens = variant.get("listener", True)
+    section: dict[str, Any] = {"listen": [f"{stage.transport}:127.0.0.1:0"] if listens else []}
+    if stage.authority is not None:
+        pair = stage.authority.issue("bridge", ["127.0.0.1"])
+        section["tls"] = {
+            "cert": str(pair.cert),
+            "key": str(pair.key),
+            "ca": str(stage.authority.ca),
+            "verify": "mutual" if bridge.get("mutual") else "peer",
+        }
+    return section
 
 
 async def play(case: Case, variant: Mapping[str, Any]) -> Verdict:

@@ -8,6 +8,7 @@ import asyncio
 import hashlib
 import re
 import secrets
+import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -85,7 +86,16 @@ class Stream(asyncio.Protocol):
 class Talker:
     """One SIP address on one socket."""
 
-    def __init__(self, uri: str, server: tuple[str, int], transport: str, password: str) -> None:
+    def __init__(
+        self,
+        uri: str,
+        server: tuple[str, int],
+        transport: str,
+        password: str,
+        trusted: str = "",
+    ) -> None:
+        """`trusted`: the file of authorities, for TLS."""
+        self.trusted = trusted
         self.uri = uri
         self.user = re.sub(r"^sips?:|@.*", "", uri)
         self.server = server
@@ -107,7 +117,13 @@ class Talker:
             )
             self.datagrams = channel
         else:
-            channel, _ = await loop.create_connection(lambda: Stream(self.receive), *self.server)
+            context = None
+            if self.transport == "tls":
+                context = ssl.create_default_context(cafile=self.trusted)
+                context.check_hostname = False  # the server's name is the bridge's affair
+            channel, _ = await loop.create_connection(
+                lambda: Stream(self.receive), *self.server, ssl=context
+            )
             self.stream = channel
         host, port = channel.get_extra_info("sockname")[:2]
         self.address = f"{host}:{port}"
