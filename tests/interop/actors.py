@@ -36,6 +36,10 @@ TABLES = (
 )
 
 
+PACKAGES = {"sipjs": "sip.js"}
+"""What npm calls a client whose file is called otherwise."""
+
+
 class ActorFailed(Exception):
     """An actor could not do its part; the text says what was seen."""
 
@@ -322,14 +326,14 @@ async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
         writer.close()
 
 
-class BayeuxClient:
-    """A Bayeux client nobody here wrote, as a process that prints what happens to it."""
+class Printing:
+    """A client nobody here wrote, as a process that prints what happens to it as JSON lines."""
 
-    def __init__(self, client: str, name: str, base: str, transport: str) -> None:
-        self.command = self.command_of(client)
-        channel = f"/bayeux/app_{name}/presence"
-        self.command += [f"{base}/bayeux", f"app_{name}", f"secret-{name}", channel]
-        self.command += ["/bayeux/app_somebody_else/presence", transport]
+    def __init__(
+        self, client: str, arguments: Sequence[str], environment: Mapping[str, str] | None = None
+    ) -> None:
+        self.command = [*self.command_of(client), *arguments]
+        self.environment = {**os.environ, **(environment or {})}
         self.process: Process | None = None
         self.events: list[dict[str, Any]] = []
         self.taken = 0
@@ -348,11 +352,16 @@ class BayeuxClient:
         if client == "aiocometd":
             return importlib.metadata.version("aiocometd-noloop")
         wanted = json.loads((HERE / "clients" / "package.json").read_text())
-        return str(wanted["dependencies"][client])
+        return str(wanted["dependencies"][PACKAGES.get(client, client)])
 
     async def start(self) -> None:
         self.process = await asyncio.create_subprocess_exec(
-            *self.command, stdin=PIPE, stdout=PIPE, stderr=PIPE, start_new_session=True
+            *self.command,
+            stdin=PIPE,
+            stdout=PIPE,
+            stderr=PIPE,
+            start_new_session=True,
+            env=self.environment,
         )
         self.jobs = [asyncio.create_task(self.read()), asyncio.create_task(self.read_errors())]
 
@@ -387,6 +396,28 @@ class BayeuxClient:
         if self.process is not None:
             await end(self.process)
         await asyncio.gather(*self.jobs)
+
+
+class BayeuxClient(Printing):
+    """A Bayeux client that subscribes to its own channel and to a foreign one."""
+
+    def __init__(self, client: str, name: str, base: str, transport: str) -> None:
+        own, foreign = f"/bayeux/app_{name}/presence", "/bayeux/app_somebody_else/presence"
+        account = [f"app_{name}", f"secret-{name}"]
+        super().__init__(client, [f"{base}/bayeux", *account, own, foreign, transport])
+
+
+class WebPhone(Printing):
+    """A browser's SIP user agent, run by node; it does what it is told on standard input."""
+
+    def __init__(self, client: str, name: str, url: str, trusted: str) -> None:
+        """`trusted`: the file of authorities, for wss; "" for none."""
+        environment = {"NODE_EXTRA_CA_CERTS": trusted} if trusted else None
+        super().__init__(client, [url, name, f"pw-{name}"], environment)
+
+    def tell(self, command: Mapping[str, str]) -> None:
+        assert self.process is not None and self.process.stdin is not None
+        self.process.stdin.write(json.dumps(command).encode() + b"\n")
 
 
 class Application:

@@ -27,6 +27,8 @@ from tests.interop.actors import (
     Bridge,
     Cutter,
     Kamailio,
+    Printing,
+    WebPhone,
     run_sipp,
     sipp_version,
 )
@@ -104,6 +106,7 @@ class Stage:
     applications: dict[str, Application] = field(default_factory=dict)
     phones: dict[str, Baresip] = field(default_factory=dict)
     clients: dict[str, BayeuxClient] = field(default_factory=dict)
+    web_phones: dict[str, WebPhone] = field(default_factory=dict)
     cutter: Cutter | None = None
     saved: dict[str, str] = field(default_factory=dict)
     subscriptions: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -153,7 +156,7 @@ class Stage:
             await application.close()
         for phone in self.phones.values():
             await phone.stop()
-        for client in self.clients.values():
+        for client in (*self.clients.values(), *self.web_phones.values()):
             await client.stop()
         if self.cutter is not None:
             await self.cutter.stop()
@@ -443,6 +446,37 @@ async def do_baresip_command(stage: Stage, step: dict[str, Any]) -> None:
     stage.phones[step["who"]].command(step["command"])
 
 
+async def do_web_phone(stage: Stage, step: dict[str, Any]) -> None:
+    """Start a browser's user agent, `client` sipjs or jssip, as `who`, over the case's kind of WebSocket."""
+    assert stage.bridge is not None
+    host, port = stage.bridge.sip(stage.transport)
+    trusted = str(stage.authority.ca) if stage.authority is not None else ""
+    phone = WebPhone(step["client"], step["who"], f"{stage.transport}://{host}:{port}", trusted)
+    stage.web_phones[step["who"]] = phone
+    await phone.start()
+    await phone.next("connected", STEP_SECONDS)
+
+
+async def do_web_tell(stage: Stage, step: dict[str, Any]) -> None:
+    """A command for the browser's user agent: `command` publish, unpublish, watch (`peer`) or leave."""
+    phone = stage.web_phones[step["who"]]
+    command = {"do": step["command"], "peer": step.get("peer", "")}
+    if step["command"] == "publish":
+        command["body"] = document(stage, step, f"sip:{step['who']}@example.com").decode()
+    phone.tell(command)
+
+
+async def do_web_says(stage: Stage, step: dict[str, Any]) -> None:
+    """The browser's user agent says `event` with a `state` that begins so, and `words` in its body."""
+    phone = stage.web_phones[step["who"]]
+    async with asyncio.timeout(STEP_SECONDS):
+        while True:
+            said = await phone.next(step["event"], STEP_SECONDS)
+            begins = str(said.get("state", "")).startswith(step.get("state", ""))
+            if begins and all(word in said.get("body", "") for word in step.get("words", [])):
+                return
+
+
 async def do_restart_kamailio(stage: Stage, step: dict[str, Any]) -> None:
     """Stop Kamailio and start it on the same port with empty tables, and what `with` says in addition."""
     assert stage.kamailio is not None
@@ -584,8 +618,8 @@ def peers_of(case: Case) -> dict[str, str]:
     if "baresip" in words:
         found["baresip"] = Baresip.version()
     for step in case.steps:
-        if step["do"] == "client":
-            found[step["client"]] = BayeuxClient.version(step["client"])
+        if step["do"] in ("client", "web_phone"):
+            found[step["client"]] = Printing.version(step["client"])
     return found
 
 
