@@ -142,11 +142,17 @@ def owner(pair: Other) -> AttributeKind:
     return owner_of(pair.name, pair.value)
 
 
-def kinds_shown(attributes: Iterable[Attribute]) -> tuple[str, ...]:
-    """The kinds that have to be granted for these attributes to be seen."""
-    shown = {a.kind for a in attributes}
-    shown |= {owner(a.value) for a in attributes if isinstance(a.value, Other)}
-    return tuple(sorted(shown))
+def both(
+    one: frozenset[AttributeKind], other: frozenset[AttributeKind]
+) -> frozenset[AttributeKind]:
+    """The kinds in both; mostly these are the same, and all."""
+    return one if one is other or one == other else one & other
+
+
+@lru_cache(maxsize=1024)
+def names_of(kinds: frozenset[AttributeKind]) -> tuple[str, ...]:
+    """The kinds' names, in one order. There are 64 different sets."""
+    return tuple(sorted(kinds))
 
 
 def changed(

@@ -15,16 +15,14 @@ is cut short. Durations are calendar-aware: a Month from 31 January ends on the 
 
 from calendar import monthrange
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from functools import lru_cache
-from hashlib import blake2b
-
-import msgspec
 
 from sipbridge.errors import AgainstPolicy, InvalidValue
-from sipbridge.gateway.ports import ContractRecord, Reference
+from sipbridge.gateway.authorization import Decision
+from sipbridge.gateway.ports import ContractRecord, ContractState, Reference
+from sipbridge.gateway.sight import Digests, digests
 from sipbridge.identities import PresentityKey
 from sipbridge.mapping.attributes import (
     Activity,
@@ -34,7 +32,6 @@ from sipbridge.mapping.attributes import (
     Place,
     Privacy,
     Sphere,
-    Value,
 )
 from sipbridge.uri import Uri
 
@@ -42,10 +39,6 @@ MAX_CORRELATOR = 256
 """Characters; applications use counters and UUIDs."""
 MAX_UNITS = 2**31 - 1
 """XML Schema int, as the contract of the interface has it."""
-
-
-DIGEST_BYTES = 8
-"""Of a remembered value: only ever compared with the next value of the same kind."""
 
 
 class Metric(StrEnum):
@@ -161,31 +154,48 @@ NOT_SET: dict[AttributeKind, Activity | Place | Privacy | Sphere | tuple[Means, 
 """How each kind says that it has no value any more; `Other` has no word for it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Offer:
-    """What one member's watcher may see at the moment, and of which kinds it may see anything."""
+    """What one member's watcher may see at the moment, and of which kinds it may see anything.
+
+    decision: who decided so; None: nobody has to know.
+    """
 
     visible: tuple[Attribute, ...]
     granted: frozenset[AttributeKind]
+    digests: Digests
+    decision: Decision | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One notification to send: what is new about one member."""
+    """One notification to send: what is new about one member, and under which decision it may be seen."""
 
     member: PresentityKey
     attributes: tuple[Attribute, ...]
+    decision: Decision | None = field(default=None, compare=False)
 
 
 class Contract:
     """One running notification, fresh or taken up after a restart.
 
     `offer` takes the values the watcher may see now; `due` says whether something is to go out. The owner
-    sends what `take` returns, stores `snapshot` where `changed` says so, and arms a timer for
+    sends what `take` returns, stores `state` where `changed` says so, and arms a timer for
     `next_timeout`. A contract is over when `over` says so.
     """
 
-    __slots__ = ("changed", "ends", "members", "not_before", "record", "told", "waiting")
+    __slots__ = (
+        "armed",
+        "changed",
+        "ends",
+        "members",
+        "not_before",
+        "record",
+        "remaining",
+        "sent",
+        "told",
+        "waiting",
+    )
 
     def __init__(
         self,
@@ -195,16 +205,22 @@ class Contract:
         members: Sequence[PresentityKey] = (),
     ) -> None:
         """`now` and `at` are the same instant on both clocks. members: of the group, if it is one."""
-        self.record = record
+        told: dict[PresentityKey, Digests] = {m: dict(t) for m, t in record.told}
+        self.record = replace(record, told=()) if told else record
+        """As the contract began; what changes is kept in fields of its own."""
+        self.remaining = record.remaining
+        self.sent = record.sent
+        self.told = told
+        """Digests by kind of what was last said about each member; replaced, never changed."""
         self.members = tuple(members) or (record.presentity,)
         self.ends = None if record.ends is None else now + (record.ends - at).total_seconds()
         """Monotonic seconds at which the duration is over; None: never."""
         self.waiting: dict[PresentityKey, Offer] = {}
         """Members with something to look at, the one that has waited longest first."""
-        self.told: dict[PresentityKey, dict[str, str]] = {m: dict(t) for m, t in record.told}
-        """Digests by kind of what was last said about each member."""
         self.changed = False
         """Is there something that the store does not know yet?"""
+        self.armed: float | None = None
+        """For when it is to be woken."""
         since = record.sent
         if since is None and not record.check_immediate:
             since = record.started
@@ -218,10 +234,14 @@ class Contract:
 
         A kind that is not granted any more is forgotten: granted again, it is told again.
         """
-        self.waiting[member] = Offer(tuple(visible), granted)
-        told = self.told.get(member, {})
-        for kind in [k for k in told if k not in granted]:
-            del told[kind]
+        self.put(member, Offer(tuple(visible), granted, digests(visible)))
+
+    def put(self, member: PresentityKey, offer: Offer) -> None:
+        """The same, where the digests are known already."""
+        self.waiting[member] = offer
+        told, granted = self.told.get(member), offer.granted
+        if told and len(granted) < len(AttributeKind) and not told.keys() <= granted:
+            self.told[member] = {k: d for k, d in told.items() if k in granted}
             self.changed = True
 
     def drop(self, member: PresentityKey) -> None:
@@ -236,7 +256,7 @@ class Contract:
 
     def over(self, now: float) -> bool:
         """Is the count reached or the duration over?"""
-        return self.record.remaining == 0 or (self.ends is not None and now >= self.ends)
+        return self.remaining == 0 or (self.ends is not None and now >= self.ends)
 
     def take(self, now: float, at: datetime) -> Report | None:
         """Look at the member that waits longest: what to send of it now, None if nothing differs.
@@ -245,46 +265,42 @@ class Contract:
         the presentity no longer states is said to be not set; one that was revoked just stops.
         """
         member = next(iter(self.waiting))
-        report = self.news(member, self.waiting.pop(member), at)
+        offer = self.waiting.pop(member)
+        report = self.news(member, offer, at)
         if not report:
             return None
-        left = self.record.remaining
-        self.record = replace(self.record, sent=at, remaining=None if left is None else left - 1)
+        self.sent = at
+        if self.remaining is not None:
+            self.remaining -= 1
         self.not_before = now + self.record.interval
-        return Report(member, report)
+        return Report(member, report, offer.decision)
 
     def news(self, member: PresentityKey, offer: Offer, at: datetime) -> tuple[Attribute, ...]:
-        before = self.told.get(member, {})
-        current = digests(offer.visible)
+        before, current = self.told.get(member, NOTHING), offer.digests
         if current == before:
             return ()
         self.told[member], self.changed = current, True
-        report = tuple(a for a in offer.visible if before.get(a.kind) != current[a.kind])
+        news = {kind for kind, said in current.items() if before.get(kind) != said}
+        report = tuple([a for a in offer.visible if a.kind in news])
+        if before.keys() <= current.keys():
+            return report
         gone = [k for k in NOT_SET if k in before and k not in current and k in offer.granted]
         return report + tuple(Attribute(k, NOT_SET[k], last_change=at) for k in gone)
 
     def next_timeout(self) -> float | None:
         """When to look again: a waiting report, or the end of the duration."""
-        times = [t for t in (self.ends, self.not_before if self.waiting else None) if t is not None]
-        return min(times, default=None)
+        if not self.waiting:
+            return self.ends
+        return self.not_before if self.ends is None else min(self.ends, self.not_before)
 
-    def snapshot(self) -> ContractRecord:
-        """The record as it has to be kept now."""
+    def state(self) -> ContractState:
+        """What of the contract has to be kept now."""
         self.changed = False
-        told = tuple((member, tuple(kinds.items())) for member, kinds in self.told.items())
-        self.record = replace(self.record, told=told)
-        return self.record
+        record = self.record
+        return ContractState(
+            record.application, record.correlator, self.sent, self.remaining, dict(self.told)
+        )
 
 
-def digests(attributes: Sequence[Attribute]) -> dict[str, str]:
-    """What is compared, and kept: each kind's values and notes, not their lastChange."""
-    found: dict[AttributeKind, list[tuple[Value, str | None]]] = {}
-    for attribute in attributes:
-        found.setdefault(attribute.kind, []).append((attribute.value, attribute.note))
-    return {kind: digest(tuple(values)) for kind, values in found.items()}
-
-
-@lru_cache(maxsize=4096)
-def digest(values: tuple[tuple[Value, str | None], ...]) -> str:
-    """Of one kind's values and notes. Remembered: people change one thing at a time."""
-    return blake2b(msgspec.json.encode(values), digest_size=DIGEST_BYTES).hexdigest()
+NOTHING: Digests = {}
+"""Was said of a member that nothing was said of."""

@@ -10,7 +10,7 @@ What changed of a contract is kept together with the notification that changed i
 from collections.abc import Callable, Coroutine
 
 from sipbridge.gateway import notifications
-from sipbridge.gateway.authorization import kinds_of, kinds_shown, visible
+from sipbridge.gateway.authorization import Decision, both, kinds_of, names_of
 from sipbridge.gateway.contract import Contract, Offer, Report
 from sipbridge.gateway.deadlines import Deadlines
 from sipbridge.gateway.decisions import Decisions
@@ -24,6 +24,7 @@ from sipbridge.gateway.ports import (
     NotificationSink,
 )
 from sipbridge.gateway.registry import Pair, Registry
+from sipbridge.gateway.sight import look
 from sipbridge.identities import PresentityKey
 
 
@@ -63,10 +64,11 @@ class Contracts:
 
     # --- news ---
 
-    def report(self, pair: Pair, trace: str = "") -> None:
-        """The pair's values, or what of them may be seen, have changed."""
-        for contract in list(self.registry.contracts_of.get(pair, {}).values()):
-            self.offer(contract, pair[1])
+    def report(self, pair: Pair, trace: str = "", decision: Decision | None = None) -> None:
+        """The pair's values, or what of them may be seen, have changed. decision: where it is known."""
+        contracts = self.registry.contracts_of.get(pair)
+        for contract in list(contracts.values()) if contracts else ():
+            self.offer(contract, pair[1], decision)
             self.pump(contract, trace, looked_at=pair[1])
         self.observed(pair, trace)
 
@@ -76,24 +78,30 @@ class Contracts:
             self.offer(contract, member)
         self.pump(contract, trace)
 
-    def offer(self, contract: Contract, member: PresentityKey) -> None:
+    def offer(
+        self, contract: Contract, member: PresentityKey, decision: Decision | None = None
+    ) -> None:
         """Give the contract what its watcher may see of one member now."""
-        shown = self.shown(contract, member)
+        shown = self.shown(contract, member, decision)
         if shown is None:
             contract.waiting.pop(member, None)
         else:
-            contract.offer(member, shown.visible, shown.granted)
+            contract.put(member, shown)
 
-    def shown(self, contract: Contract, member: PresentityKey) -> Offer | None:
+    def shown(
+        self, contract: Contract, member: PresentityKey, decision: Decision | None = None
+    ) -> Offer | None:
         """What the contract's watcher may see of one member now; None: nothing is known of it."""
         pair = (contract.record.watcher, member)
         view = self.registry.views.get(pair)
         record = self.registry.subscription(contract.record.application, pair)
         if view is None or view.document is None or record is None:
             return None
-        requested = kinds_of(contract.record.attributes) & kinds_of(record.attributes)
-        granted = self.decisions.of(pair).granted & view.shown
-        return Offer(visible(view.attributes, granted, requested), granted & requested)
+        decision = decision or self.decisions.of(pair)
+        requested = both(kinds_of(contract.record.attributes), kinds_of(record.attributes))
+        granted = both(decision.granted, view.shown)
+        view.sight = sight = look(view.sight, view.attributes, granted, requested)
+        return Offer(sight.attributes, both(granted, requested), sight.digests, decision)
 
     def pump(self, contract: Contract, trace: str = "", looked_at: str = "") -> None:
         """Send what is due, end what is over, wake again when there is reason to.
@@ -107,26 +115,30 @@ class Contracts:
             if member != looked_at:
                 self.offer(contract, member)
             if contract.waiting and (report := contract.take(now, self.clock.at())) is not None:
-                self.send(contract, report, trace)
+                self.sink.send(self.statement(contract, report, trace))
         if contract.over(now):
             self.finish(contract, trace)
             return
         if contract.changed:
             self.keep(contract)
-        self.deadlines.arm(contract, contract.next_timeout(), lambda: self.pump(contract))
+        when = contract.next_timeout()
+        if when != contract.armed:
+            contract.armed = when
+            self.deadlines.arm(contract, when, lambda: self.woken(contract))
 
-    def send(self, contract: Contract, report: Report, trace: str) -> None:
-        self.sink.send(self.statement(contract, report, trace))
+    def woken(self, contract: Contract) -> None:
+        contract.armed = None
+        self.pump(contract)
 
     def statement(self, contract: Contract, report: Report, trace: str = "") -> Notification:
         """The statusChanged that says this of one member."""
-        record = contract.record
+        record, uri = contract.record, contract.record.presentity_uri
         pair = (record.watcher, report.member)
-        subscription = self.registry.subscription(record.application, pair)
-        group = report.member != record.presentity
-        uri = subscription.presentity_uri if group and subscription else record.presentity_uri
-        polite = self.decisions.of(pair).polite
-        grant = Grant(*pair, kinds_shown(report.attributes), polite)
+        if report.member != record.presentity:  # of a group
+            subscription = self.registry.subscription(record.application, pair)
+            uri = subscription.presentity_uri if subscription else uri
+        decision = report.decision or self.decisions.of(pair)
+        grant = Grant(*pair, names_of(decision.granted), decision.polite)
         return notifications.status_changed(record, uri, report.attributes, grant, trace)
 
     # --- readers that lost track ---
@@ -183,6 +195,7 @@ class Contracts:
     def forget(self, contract: Contract) -> None:
         self.registry.drop_contract(contract)
         self.deadlines.cancel(contract)
+        contract.armed = None
 
     def leave(self, application: str, pair: Pair) -> None:
         """The application has no subscription to this presentity any more.
@@ -205,4 +218,4 @@ class Contracts:
 
     def keep(self, contract: Contract) -> None:
         """In one commit with what was sent just now, so that a crash undoes both or none."""
-        self.store.update_contracts([contract.snapshot()])
+        self.store.update_contracts([contract.state()])

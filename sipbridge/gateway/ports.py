@@ -4,17 +4,18 @@
 `NotificationSink`. Every store call is atomic; the gateway takes no locks.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from sipbridge.gateway.caller import Caller
 from sipbridge.identities import PresentityKey
 from sipbridge.presence.model import Presence
 from sipbridge.presence.rules import RuleSet
 from sipbridge.uri import Uri
+from sipbridge.values import quick
 
 
 class Clock(Protocol):
@@ -28,6 +29,7 @@ class Clock(Protocol):
 # --- the presence network -----------------------------------------------------------------------------
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class PresenceUpdate:
     """News about a subscription of ours at a presence server.
@@ -171,9 +173,10 @@ class ListListener(Protocol):
 # --- notifications ------------------------------------------------------------------------------------
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What a statusChanged was sent under: whose values these are, who may see them, and of which kinds.
+    """What a statusChanged was sent under: whose values these are, and which kinds could be seen of them.
 
     polite: it says only that somebody is not available, whatever may be seen.
     """
@@ -184,6 +187,7 @@ class Grant:
     polite: bool = False
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Notification:
     """One message for one application: an object of `notifications.py`, rendered.
@@ -231,6 +235,7 @@ class NotificationSink(Protocol):
         ...
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class LogEntry:
     """A notification with its place in the application's log."""
@@ -351,6 +356,24 @@ class ContractRecord:
     told: tuple[tuple[PresentityKey, tuple[tuple[str, str], ...]], ...] = ()
 
 
+class ContractState(NamedTuple):
+    """What changes of a running contract: `sent`, `remaining` and `told` of its ContractRecord.
+
+    A tuple, because one is made for each notification. The digests in `told` are never changed by anybody.
+    """
+
+    application: str
+    correlator: str
+    sent: datetime | None
+    remaining: int | None
+    told: Mapping[PresentityKey, Mapping[str, str]]
+
+    def applied(self, record: ContractRecord) -> ContractRecord:
+        """The record of the same contract, brought up to date."""
+        told = tuple((member, tuple(kinds.items())) for member, kinds in self.told.items())
+        return replace(record, sent=self.sent, remaining=self.remaining, told=told)
+
+
 @dataclass(frozen=True, slots=True)
 class PublishedRecord:
     """What an application has published for one identity: attributes by kind, as JSON texts."""
@@ -408,8 +431,8 @@ class GatewayStore(Protocol):
         """Raises CorrelatorInUse when (application, correlator) exists."""
         ...
 
-    def update_contracts(self, records: Sequence[ContractRecord]) -> None:
-        """Replace; a contract that is not there any more stays away. Never waits: it is durable soon."""
+    def update_contracts(self, states: Sequence[ContractState]) -> None:
+        """The newest states; a contract that is not there any more stays away. Never waits: durable soon."""
         ...
 
     async def delete_contract(self, application: str, correlator: str) -> None: ...

@@ -16,6 +16,7 @@ from sipbridge.gateway.ports import (
     SubscriptionRecord,
     WatcherSeen,
 )
+from sipbridge.gateway.sight import Sight
 from sipbridge.identities import PresentityKey
 from sipbridge.mapping.attributes import Attribute, AttributeKind
 from sipbridge.mapping.ocsg import Memory
@@ -39,6 +40,8 @@ class View:
     memory: Memory = field(default_factory=Memory)
     decision: Decision | None = None
     """Under which the document was last reported."""
+    sight: Sight | None = None
+    """What was last seen of it by somebody."""
 
 
 @dataclass(slots=True)

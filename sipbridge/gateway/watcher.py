@@ -25,7 +25,7 @@ from sipbridge.errors import (
     UnknownPresentity,
     UnknownWatcher,
 )
-from sipbridge.gateway.authorization import ALL_KINDS, visible
+from sipbridge.gateway.authorization import ALL_KINDS, Decision, visible
 from sipbridge.gateway.caller import Caller
 from sipbridge.gateway.contract import Contract, StartNotification, check, ends_at
 from sipbridge.gateway.contracts import Contracts
@@ -328,11 +328,11 @@ class Watchers:
             view.shown = decision.granted
         if update.document is not view.document:
             view.document = update.document
-            self.remap(pair, view)
+            self.remap(pair, view, decision)
         elif decision is view.decision:
             return view  # a refresh: nothing is new
         view.decision = decision
-        self.contracts.report(pair, update.trace)
+        self.contracts.report(pair, update.trace, decision)
         return view
 
     def view(self, pair: Pair) -> View:
@@ -342,14 +342,13 @@ class Watchers:
             found = self.registry.views[pair] = View()
         return found
 
-    def remap(self, pair: Pair, view: View) -> None:
+    def remap(self, pair: Pair, view: View, decision: Decision) -> None:
         """Map the view's document, and remember when its values change by themselves."""
         document = view.document
         if document is None:
             return
-        permission = self.decisions.of(pair).permission
-        if permission is not None:
-            document = apply(document, permission)
+        if decision.permission is not None:
+            document = apply(document, decision.permission)
         at = self.clock.at()
         mapped = to_attributes(
             document,
@@ -359,17 +358,16 @@ class Watchers:
             memory=view.memory,
         )
         view.attributes = mapped.attributes
-        when = mapped.next_change
-        self.deadlines.arm(
-            pair,
-            None if when is None else self.clock.now() + (when - at).total_seconds(),
-            lambda: self.changed_by_time(pair),
-        )
+        if (when := mapped.next_change) is None:
+            self.deadlines.cancel(pair)
+            return
+        moment = self.clock.now() + (when - at).total_seconds()
+        self.deadlines.arm(pair, moment, lambda: self.changed_by_time(pair))
 
     def changed_by_time(self, pair: Pair) -> None:
         """A time window of the document has opened or closed."""
         if (view := self.registry.views.get(pair)) is not None:
-            self.remap(pair, view)
+            self.remap(pair, view, self.decisions.of(pair))
             self.contracts.report(pair)
 
     def rules_changed(self, pair: Pair, trace: str = "") -> None:
@@ -378,9 +376,10 @@ class Watchers:
         self.subscriptions.review(pair, trace)
         view = self.registry.views.get(pair)
         if view is not None:
-            if not self.decisions.of(pair).granted and self.decisions.served_here(pair[1]):
+            decision = self.decisions.of(pair)
+            if not decision.granted and self.decisions.served_here(pair[1]):
                 view.shown = frozenset()  # the agent tells nothing until it begins anew
-            self.remap(pair, view)
+            self.remap(pair, view, decision)
             self.contracts.report(pair, trace)
         self.decided(pair, trace)
 

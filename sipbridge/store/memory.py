@@ -21,6 +21,7 @@ from sipbridge.agent.ports import (
 from sipbridge.errors import ConcurrentChange, CorrelatorInUse, StoreUnavailable
 from sipbridge.gateway.ports import (
     ContractRecord,
+    ContractState,
     LogEntry,
     Notification,
     PublishedRecord,
@@ -91,12 +92,12 @@ class MemoryStore:
             raise CorrelatorInUse(record.correlator)
         self.contracts[key] = record
 
-    def update_contracts(self, records: Sequence[ContractRecord]) -> None:
+    def update_contracts(self, states: Sequence[ContractState]) -> None:
         self.open()
-        for record in records:
-            key = (record.application, record.correlator)
+        for state in states:
+            key = (state.application, state.correlator)
             if key in self.contracts:  # a late update does not bring an ended contract back
-                self.contracts[key] = record
+                self.contracts[key] = state.applied(self.contracts[key])
 
     async def delete_contract(self, application: str, correlator: str) -> None:
         self.open()

@@ -5,8 +5,9 @@ Write-ahead logging, one connection held by one thread (`writer.py`), commits in
 synced at every commit). One process owns the file (`ownership.py`); others may read it, for a backup. Records
 are JSON beside their keys (`migrate.py`).
 
-The notification log is held in memory as well (`notification_log.py`), so that appending and reading never
-wait; an entry is shown when it is durable. Whatever is written and appended in one pass of the event loop is
+The notification log (`pages.py`) is held in memory as well (`notification_log.py`), so that appending and
+reading never wait; an entry is shown when it is durable. What changes of contracts has a place of its own
+(`states.py`). Whatever is written and appended in one pass of the event loop is
 one commit, even if nobody waits for it. Sequences are reserved on disk in blocks before they are used, so
 after a crash they go on above every one that was given out. What could not be written is shown, and tried
 again with the next write, up to `MAX_UNSAVED` entries.
@@ -15,7 +16,7 @@ again with the next write, up to `MAX_UNSAVED` entries.
 import asyncio
 import functools
 import sqlite3
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -34,7 +35,7 @@ from sipbridge.agent.ports import (
 from sipbridge.errors import ConcurrentChange, CorrelatorInUse, StoreUnavailable
 from sipbridge.gateway.ports import (
     ContractRecord,
-    Grant,
+    ContractState,
     LogEntry,
     Notification,
     PublishedRecord,
@@ -43,7 +44,7 @@ from sipbridge.gateway.ports import (
 )
 from sipbridge.identities import PresentityKey
 from sipbridge.presence.rules import RuleSet
-from sipbridge.store import ownership, surface
+from sipbridge.store import ownership, pages, states, surface
 from sipbridge.store.migrate import migrate
 from sipbridge.store.notification_log import MemoryLog
 from sipbridge.store.ownership import BEAT, Busy, Owner, identify
@@ -57,6 +58,9 @@ RESERVE = 1000
 """Sequences reserved on disk at a time; more than one commit's worth of notifications of one application."""
 MAX_UNSAVED = 100_000
 """Log entries kept for a disk that refuses them: about 100 MB; beyond it the oldest stay in memory only."""
+GATHER = 0.01
+"""Seconds from one group of writes that nobody waits for to the next at least. A commit costs as much as
+twenty notifications; whoever comes alone is written at once, and so is what somebody waits for."""
 BUSY_SECONDS = 2.0
 """How long another process may hold the file (a backup) before opening it fails."""
 
@@ -92,11 +96,13 @@ class SqliteStore:
         self.location = str(path)
         self.me = identify(datetime.now(UTC))
         connection = connect(path, synchronous, self.me, given_up)
-        self.log = MemoryLog()
+        self.log, self.pages = MemoryLog(), pages.Pages()
         self.reserved: dict[str, int] = {}
         try:
-            read_log(connection, self.log, self.reserved)
-        except (sqlite3.Error, ValueError) as error:
+            self.pages.read(connection, self.log)
+            read_sequences(connection, self.log, self.reserved)
+            self.states = states.States(connection)
+        except (sqlite3.Error, msgspec.DecodeError) as error:
             ownership.release(connection, self.me)
             connection.close()
             raise StoreUnavailable(f"{path} cannot be read: {error}") from error
@@ -105,9 +111,11 @@ class SqliteStore:
         self.unsaved: list[tuple[LogEntry, Kept]] = []
         self.reservations: dict[str, int] = {}
         self.remembered: dict[tuple[str, str], str | None] = {}
-        self.updated: dict[tuple[str, str], ContractRecord] = {}
+        self.updated: dict[tuple[str, str], ContractState] = {}
         self.outbox: list[Job[Any]] = []
         self.flushing = False
+        self.timer: asyncio.TimerHandle | None = None
+        self.flushed = -GATHER
         self.listeners: list[Lost] = []
         self.writer = Writer(
             connection,
@@ -165,24 +173,20 @@ class SqliteStore:
         )
 
     async def load_contracts(self) -> Sequence[ContractRecord]:
-        return await self.records("contracts", ContractRecord)
+        return await self.call(states.read)
 
     def add_contract(self, record: ContractRecord) -> Waiting[None]:
         def work(db: sqlite3.Connection) -> None:
-            added = db.execute(
-                "INSERT INTO contracts VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
-                (record.application, record.correlator, as_text(record)),
-            )
-            if not added.rowcount:
+            if not self.states.begin(db, record):
                 raise CorrelatorInUse(record.correlator)
 
         return self.call(work)
 
-    def update_contracts(self, records: Sequence[ContractRecord]) -> None:
+    def update_contracts(self, states: Sequence[ContractState]) -> None:
         if self.writer.closed:
             raise StoreUnavailable("the store is closed")
-        for record in records:
-            self.updated[record.application, record.correlator] = record
+        for state in states:
+            self.updated[state.application, state.correlator] = state
         self.flush_soon()
 
     def delete_contract(self, application: str, correlator: str) -> Waiting[None]:
@@ -235,9 +239,8 @@ class SqliteStore:
         self, application: str, entries: int, not_before: datetime, size: int | None = None
     ) -> None:
         gone = self.log.trim(application, entries, not_before, size)
-        if gone:
-            sql = "DELETE FROM log WHERE application = ? AND sequence <= ?"
-            self.put(lambda db: db.execute(sql, (application, gone)).close(), forgotten)
+        if gone and (numbers := self.pages.forget(application, gone)):
+            self.put(lambda db: pages.delete(db, numbers), forgotten, urgent=False)
 
     # --- what the SIP cores keep
 
@@ -289,6 +292,8 @@ class SqliteStore:
 
     async def close(self) -> None:
         self.beating.cancel()
+        if self.timer is not None:
+            self.timer.cancel()
         if not self.writer.closed:
             # Nothing was lost, so the next run may go on right behind the last entry.
             self.reservations |= self.log.last
@@ -299,17 +304,23 @@ class SqliteStore:
 
     def heartbeat(self) -> None:
         at = datetime.now(UTC)
-        self.put(lambda db: ownership.beat(db, at), forgotten)
+        self.put(lambda db: ownership.beat(db, at), forgotten, urgent=False)
         self.beating = self.loop.call_later(self.beat, self.heartbeat)
 
-    def put(self, work: Work[T], done: Callable[[T | None, Exception | None], None]) -> None:
+    def put(
+        self,
+        work: Work[T],
+        done: Callable[[T | None, Exception | None], None],
+        *,
+        urgent: bool = True,
+    ) -> None:
         """Queue work for the thread. All work of one pass of the event loop is in one commit."""
         if self.writer.closed:
             raise StoreUnavailable("the store is closed")
         job: Job[Any] = Job(work, done)
         self.outbox += self.pending()
         self.outbox.append(job)
-        self.flush_soon()
+        self.flush_soon(urgent=urgent)
 
     def call(self, work: Work[T]) -> Waiting[T]:
         """Queue `work` now; the coroutine returns when its transaction is durable."""
@@ -332,14 +343,23 @@ class SqliteStore:
             future.set_exception(error)
         return outcome()
 
-    def flush_soon(self) -> None:
-        """Not at once: what belongs together may come in several calls."""
-        if not self.flushing:
+    def flush_soon(self, *, urgent: bool = False) -> None:
+        """Not at once: what belongs together may come in several calls. urgent: somebody waits for it."""
+        if self.flushing or (self.timer is not None and not urgent):
+            return
+        when = self.flushed + GATHER
+        if urgent or when <= self.loop.time():
             self.flushing = True
             self.loop.call_soon(self.flush)
+        else:
+            self.timer = self.loop.call_at(when, self.flush)
 
     def flush(self) -> None:
         self.flushing = False
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+        self.flushed = self.loop.time()
         jobs = [*self.outbox, *self.pending()]
         self.outbox.clear()
         if jobs and not self.writer.closed:
@@ -353,16 +373,19 @@ class SqliteStore:
         remembered, self.remembered = self.remembered, {}
         updated, self.updated = self.updated, {}
         reservations, self.reservations = self.reservations, {}
-        entries = [entry for entry, _ in unsaved]
+        new = self.pages.make(entry for entry, _ in unsaved)
 
         def work(db: sqlite3.Connection) -> None:
             save_reservations(db, reservations)
-            save_log(db, entries)
+            pages.write(db, new)
             save_remembered(db, remembered)
-            save_updated(db, updated.values())
+            if updated:
+                self.states.add(db, list(updated.values()))
 
         def done(_: None, error: Exception | None) -> None:
-            if error is not None:  # newer values win over those that come back
+            if error is None:
+                self.pages.added(new)
+            else:  # newer values win over those that come back
                 self.unsaved = (unsaved + self.unsaved)[-MAX_UNSAVED:]
                 self.remembered = remembered | self.remembered
                 self.updated = updated | self.updated
@@ -433,42 +456,13 @@ def save_reservations(db: sqlite3.Connection, reservations: dict[str, int]) -> N
     db.executemany("INSERT OR REPLACE INTO sequences VALUES (?, ?)", reservations.items())
 
 
-def save_log(db: sqlite3.Connection, entries: Sequence[LogEntry]) -> None:
-    db.executemany(
-        "INSERT OR REPLACE INTO log VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        [
-            (n.application, entry.sequence, entry.at.isoformat(), n.endpoint, n.kind, n.data)
-            + (n.supersedes, n.trace, as_text(n.grant))
-            for entry in entries
-            for n in (entry.notification,)
-        ],
-    )
-
-
 def save_remembered(db: sqlite3.Connection, remembered: dict[tuple[str, str], str | None]) -> None:
     for (kind, key), text in remembered.items():
         apply(db, SnapshotRemoved(kind, key) if text is None else Snapshot(kind, key, text))
 
 
-def save_updated(db: sqlite3.Connection, records: Iterable[ContractRecord]) -> None:
-    # UPDATE, not INSERT: a late update does not bring an ended contract back.
-    db.executemany(
-        "UPDATE contracts SET record = ? WHERE application = ? AND correlator = ?",
-        [(as_text(r), r.application, r.correlator) for r in records],
-    )
-
-
-def read_log(db: sqlite3.Connection, log: MemoryLog, reserved: dict[str, int]) -> None:
-    """Fill the memory from the disk; sequences go on above everything reserved."""
-    rows = db.execute(
-        "SELECT application, sequence, at, endpoint, kind, data, supersedes, trace, granted FROM log"
-        " ORDER BY application, sequence"
-    )
-    decode = msgspec.json.Decoder(Grant | None).decode
-    for application, sequence, at, endpoint, kind, data, supersedes, trace, granted in rows:
-        grant = decode(granted)
-        notification = Notification(application, endpoint, kind, data, supersedes, trace, grant)
-        log.show(LogEntry(sequence, datetime.fromisoformat(at), notification))
+def read_sequences(db: sqlite3.Connection, log: MemoryLog, reserved: dict[str, int]) -> None:
+    """Sequences go on above everything reserved."""
     for application, number in db.execute("SELECT application, reserved FROM sequences"):
         log.last[application] = max(number, log.last.get(application, 0))
     reserved |= log.last
@@ -485,6 +479,8 @@ def connect(path: Path, synchronous: str, me: Owner, given_up: Owner | None) -> 
     try:
         db.execute("PRAGMA journal_mode = WAL")
         db.execute(f"PRAGMA synchronous = {'NORMAL' if synchronous == 'normal' else 'FULL'}")
+        # Some builds write zeros over all that is deleted, which doubles what a busy log writes.
+        db.execute("PRAGMA secure_delete = FAST")
         ownership.claim(db, path, me, given_up)
         try:
             migrate(db)

@@ -45,7 +45,7 @@ async def noted(folder: Path) -> None:
 
     def place() -> dict[str, Any]:
         with contextlib.closing(sqlite3.connect(folder / "state.db")) as db:
-            (newest,) = db.execute("SELECT max(sequence) FROM log").fetchone()
+            (newest,) = db.execute("SELECT max(last) FROM pages").fetchone()
             row = db.execute("SELECT text FROM snapshots WHERE kind = 'delivery'").fetchone()
         return {"newest": newest, **(json.loads(row[0]) if row else {})}
 

@@ -68,7 +68,7 @@ async def test_what_was_decided_and_not_yet_told_is_told_after_the_restart(tmp_p
         await alice.decide(BOB, Activity=True, Place=False)
         assert await bob.start(ALICE) == []
     undo(tmp_path, "subscriptions", told=[], state="pending")
-    forget(tmp_path, "log")
+    forget(tmp_path, "pages")
     async with site(wanted) as there:
         assert await there.application("alice").watchers() == [BOB]
         bob = await there.application("bob").listen()
@@ -78,7 +78,7 @@ async def test_what_was_decided_and_not_yet_told_is_told_after_the_restart(tmp_p
     copy = shutil.copytree(tmp_path, tmp_path / "before")
     async with site(wanted) as there:
         await there.application("alice").block(BOB)
-    for table in ("subscriptions", "contracts", "log"):
+    for table in ("subscriptions", "contracts", "states", "pages"):
         restore(tmp_path, copy, table)
     async with site(wanted) as there:
         assert await there.application("alice").watchers() == []

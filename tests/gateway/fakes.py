@@ -15,6 +15,7 @@ from sipbridge.gateway.caller import Caller
 from sipbridge.gateway.policies import OperatorPolicy
 from sipbridge.gateway.ports import (
     ContractRecord,
+    ContractState,
     Notification,
     PresenceUpdate,
     PublishedRecord,
@@ -161,10 +162,11 @@ class FakeStore:
             raise CorrelatorInUse(record.correlator)
         self.contracts[record.application, record.correlator] = record
 
-    def update_contracts(self, records: Sequence[ContractRecord]) -> None:
-        for record in records:
-            if (record.application, record.correlator) in self.contracts:
-                self.contracts[record.application, record.correlator] = record
+    def update_contracts(self, states: Sequence[ContractState]) -> None:
+        for state in states:
+            key = (state.application, state.correlator)
+            if key in self.contracts:
+                self.contracts[key] = state.applied(self.contracts[key])
 
     async def delete_contract(self, application: str, correlator: str) -> None:
         self.contracts.pop((application, correlator), None)

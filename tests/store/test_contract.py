@@ -18,6 +18,7 @@ from sipbridge.agent.ports import (
 from sipbridge.errors import ConcurrentChange, CorrelatorInUse, StoreUnavailable
 from sipbridge.gateway.ports import (
     ContractRecord,
+    ContractState,
     LogEntry,
     Notification,
     PublishedRecord,
@@ -152,13 +153,15 @@ async def test_a_correlator_is_unique_within_an_application(store: Store) -> Non
 
 async def test_an_ended_contract_is_not_brought_back_by_a_late_update(store: Store) -> None:
     await store.add_contract(CONTRACT)
-    less = replace(CONTRACT, remaining=4)
+    less = ContractState("app_bob", "c-1", AT, 4, {ALICE: {"Activity": "d"}})
     store.update_contracts([less])
-    assert list(await store.load_contracts()) == [less]
+    now = replace(CONTRACT, sent=AT, remaining=4, told=((ALICE, (("Activity", "d"),)),))
+    assert list(await store.load_contracts()) == [now]
     await store.delete_contract("app_bob", "c-1")
-    store.update_contracts([CONTRACT])
+    store.update_contracts([less])
     assert list(await store.load_contracts()) == []
     await store.add_contract(CONTRACT)
+    assert list(await store.load_contracts()) == [CONTRACT], "and it knows nothing of the other"
 
 
 async def test_published_attributes_are_replaced_as_a_whole(store: Store) -> None:
