@@ -36,7 +36,7 @@ from sipbridge.app.settings import (
 from sipbridge.app.sink import DELIVERY, BayeuxReader, LogSink
 from sipbridge.app.tracing import Tracing
 from sipbridge.bayeux import channels
-from sipbridge.bayeux.messages import CALLBACK_POLLING
+from sipbridge.bayeux.words import CALLBACK_POLLING
 from sipbridge.bayeux.server import BayeuxServer
 from sipbridge.bayeux.values import Settings as BayeuxLimits
 from sipbridge.errors import DocumentError

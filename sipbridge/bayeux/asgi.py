@@ -32,7 +32,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from starlette.types import Receive, Scope, Send
 
-from sipbridge.bayeux import messages
+from sipbridge.bayeux import messages, words
 from sipbridge.bayeux.messages import Message
 from sipbridge.bayeux.server import BayeuxServer
 from sipbridge.bayeux.session import Exchange, Link, Origin
@@ -268,7 +268,7 @@ class BayeuxApp:
 
         Takes the credentials away that a script may not bring.
         """
-        offered = messages.CALLBACK_POLLING in self.server.settings.connection_types
+        offered = words.CALLBACK_POLLING in self.server.settings.connection_types
         if scope["method"] == "POST":
             return ""
         if scope["method"] != "GET" or not offered:
@@ -352,7 +352,7 @@ class BayeuxApp:
                 socket.woken.set()
                 continue
             origin = link.origin
-            if not origin.header and any(m["channel"] == messages.HANDSHAKE for m in batch):
+            if not origin.header and any(m["channel"] == words.HANDSHAKE for m in batch):
                 origin = await self.origin_of(headers, batch)
             self.server.receive_on(link, batch, now(), origin)
             self.turn()
@@ -412,7 +412,7 @@ class BayeuxApp:
         if "authorization" in headers:
             return Origin(await self.authenticate(headers), header=True)
         for message in batch:
-            if message["channel"] == messages.HANDSHAKE:
+            if message["channel"] == words.HANDSHAKE:
                 given = messages.authorization(message)
                 if given is not None:
                     return Origin(await self.authenticate({**headers, "authorization": given}))

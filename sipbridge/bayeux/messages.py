@@ -23,19 +23,6 @@ from sipbridge.errors import ParseError
 Message = Mapping[str, object]
 """One message as it came: JSON object with a string `channel`."""
 
-VERSION = "1.0"
-
-HANDSHAKE = "/meta/handshake"
-CONNECT = "/meta/connect"
-SUBSCRIBE = "/meta/subscribe"
-UNSUBSCRIBE = "/meta/unsubscribe"
-DISCONNECT = "/meta/disconnect"
-META = "/meta/"
-
-WEBSOCKET = "websocket"
-LONG_POLLING = "long-polling"
-CALLBACK_POLLING = "callback-polling"
-
 MAX_MESSAGES = 100
 """Messages in one request; clients batch a handful of subscribes."""
 

@@ -26,7 +26,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
-from sipbridge.bayeux import channels, messages
+from sipbridge.bayeux import channels, messages, words
 from sipbridge.bayeux.messages import Message
 from sipbridge.bayeux.session import (
     Deadlines,
@@ -81,10 +81,10 @@ class BayeuxServer:
             "maxInterval": round(settings.max_interval * 1000),
         }
         self.operations: dict[str, Operation] = {
-            messages.CONNECT: self.connect,
-            messages.SUBSCRIBE: self.subscribe,
-            messages.UNSUBSCRIBE: self.unsubscribe,
-            messages.DISCONNECT: self.disconnect,
+            words.CONNECT: self.connect,
+            words.SUBSCRIBE: self.subscribe,
+            words.UNSUBSCRIBE: self.unsubscribe,
+            words.DISCONNECT: self.disconnect,
         }
 
     # --- for the driver -------------------------------------------------------------------------------
@@ -251,8 +251,8 @@ class BayeuxServer:
         sockets = sum(s.link is not None for s in self.sessions.values())
         return Gauges(
             sessions={
-                messages.WEBSOCKET: sockets,
-                messages.LONG_POLLING: len(self.sessions) - sockets,
+                words.WEBSOCKET: sockets,
+                words.LONG_POLLING: len(self.sessions) - sockets,
             },
             held=sum(s.hold is not None for s in self.sessions.values()),
             links=len(self.links),
@@ -262,7 +262,7 @@ class BayeuxServer:
 
     def process(self, batch: Sequence[Message], origin: Origin, outlet: Outlet, now: float) -> None:
         for message in batch:
-            if message["channel"] == messages.HANDSHAKE:
+            if message["channel"] == words.HANDSHAKE:
                 # A handshake must be alone; the rest of its request is ignored.
                 outlet.out.append(self.handshake(message, origin, outlet, now))
                 return
@@ -277,21 +277,21 @@ class BayeuxServer:
         """The reply to one message; None if it was written already or has to wait."""
         channel = str(message["channel"])
         if not messages.has_good_id(message):
-            advice = {"advice": self.advice} if channel == messages.CONNECT else {}
+            advice = {"advice": self.advice} if channel == words.CONNECT else {}
             return messages.failure(message, messages.MESSAGE_ID_INVALID, advice, None)
         ident = message.get("id")
         if not channels.is_channel(channel):
             return messages.failure(message, messages.CHANNEL_INVALID, {}, ident)
         session = self.session_of(message, origin, outlet)
         if session is None:
-            again = {"advice": messages.ADVICE_HANDSHAKE} if channel == messages.CONNECT else {}
+            again = {"advice": messages.ADVICE_HANDSHAKE} if channel == words.CONNECT else {}
             return messages.failure(message, messages.SESSION_UNKNOWN, again, ident)
         if isinstance(outlet, Link):
             self.move_to(outlet, session, now)
         operation = self.operations.get(channel)
         if operation is not None:
             return operation(message, session, outlet, now, alone)
-        if channel.startswith(messages.META):
+        if channel.startswith(words.META):
             error = messages.unknown_meta(channel)
         else:
             self.counters.refused["publish"] += 1
@@ -327,8 +327,8 @@ class BayeuxServer:
         if isinstance(outlet, Link):
             self.move_to(outlet, session, now)
         fields: dict[str, object] = {
-            "version": messages.VERSION,
-            "minimumVersion": messages.VERSION,
+            "version": words.VERSION,
+            "minimumVersion": words.VERSION,
             "supportedConnectionTypes": self.settings.connection_types,
             "clientId": session.client_id,
             "advice": self.advice,
@@ -445,7 +445,7 @@ class BayeuxServer:
     ) -> bytes:
         hold, session.hold = session.hold, None
         if hold is not None:
-            request = {"channel": messages.CONNECT}
+            request = {"channel": words.CONNECT}
             fields = {"advice": messages.ADVICE_NONE}
             self.release(hold, messages.reply(request, fields, hold.ident))
         self.end(session, "disconnected", now)
@@ -468,7 +468,7 @@ class BayeuxServer:
         ext |= self.timesync(hold.clock, hold.arrived, now)
         if ext:
             fields["ext"] = ext
-        answer = messages.reply({"channel": messages.CONNECT}, fields, hold.ident)
+        answer = messages.reply({"channel": words.CONNECT}, fields, hold.ident)
         if isinstance(hold.outlet, Exchange):
             hold.outlet.session, hold.outlet.answered = None, session
         hold.outlet.connect_reply(events, answer)
@@ -478,7 +478,7 @@ class BayeuxServer:
     def refuse_connect(self, session: Session, error: str, fields: Fields) -> None:
         hold, session.hold = session.hold, None
         if hold is not None:
-            request = {"channel": messages.CONNECT}
+            request = {"channel": words.CONNECT}
             self.release(hold, messages.failure(request, error, fields, hold.ident))
 
     def release(self, hold: Hold, answer: bytes) -> None:

@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
-from sipbridge.bayeux import messages
+from sipbridge.bayeux import words
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Settings:
     """WebSockets without a session from one address."""
     sockets_continue: bool = True
     """May a WebSocket without credentials go on with a session made with a header? Browsers need it."""
-    connection_types: tuple[str, ...] = (messages.WEBSOCKET, messages.LONG_POLLING)
+    connection_types: tuple[str, ...] = (words.WEBSOCKET, words.LONG_POLLING)
 
 
 @dataclass(frozen=True, slots=True)
