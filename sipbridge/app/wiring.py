@@ -36,9 +36,9 @@ from sipbridge.app.settings import (
 from sipbridge.app.sink import DELIVERY, BayeuxReader, LogSink
 from sipbridge.app.tracing import Tracing
 from sipbridge.bayeux import channels
-from sipbridge.bayeux.words import CALLBACK_POLLING
 from sipbridge.bayeux.server import BayeuxServer
 from sipbridge.bayeux.values import Settings as BayeuxLimits
+from sipbridge.bayeux.words import CALLBACK_POLLING
 from sipbridge.errors import DocumentError
 from sipbridge.events.presence_package import PRESENCE
 from sipbridge.events.publisher import Publisher

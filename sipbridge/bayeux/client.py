@@ -254,6 +254,10 @@ class BayeuxClient:
         self.said.clear()
         return found
 
+    def patience(self, exchange: Exchange) -> float:
+        """Seconds that the replies to an exchange may take."""
+        return ANSWER_SECONDS + (self.hold if exchange.holds else 0.0)
+
     # --- sending --------------------------------------------------------------------------------------
 
     def message(self, channel: str, **fields: object) -> dict[str, object]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Self
 
 from sipbridge.client import operations
 from sipbridge.client.async_events import AsyncEventStream
+from sipbridge.client.async_listener import AsyncListener, Transport
 from sipbridge.client.http import TIMEOUT, AsyncHttp, site
 from sipbridge.client.operations import Address
 from sipbridge.client.stream import read
@@ -166,3 +167,11 @@ class AsyncPresenceClient:
         last_event_id: the `last_event_id` of an earlier stream, to get what came since; None begins now.
         """
         return AsyncEventStream(self.http, operations.EVENTS, read, last_event_id)
+
+    def listen(self, *channels: str, transport: Transport = "long-polling") -> AsyncListener:
+        """Notifications on Bayeux channels; state, not history (`listener.py`).
+
+        channels: by default the one of this application. transport: "long-polling" or "websocket".
+        """
+        wanted = channels or (self.http.site.endpoint(""),)
+        return AsyncListener(self.http, wanted, transport)

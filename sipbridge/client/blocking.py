@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self
 from sipbridge.client import operations
 from sipbridge.client.events import EventStream
 from sipbridge.client.http import TIMEOUT, Http, site
+from sipbridge.client.listener import Listener
 from sipbridge.client.operations import Address
 from sipbridge.client.stream import read
 from sipbridge.client.values import Notification, OpenSubscription, TimeMetric
@@ -164,3 +165,11 @@ class PresenceClient:
         last_event_id: the `last_event_id` of an earlier stream, to get what came since; None begins now.
         """
         return EventStream(self.http, operations.EVENTS, read, last_event_id)
+
+    def listen(self, *channels: str) -> Listener:
+        """Notifications on Bayeux channels; state, not history (`listener.py`).
+
+        channels: by default the one of this application.
+        """
+        wanted = channels or (self.http.site.endpoint(""),)
+        return Listener(self.http, wanted)

@@ -153,6 +153,11 @@ class OtherNotification:
     event_id: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class SessionRestarted:
+    """A Bayeux session is gone, and may have taken notifications along: ask for what has to be right."""
+
+
 Notification = (
     StatusChanged | StatusEnd | SubscriptionEnded | NotifySubscription | Reset | OtherNotification
 )
