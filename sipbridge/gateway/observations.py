@@ -186,11 +186,12 @@ class Observations:
         if pair in self.registry.subscriptions:
             await self.watchers.fetch(caller, pair, presentity)
             return self.sight(pair) or Sight(Standing.PENDING)
-        update = await self.network.fetch(caller, presentity, self.decisions.policy.fetch_wait)
-        if update is None and self.decisions.decided_by_rules(key):
+        if self.decisions.decided_by_rules(key):
             decision = self.decisions.of(pair)
-            if AttributeKind.ACTIVITY not in decision.granted | decision.denied:
-                return Sight(Standing.REFUSED if decision.blocked else Standing.PENDING)
+            if AttributeKind.ACTIVITY not in decision.granted:  # whatever the network would say
+                denied = decision.blocked or AttributeKind.ACTIVITY in decision.denied
+                return Sight(Standing.REFUSED if denied else Standing.PENDING)
+        update = await self.network.fetch(caller, presentity, self.decisions.policy.fetch_wait)
         return self.seen(pair, as_view(update))
 
     # --- what there is to see ---

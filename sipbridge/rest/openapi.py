@@ -24,8 +24,10 @@ from sipbridge.rest.ocsg import EVENTS, NOTIFICATIONS, OPERATIONS, ROOT
 from sipbridge.rest.openapi_admin import operator_routes, operator_schemas
 from sipbridge.rest.openapi_sessions import session_manager
 from sipbridge.rest.openapi_tickets import TICKET, tickets
+from sipbridge.rest.openapi_watch import watch_routes, watch_schemas
 from sipbridge.rest.sessions import ROOT as SESSIONS
 from sipbridge.rest.tickets import ROOT as TICKETS
+from sipbridge.rest.watch import ROOT as WATCH
 
 TAG = "RESTful Presence"
 
@@ -340,6 +342,8 @@ def describe(
         described.update(session_manager())
     if TICKETS in mounts:
         described.update(tickets())
+    if WATCH in mounts:
+        described.update(watch_routes())
     if ADMIN in mounts:
         described.update(operator_routes())
     for path in closed & described.keys():
@@ -350,5 +354,7 @@ def describe(
     components.setdefault("schemas", {}).update(schemas())
     if ADMIN in mounts:
         components["schemas"].update(operator_schemas())
+    if WATCH in mounts:
+        components["schemas"].update(watch_schemas())
     components.setdefault("securitySchemes", {}).update(SCHEMES)
     return whole

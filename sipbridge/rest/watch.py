@@ -42,6 +42,11 @@ class Asked:
 Route = Callable[[Asked], Awaitable[Reply]]
 
 
+async def streaming(asked: Asked) -> Reply:
+    """Where a stream is; those who ask for it never come here."""
+    raise no_resource(asked.path)
+
+
 class WatchApp:
     """The ASGI application, to be mounted at `/webex`."""
 
@@ -65,14 +70,12 @@ class WatchApp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path: str = scope["path"]
-        streaming = scope["type"] == "websocket" or scope["method"] == "GET"
-        if (
-            streaming
-            and path == f"{PRESENCES}/{'stream' if scope['type'] == 'websocket' else 'events'}"
-        ):
+        endless = scope["type"] == "websocket" or scope["method"] == "GET"
+        tail = "stream" if scope["type"] == "websocket" else "events"
+        if endless and path == f"{PRESENCES}/{tail}":
             open_one = self.feeds.socket if scope["type"] == "websocket" else self.feeds.events
             await open_one(scope, receive, send, self.handles, self.render)
-        elif streaming and path == self.apheleia.EVENTS:
+        elif endless and path == self.apheleia.EVENTS:
             await self.apheleia.stream(self.feeds, scope, receive, send)
         else:
             await self.serve(scope, receive, send)
@@ -141,9 +144,13 @@ class WatchApp:
                 "POST": lambda asked: apheleia.subscribe(asked.caller, asked.body)
             }
         if path == apheleia.EVENTS:
-            return "setStatus", {
-                "POST": lambda asked: apheleia.set_status(asked.caller, asked.body)
+            routes: dict[str, Route] = {
+                "GET": streaming,
+                "POST": lambda asked: apheleia.set_status(asked.caller, asked.body),
             }
+            return "setStatus", routes
+        if path == f"{PRESENCES}/events":
+            return "", {"GET": streaming}
         raise no_resource(path)
 
     async def start(self, asked: Asked) -> Reply:

@@ -15,11 +15,10 @@ from sipbridge.gateway.watching import Seen
 from sipbridge.mapping.rows import Status
 from sipbridge.mapping.webex import SETTABLE, settable
 
-MAX_CONTACTS = 10_000
-"""Contacts of one request."""
+MAX_CONTACTS = 1000
+"""Contacts, or handles, of one request; a caller may have many more of them."""
 MAX_SUBJECTS = 50
 """Subjects of one request of the browser plugin, as its own service takes."""
-MAX_ID = 4096
 MAX_TTL = 86_400
 """Seconds; a longer wish is cut to it, and the answer says so."""
 DEFAULT_TTL = 600
@@ -55,9 +54,7 @@ class PresenceUpdate(Model):
 
 
 class WatchRequest(Model):
-    contactIds: Annotated[
-        list[Annotated[str, Field(max_length=MAX_ID)]], Field(max_length=MAX_CONTACTS)
-    ]
+    contactIds: Annotated[list[str], Field(max_length=MAX_CONTACTS)]
 
 
 class WatchResult(Model):
@@ -109,9 +106,7 @@ class StatusObject(Model):
 
 
 class CompositionsRequest(Model):
-    subjects: Annotated[
-        list[Annotated[str, Field(max_length=MAX_ID)]], Field(max_length=MAX_SUBJECTS)
-    ]
+    subjects: Annotated[list[str], Field(max_length=MAX_SUBJECTS)]
 
 
 class Compositions(Model):
@@ -139,9 +134,9 @@ class Subscriptions(Model):
 class EventRequest(Model):
     """The caller's own status; `ttl` in seconds, 0 for no end."""
 
-    subject: Annotated[str, Field(max_length=MAX_ID)]
+    subject: str
     eventType: str
-    label: Annotated[str | None, Field(max_length=MAX_ID)] = None
+    label: str | None = None
     ttl: Annotated[StrictInt, Field(ge=0, le=10 * 365 * 86_400)] = 0
 
     @property

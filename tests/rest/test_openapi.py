@@ -4,8 +4,19 @@ from typing import Any
 
 import httpx2
 import pytest
+from pydantic import BaseModel
 
-from sipbridge.rest import admin, admin_models, create_app, ocsg_models, openapi, sessions
+from sipbridge.rest import (
+    admin,
+    admin_models,
+    create_app,
+    ocsg_models,
+    openapi,
+    sessions,
+    tickets,
+    watch,
+    watch_models,
+)
 from sipbridge.rest.ocsg import EVENTS, OPERATIONS
 from tests.rest.conftest import ALICE, BOB, UPDATE, PresenceHouse, Site
 
@@ -56,7 +67,7 @@ async def test_the_stream_is_described_where_it_is_mounted() -> None:
 
 
 def whole_description() -> Json:
-    mounts = frozenset({EVENTS, sessions.ROOT, admin.ROOT})
+    mounts = frozenset({EVENTS, sessions.ROOT, admin.ROOT, tickets.ROOT, watch.ROOT})
     return openapi.describe({}, mounts, frozenset({"/docs"}))
 
 
@@ -73,11 +84,20 @@ def test_what_is_mounted_is_described() -> None:
     assert len(ids) == len(set(ids))
 
 
-def test_every_operator_example_fits_its_schema() -> None:
-    models = {model.__name__: model for model in admin_models.MODELS}
+@pytest.mark.parametrize(
+    ("root", "known", "examples"),
+    [
+        (admin.ROOT, admin_models.MODELS, 8),
+        (watch.ROOT, (*watch_models.REQUESTS, *watch_models.ANSWERS), 12),
+    ],
+)
+def test_every_other_example_fits_its_schema(
+    root: str, known: tuple[type[BaseModel], ...], examples: int
+) -> None:
+    models = {model.__name__: model for model in known}
     checked = 0
     for path, methods in whole_description()["paths"].items():
-        if not path.startswith(admin.ROOT):
+        if not path.startswith(root):
             continue
         for name, operation in methods.items():
             if name == "parameters":
@@ -89,7 +109,7 @@ def test_every_operator_example_fits_its_schema() -> None:
                 if model in models:
                     models[model].model_validate(content["example"])
                     checked += 1
-    assert checked == 8
+    assert checked == examples
 
 
 async def test_every_reference_leads_somewhere() -> None:
