@@ -14,6 +14,7 @@ from sipbridge.events.presence_package import PIDF, PRESENCE
 from sipbridge.events.publisher import Publisher
 from sipbridge.events.subscriber import Subscriber
 from sipbridge.events.winfo_package import PRESENCE_WINFO
+from sipbridge.sip.indications import DestinationFailed
 from sipbridge.sip.locate import PORTS
 from sipbridge.sip.policy import Credentials, PeerPolicy
 from sipbridge.sip.user_agent import UserAgent
@@ -55,6 +56,8 @@ class SipClient:
         self.credentials = credentials
         hop = SECURED.get(transport, f"sip:{{}};transport={transport}").format(f"{host}:{port}")
         self.policy = PeerPolicy(next_hops=(hop,))
+        self.on_failure: Callable[[DestinationFailed], None] = lambda said: None
+        """Called when the server cannot be reached, or is not whom we asked for."""
         self.said: deque[object] = deque(maxlen=KEPT)
         self.news = asyncio.Event()
 
@@ -76,6 +79,8 @@ class SipClient:
         await self.driver.stop()
 
     def hear(self, said: object) -> None:
+        if isinstance(said, DestinationFailed):
+            self.on_failure(said)
         self.said.append(said)
         self.news.set()
 

@@ -72,7 +72,9 @@ def client_of(uri: Uri, peer: Connection) -> SipClient:
     if peer.password is not None:
         credentials = Credentials(peer.user or uri.username, peer.password)
     server = f"{peer.host}:{peer.port}"
-    return SipClient(uri, server, transport=peer.transport, credentials=credentials, tls=peer.tls)
+    client = SipClient(uri, server, transport=peer.transport, credentials=credentials, tls=peer.tls)
+    client.on_failure = lambda said: complain(f"{said.destination}: {said.error}")
+    return client
 
 
 async def run(

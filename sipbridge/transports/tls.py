@@ -257,6 +257,8 @@ def reason_of(error: OSError) -> str:
         return f"the certificate is not trusted: {error.verify_message}"
     if isinstance(error, ssl.SSLError):
         return (error.reason or str(error)).replace("_", " ").lower()
+    if error.errno:
+        return os.strerror(error.errno)  # asyncio's own words name the address once more
     return error.strerror or str(error) or type(error).__name__
 
 

@@ -91,12 +91,16 @@ async def test_a_refusal_is_told_and_is_1(tmp_path: Path) -> None:
 
 
 async def test_a_server_that_is_not_there_is_1(tmp_path: Path) -> None:
-    options = ("--once", "--transport", "tcp", "--server", f"127.0.0.1:{free_port()}")
+    server = f"127.0.0.1:{free_port()}"
+    options = ("--once", "--transport", "tcp", "--server", server)
     async with command("publish", CAROL, *options) as publish:
         (line,) = await publish.rest()
         assert json.loads(line)["status"] is None
         assert await publish.ended() == 1
-        assert len(publish.log) == 1
+        assert publish.log == [
+            f"sipbridge: tcp:{server}: Connection refused",
+            "sipbridge: PUBLISH failed: transport",
+        ]
 
 
 async def test_credentials_answer_a_challenge(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 from tests.app.processes import command, served
 from tests.app.rig import configuration, presence_server, until
 from tests.cli.conftest import Shell
+from tests.transports.certificates import Authority
 
 ALICE, BOB, CAROL = (f"sip:{name}@example.com" for name in ("alice", "bob", "carol"))
 KEYS = [
@@ -86,6 +87,50 @@ async def test_winfo_shows_the_watchers(tmp_path: Path) -> None:
             assert (watcher["uri"], watcher["status"]) == (CAROL, "pending")
             assert await other.stop() == 0
         assert await watch.stop() == 0
+
+
+@pytest.mark.parametrize("transport", ["tls", "ws", "wss"])
+async def test_watch_and_publish_speak_every_transport(transport: str, tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    pair = authority.issue("bridge", ["localhost"])
+    tree = configuration(agent={"sub_handling": "allow"})
+    tree["sip"]["listen"] = [f"{transport}:127.0.0.1:0"]
+    tree["sip"]["tls"] = {"cert": str(pair.cert), "key": str(pair.key)}
+    async with served(tmp_path, tree) as bridge:
+        (point,) = bridge.ready["sip"]
+        port = point.rpartition(":")[2]
+        server = ("--server", f"localhost:{port}", "--transport", transport)
+        trust = () if transport == "ws" else ("--ca-file", str(authority.ca))
+        async with command("watch", CAROL, *server, *trust) as watch:
+            assert (await watch.line())["state"] == "active"
+            options = ("--activity", "meeting", *server, *trust)
+            async with command("publish", CAROL, *options) as publish:
+                assert (await publish.line())["status"] == 200
+                shown = [a["typeAndValue"] for a in (await watch.line())["attributes"]]
+                assert {"unionElement": "Activity", "activity": "Meeting"} in shown
+                assert await publish.stop() == 0
+            assert await watch.stop() == 0
+            assert watch.log == []
+
+
+async def test_a_certificate_for_somebody_else_is_told_and_may_be_passed_over(
+    tmp_path: Path,
+) -> None:
+    authority = Authority(tmp_path)
+    pair = authority.issue("bridge", ["pa.example.com"])
+    tree = configuration(agent={"sub_handling": "allow"})
+    tree["sip"]["listen"] = ["tls:127.0.0.1:0"]
+    tree["sip"]["tls"] = {"cert": str(pair.cert), "key": str(pair.key)}
+    async with served(tmp_path, tree) as bridge:
+        (point,) = bridge.ready["sip"]
+        server = ("--server", point.partition(":")[2], "--transport", "tls")
+        trust = ("--ca-file", str(authority.ca))
+        async with command("publish", CAROL, "--once", *server, *trust) as publish:
+            assert await publish.ended() == 1
+            assert "the certificate is not for 127.0.0.1 but for pa.example.com" in publish.log[0]
+        async with command("publish", CAROL, "--once", *server, "--insecure") as publish:
+            assert (await publish.line())["status"] == 200
+            assert await publish.ended() == 0
 
 
 async def test_a_refusal_is_1(tmp_path: Path) -> None:

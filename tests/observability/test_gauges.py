@@ -81,3 +81,17 @@ def test_bayeux_numbers_are_shown() -> None:
     server.counters.ended["expired"] += 1
     assert value(metrics, 'bayeux_events{what="published"}') == 3
     assert value(metrics, 'bayeux_sessions_ended{reason="expired"}') == 1
+
+
+def test_connections_and_certificates_are_shown() -> None:
+    metrics = Metrics()
+    until = datetime(2027, 1, 1, tzinfo=UTC)
+    gauges.watch_connections(
+        metrics,
+        lambda: [("tls", 2), ("wss", 1), ("tls", 3)],
+        lambda: {"sip.tls.cert": until},
+    )
+    assert value(metrics, 'sip_connections{transport="tls"}') == 5
+    assert value(metrics, 'sip_connections{transport="wss"}') == 1
+    sample = 'sip_certificate_expires_timestamp_seconds{key="sip.tls.cert"}'
+    assert value(metrics, sample) == until.timestamp()

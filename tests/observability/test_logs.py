@@ -13,7 +13,13 @@ from sipbridge.events.subscriber import Terminated
 from sipbridge.observability.indications import DocumentRefused
 from sipbridge.observability.logs import BURST, PERIOD, IndicationLog, RateLimit, configure, logger
 from sipbridge.sip.flow import Flow
-from sipbridge.sip.indications import LimitReached, MessageRefused
+from sipbridge.sip.indications import (
+    CertificateLoaded,
+    CertificateRefused,
+    ConnectionDropped,
+    LimitReached,
+    MessageRefused,
+)
 
 FLOW = Flow("udp", ("127.0.0.1", 5060), ("192.0.2.1", 5080))
 
@@ -95,6 +101,18 @@ def test_kinds_are_limited_apart() -> None:
         log.observe(DocumentRefused("application/pidf+xml", "two roots", "t-1"), 0.0)
     assert [line["event"] for line in lines[BURST:]] == ["limit.reached", "document.refused"]
     assert lines[-1]["trace"] == "t-1"
+
+
+def test_dropped_connections_are_a_few_lines_and_certificates_are_all_told() -> None:
+    with capture_logs() as lines:
+        log = IndicationLog()
+        for _ in range(BURST + 5):
+            log.observe(ConnectionDropped("tls", ("192.0.2.9", 7), "handshake", "eof"), 0.0)
+        log.observe(CertificateLoaded("sip.tls.cert", "2027"), 0.0)
+        log.observe(CertificateRefused("sip.tls.key", "is no PEM private key"), 0.0)
+    assert len(lines) == BURST + 2
+    assert (lines[0]["peer"], lines[0]["reason"]) == ("tls:192.0.2.9:7", "handshake")
+    assert [line["log_level"] for line in lines[BURST:]] == ["info", "error"]
 
 
 def test_the_end_of_a_subscription_is_news_and_other_values_are_not() -> None:

@@ -8,6 +8,9 @@ from sipbridge.observability.indications import DocumentRefused, DocumentTolerat
 from sipbridge.observability.metrics import Metrics
 from sipbridge.sip.flow import Flow
 from sipbridge.sip.indications import (
+    CertificateLoaded,
+    CertificateRefused,
+    ConnectionDropped,
     DestinationFailed,
     LimitReached,
     MessageRefused,
@@ -43,6 +46,18 @@ def notified(state: str) -> Notified:
             'sip_unreachable_total{method="PUBLISH"}',
         ),
         (LimitReached("transactions", "x"), 'sip_limits_reached_total{limit="transactions"}'),
+        (
+            ConnectionDropped("tls", ("192.0.2.9", 1), "slow"),
+            'sip_connections_dropped_total{reason="slow",transport="tls"}',
+        ),
+        (
+            CertificateRefused("sip.tls.cert", "expired"),
+            'sip_certificate_changes_total{outcome="refused"}',
+        ),
+        (
+            CertificateLoaded("sip.tls.cert", "2027"),
+            'sip_certificate_changes_total{outcome="loaded"}',
+        ),
         (notified("active"), 'sip_notifications_total{package="presence",state="active"}'),
         (notified("evil"), 'sip_notifications_total{package="presence",state="other"}'),
         (

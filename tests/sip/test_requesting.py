@@ -6,7 +6,7 @@ from sipbridge.errors import LocalProtocolError
 from sipbridge.sip.address import NameAddr
 from sipbridge.sip.dialog import Dialog
 from sipbridge.sip.digest import DigestServer, Stale, Verified, ha1
-from sipbridge.sip.flow import Address, Flow
+from sipbridge.sip.flow import Address, Flow, ListeningPoint
 from sipbridge.sip.indications import (
     DestinationFailed,
     LimitReached,
@@ -15,10 +15,11 @@ from sipbridge.sip.indications import (
     StrayResponse,
 )
 from sipbridge.sip.message import Request
+from sipbridge.sip.parser import parse_datagram
 from sipbridge.sip.policy import NO_POLICY, Credentials, PeerPolicy
 from sipbridge.sip.requesting import ClientRequest
 from sipbridge.sip.usage import ServerRequest
-from sipbridge.sip.user_agent import CoreLimits
+from sipbridge.sip.user_agent import CoreLimits, UserAgent
 from tests.harness.pair import ALICE, ALICES, BOB, Answers, Net, Outcome, Pair
 
 CAROL: Address = ("192.0.2.3", 5060)
@@ -532,3 +533,58 @@ def test_the_arrival_connection_is_preferred_while_it_lives(pair: Pair) -> None:
     request = dialog.new_request("NOTIFY", [("Event", "presence")])
     pair.alice.request_in_dialog(dialog, request, Outcome(), pair.now)
     assert [out.flow for out in pair.alice.transmits()] == [Flow("udp", ALICE, BOB)]
+
+
+def sent_over(
+    point: ListeningPoint, target: str, method: str = "SUBSCRIBE"
+) -> tuple[Flow, Request]:
+    """What leaves a core with this one point, for this target."""
+    core = UserAgent([point])
+    request = core.new_request(
+        method, target, from_=SENDER, to=RECEIVER, headers=[("Event", "presence")]
+    )
+    core.request(request, Outcome(), 0.0)
+    (out,) = core.transmits()
+    sent = parse_datagram(out.data)
+    assert isinstance(sent, Request)
+    return out.flow, sent
+
+
+def test_over_tls_the_flow_says_whose_certificate_is_expected() -> None:
+    point = ListeningPoint("tls", ("192.0.2.1", 5061), "192.0.2.1", 5061)
+    flow, sent = sent_over(point, "sip:bob@192.0.2.2;transport=tls")
+    assert flow == Flow("tls", point.local, ("192.0.2.2", 5061), 0, "192.0.2.2")
+    assert str(sent.top_via).startswith("SIP/2.0/TLS 192.0.2.1:5061;branch=")
+    assert "alias" not in str(sent.top_via) and "rport" not in str(sent.top_via)
+    assert str(sent.contact) == "<sip:alice@192.0.2.1:5061;transport=tls>"
+    _, sent = sent_over(point, "sips:bob@192.0.2.2")
+    assert str(sent.contact) == "<sips:alice@192.0.2.1:5061>"
+
+
+def test_where_both_have_certificates_reuse_is_asked_for() -> None:
+    point = ListeningPoint("tls", ("192.0.2.1", 5061), "192.0.2.1", 5061, reuse=True)
+    _, sent = sent_over(point, "sip:bob@192.0.2.2;transport=tls")
+    assert str(sent.top_via).endswith(";alias")
+
+
+def test_over_a_websocket_nothing_is_named_that_could_be_reached() -> None:
+    point = ListeningPoint("wss", ("192.0.2.1", 40000), "x7.invalid", 0)
+    flow, sent = sent_over(point, "sips:bob@192.0.2.2;transport=ws")
+    assert flow.protocol == "wss" and flow.remote == ("192.0.2.2", 443)
+    assert str(sent.top_via).startswith("SIP/2.0/WSS x7.invalid;branch=")
+    assert str(sent.contact) == "<sips:alice@x7.invalid;transport=ws>"
+
+
+def test_two_names_of_one_address_fail_apart() -> None:
+    net = Net()
+    point = ListeningPoint("tls", ALICE, *ALICE)
+    core = net.cores[ALICE] = UserAgent([point])
+    net.reported[ALICE] = []
+    net.names = {"a.example": ["192.0.2.2"], "b.example": ["192.0.2.2"]}
+    outcomes = []
+    for name in net.names:
+        outcome, _ = send(net, publish(net, f"sip:bob@{name};transport=tls"))
+        outcomes.append(outcome)
+    net.turn()
+    core.transport_failed(Flow("tls", ALICE, ("192.0.2.2", 5061), 0, "b.example"), net.now, "x")
+    assert [outcome.times_told for outcome in outcomes] == [0, 1]

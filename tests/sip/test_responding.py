@@ -4,12 +4,13 @@ import pytest
 
 from sipbridge import errors
 from sipbridge.errors import LocalProtocolError, ParseError, SipBridgeError
-from sipbridge.sip.flow import Flow
-from sipbridge.sip.indications import LimitReached, RequestAnsweredByCore
+from sipbridge.sip.flow import Flow, ListeningPoint
+from sipbridge.sip.indications import LimitReached, RequestAnsweredByCore, ReuseAsked
 from sipbridge.sip.message import Response
 from sipbridge.sip.parser import parse_datagram
 from sipbridge.sip.responding import FINAL_RESPONSES, MAX_WAYS, CoreLimits, status_for
 from sipbridge.sip.usage import ServerRequest
+from sipbridge.sip.user_agent import UserAgent
 from tests.harness.pair import BOB, Answers, Pair
 
 UDP = Flow("udp", BOB, ("192.0.2.99", 40123))
@@ -260,6 +261,49 @@ def test_when_the_connection_is_gone_the_answer_goes_to_the_sent_by_port(pair: P
     ((used, _),) = drain(pair)
     assert used == Flow("tcp", BOB, ("192.0.2.99", 5099))
     assert not pair.bob.answering.transactions.connections
+
+
+@pytest.mark.parametrize("protocol", ["tls", "ws", "wss"])
+def test_where_no_new_connection_can_be_trusted_or_made_the_answer_stays_with_the_old(
+    protocol: str,
+) -> None:
+    local = ("192.0.2.2", 5061)
+    core = UserAgent([ListeningPoint(protocol, local, *local)])
+    flow = Flow(protocol, local, ("192.0.2.99", 40123), 5)
+    core.serve("PUBLISH", handler := Answers(0))
+    core.receive_datagram(publish(f"SIP/2.0/{protocol.upper()} 10.0.0.1:5099"), flow, 0.0)
+    core.connection_closed(flow, 1.0)
+    handler.got[0].respond(200)
+    assert [sent.flow for sent in core.transmits()] == [flow]
+
+
+@pytest.mark.parametrize(("protocol", "told"), [("tls", True), ("ws", False), ("wss", False)])
+def test_what_is_in_front_of_a_websocket_is_not_told(protocol: str, told: bool) -> None:
+    local = ("192.0.2.2", 5061)
+    core = UserAgent([ListeningPoint(protocol, local, *local)])
+    core.serve("PUBLISH", Answers(200))
+    flow = Flow(protocol, local, ("192.0.2.99", 40123), 5)
+    core.receive_datagram(publish(f"SIP/2.0/{protocol.upper()} x7.invalid"), flow, 0.0)
+    (sent,) = core.transmits()
+    assert (b";received=192.0.2.99" in sent.data) is told
+
+
+@pytest.mark.parametrize(
+    ("via", "port"),
+    [
+        ("SIP/2.0/TLS a.example:5071;alias", 5071),
+        ("SIP/2.0/TLS a.example;alias", 5061),
+        ("SIP/2.0/TLS a.example", None),
+    ],
+)
+def test_who_asks_for_reuse_of_his_connection_is_reported(via: str, port: int | None) -> None:
+    local = ("192.0.2.2", 5061)
+    core = UserAgent([ListeningPoint("tls", local, *local)])
+    core.serve("PUBLISH", Answers(200))
+    flow = Flow("tls", local, ("192.0.2.99", 40123), 5)
+    core.receive_stream(publish(via), flow, 0.0)
+    asked = [said for said in core.indications() if isinstance(said, ReuseAsked)]
+    assert asked == ([ReuseAsked(flow, port)] if port else [])
 
 
 # --- errors -------------------------------------------------------------------------------------------

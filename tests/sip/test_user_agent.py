@@ -7,7 +7,7 @@ import pytest
 from sipbridge.errors import LocalProtocolError
 from sipbridge.sip.address import NameAddr
 from sipbridge.sip.dialog import Dialog
-from sipbridge.sip.flow import Flow
+from sipbridge.sip.flow import Flow, ListeningPoint
 from sipbridge.sip.indications import (
     CloseConnection,
     MessageRefused,
@@ -387,6 +387,65 @@ def test_contact_names_the_listener(
     pair: Pair, identity: str, where: Flow | str, contact: str
 ) -> None:
     assert str(pair.bob.contact_for(Uri.parse(identity), where)) == contact
+
+
+PLAIN = "Contact: <sip:alice@192.0.2.9>"
+SECURE_POINT = ListeningPoint("tls", ("192.0.2.2", 5061), "192.0.2.2", 5061)
+
+
+@pytest.mark.parametrize(
+    ("uri", "fields", "contact"),
+    [
+        ("sip:bob@example.com", [PLAIN], "<sip:bob@192.0.2.2:5061;transport=tls>"),
+        ("sips:bob@example.com", [PLAIN], "<sips:bob@192.0.2.2:5061>"),
+        (
+            "sip:bob@example.com",
+            ["Contact: <sips:alice@192.0.2.9>"],
+            "<sips:bob@192.0.2.2:5061>",
+        ),
+        (
+            "sip:bob@example.com",
+            ["Record-Route: <sip:p.example.com;lr>", "Contact: <sips:alice@192.0.2.9>"],
+            "<sip:bob@192.0.2.2:5061;transport=tls>",
+        ),
+        (
+            "sip:bob@example.com",
+            ["Record-Route: <sips:p.example.com;lr>", PLAIN],
+            "<sips:bob@192.0.2.2:5061>",
+        ),
+    ],
+)
+def test_who_comes_by_sips_gets_a_sips_contact(uri: str, fields: list[str], contact: str) -> None:
+    core = UserAgent([SECURE_POINT])
+    core.serve("SUBSCRIBE", Answers(200))
+    lines = [
+        f"SUBSCRIBE {uri} SIP/2.0",
+        "Via: SIP/2.0/TLS 192.0.2.9:5061;branch=z9hG4bK1",
+        "From: <sip:alice@example.com>;tag=a",
+        "To: <sip:bob@example.com>",
+        "Call-ID: c1",
+        "CSeq: 1 SUBSCRIBE",
+        "Event: presence",
+        *fields,
+        "Content-Length: 0",
+    ]
+    flow = Flow("tls", SECURE_POINT.local, ("192.0.2.9", 40123), 5)
+    core.receive_stream(("\r\n".join(lines) + "\r\n\r\n").encode(), flow, 0.0)
+    (sent,) = core.transmits()
+    answer = parse_datagram(sent.data)
+    assert isinstance(answer, Response) and str(answer.contact) == contact
+
+
+def test_a_connection_tells_how_far_its_messages_have_come() -> None:
+    core = UserAgent([SECURE_POINT])
+    flow = Flow("tls", SECURE_POINT.local, ("192.0.2.9", 40123), 5)
+    assert core.unfinished(flow) == (0, 0)
+    core.connection_opened(flow)
+    data = message("OPTIONS")
+    core.receive_stream(data + data[:10], flow, 0.0)
+    assert core.unfinished(flow) == (1, 10)
+    core.connection_closed(flow, 1.0)
+    assert core.unfinished(flow) == (0, 0)
 
 
 def test_a_core_without_listeners_is_refused() -> None:
