@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         TimeMetric,
         attribute,
     )
+    from sipbridge.client.watching import Presence, PresenceHandle, PresenceStatus
     from sipbridge.mapping.attributes import (
         Activity,
         Attribute,
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
 VOCABULARY = "sipbridge.mapping.attributes"
 ERRORS = "sipbridge.client.errors"
 VALUES = "sipbridge.client.values"
+WATCHING = "sipbridge.client.watching"
 
 EXPORTS = {
     "Activity": VOCABULARY,
@@ -77,8 +79,11 @@ EXPORTS = {
     "OtherNotification": VALUES,
     "Place": VOCABULARY,
     "PolicyFault": ERRORS,
+    "Presence": WATCHING,
     "PresenceClient": "sipbridge.client.blocking",
     "PresenceError": ERRORS,
+    "PresenceHandle": WATCHING,
+    "PresenceStatus": WATCHING,
     "Privacy": VOCABULARY,
     "Reset": VALUES,
     "ServiceFault": ERRORS,
@@ -111,8 +116,11 @@ __all__ = [
     "OtherNotification",
     "Place",
     "PolicyFault",
+    "Presence",
     "PresenceClient",
     "PresenceError",
+    "PresenceHandle",
+    "PresenceStatus",
     "Privacy",
     "Reset",
     "ServiceFault",

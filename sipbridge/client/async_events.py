@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
 from sipbridge.client.errors import PresenceError, Unreachable
-from sipbridge.client.http import AsyncHttp, unreachable
+from sipbridge.client.http import AsyncHttp, hang_up, unreachable
 from sipbridge.client.stream import Follower, ServerSentEvent, is_final, pause
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ class AsyncEventStream(Generic[T]):
         self.response: httpx2.Response | None = None
         self.chunks: AsyncIterator[bytes] | None = None
         self.closed = asyncio.Event()
+        self.waiting = False
+        """Is a task waiting for the next event?"""
 
     @property
     def last_event_id(self) -> str:
@@ -59,6 +61,7 @@ class AsyncEventStream(Generic[T]):
 
     async def __anext__(self) -> T:
         """Wait for the next event. Raises Fault when the bridge refuses for good."""
+        self.waiting = True
         try:
             while not self.closed.is_set():
                 told = self.follower.take()
@@ -69,6 +72,8 @@ class AsyncEventStream(Generic[T]):
             # Also when the wait is cancelled: the library has given the connection up half-way.
             await self.disconnect()
             raise
+        finally:
+            self.waiting = False
         await self.disconnect()
         raise StopAsyncIteration
 
@@ -112,4 +117,7 @@ class AsyncEventStream(Generic[T]):
     async def aclose(self) -> None:
         """End the iteration; what was not taken can be had again with `last_event_id`."""
         self.closed.set()
-        await self.disconnect()
+        if self.waiting:
+            hang_up(self.response)  # whoever waits notices, and disconnects
+        else:
+            await self.disconnect()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self
 from sipbridge.client import operations
 from sipbridge.client.async_events import AsyncEventStream
 from sipbridge.client.async_listener import AsyncListener, Transport
+from sipbridge.client.async_watching import AsyncPeople
 from sipbridge.client.http import TIMEOUT, AsyncHttp, site
 from sipbridge.client.operations import Address
 from sipbridge.client.stream import read
@@ -22,9 +23,10 @@ if TYPE_CHECKING:
 class AsyncPresenceClient:
     """One application at a bridge. A context manager; else call `aclose`.
 
-    base_url: such as "https://presence.example.com". application, password: as configured there; or a token
-    instead of them (`Authorization: Bearer`). timeout: seconds for one request. headers: of every request,
-    `X-Session-ID` for example. http: an `httpx2.AsyncClient` of the caller's own, which stays open.
+    base_url: such as "https://presence.example.com". application, password: as configured there; or a
+    token instead of them (`Authorization: Bearer`). timeout: seconds for one request. headers: of every
+    request, `X-Session-ID` for example. people: Webex-style watching. http: an `httpx2.AsyncClient` of the
+    caller's own, which stays open.
 
     Operations raise Fault (refused), Unreachable (no answer), BadAnswer (an answer that makes no sense),
     all of them PresenceError, and InvalidValue for arguments that no request could carry. Tasks of one
@@ -44,6 +46,7 @@ class AsyncPresenceClient:
     ) -> None:
         where = site(base_url, application, password, token, headers or {})
         self.http = AsyncHttp(where, http, timeout)
+        self.people = AsyncPeople(self.http)
 
     async def __aenter__(self) -> Self:
         return self
@@ -53,6 +56,7 @@ class AsyncPresenceClient:
 
     async def aclose(self) -> None:
         """Close its connections."""
+        await self.people.aclose()
         await self.http.close()
 
     # --- the presentity's side

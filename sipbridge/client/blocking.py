@@ -13,6 +13,7 @@ from sipbridge.client.listener import Listener
 from sipbridge.client.operations import Address
 from sipbridge.client.stream import read
 from sipbridge.client.values import Notification, OpenSubscription, TimeMetric
+from sipbridge.client.watching import People
 from sipbridge.mapping.attributes import Attribute, AttributeKind, Value
 
 if TYPE_CHECKING:
@@ -22,9 +23,10 @@ if TYPE_CHECKING:
 class PresenceClient:
     """One application at a bridge. A context manager; else call `close`.
 
-    base_url: such as "https://presence.example.com". application, password: as configured there; or a token
-    instead of them (`Authorization: Bearer`). timeout: seconds for one request. headers: of every request,
-    `X-Session-ID` for example. http: an `httpx2.Client` of the caller's own, which stays open.
+    base_url: such as "https://presence.example.com". application, password: as configured there; or a
+    token instead of them (`Authorization: Bearer`). timeout: seconds for one request. headers: of every
+    request, `X-Session-ID` for example. people: Webex-style watching. http: an `httpx2.Client` of the
+    caller's own, which stays open.
 
     Operations raise Fault (refused), Unreachable (no answer), BadAnswer (an answer that makes no sense),
     all of them PresenceError, and InvalidValue for arguments that no request could carry. Threads may
@@ -44,6 +46,7 @@ class PresenceClient:
     ) -> None:
         where = site(base_url, application, password, token, headers or {})
         self.http = Http(where, http, timeout)
+        self.people = People(self.http)
 
     def __enter__(self) -> Self:
         return self
@@ -53,6 +56,7 @@ class PresenceClient:
 
     def close(self) -> None:
         """Close its connections."""
+        self.people.close()
         self.http.close()
 
     # --- the presentity's side

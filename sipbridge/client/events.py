@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
 from sipbridge.client.errors import PresenceError, Unreachable
-from sipbridge.client.http import Http, unreachable
+from sipbridge.client.http import Http, hang_up, unreachable
 from sipbridge.client.stream import Follower, ServerSentEvent, is_final, pause
 
 if TYPE_CHECKING:
@@ -22,8 +22,7 @@ class EventStream(Generic[T]):
     connection is made again for ever, with growing pauses. What ends an iteration is `close`, or a refusal
     that waiting does not cure (401, 403, 404), which is raised.
 
-    Another thread may `close` it; an iteration that waits then ends, at the latest after the bridge's next
-    sign of life (15 s).
+    Another thread may `close` it; an iteration that waits then ends.
     """
 
     def __init__(
@@ -39,6 +38,8 @@ class EventStream(Generic[T]):
         self.response: httpx2.Response | None = None
         self.chunks: Iterator[bytes] = iter(())
         self.closed = threading.Event()
+        self.reading = threading.Lock()
+        """Held by whoever waits for the next event."""
 
     @property
     def last_event_id(self) -> str:
@@ -59,22 +60,27 @@ class EventStream(Generic[T]):
 
     def __next__(self) -> T:
         """Wait for the next event. Raises Fault when the bridge refuses for good."""
-        while not self.closed.is_set():
-            told = self.follower.take()
-            if told is not None:
-                return told
-            try:
-                if self.response is None:
-                    self.connect()
-                else:
-                    self.receive()
-            except PresenceError as error:
-                self.disconnect()
-                if is_final(error):
-                    raise
-                self.closed.wait(pause(self.follower, error))
-        self.disconnect()
-        raise StopIteration
+        with self.reading:
+            while not self.closed.is_set():
+                told = self.follower.take()
+                if told is not None:
+                    return told
+                self.advance()
+            self.disconnect()
+            raise StopIteration
+
+    def advance(self) -> None:
+        """Bring more, or wait until it makes sense to try again."""
+        try:
+            if self.response is None:
+                self.connect()
+            else:
+                self.receive()
+        except PresenceError as error:
+            self.disconnect()
+            if is_final(error):
+                raise
+            self.closed.wait(pause(self.follower, error))
 
     def connect(self) -> None:
         """Open the stream and read its beginning, which says where it begins."""
@@ -100,4 +106,10 @@ class EventStream(Generic[T]):
     def close(self) -> None:
         """End the iteration; what was not taken can be had again with `last_event_id`."""
         self.closed.set()
-        self.disconnect()
+        hang_up(self.response)
+        if self.reading.acquire(blocking=False):
+            try:
+                self.disconnect()
+            finally:
+                self.reading.release()
+        # Else somebody reads in another thread, notices, and disconnects.

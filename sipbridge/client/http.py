@@ -6,6 +6,8 @@ tests, and not closed.
 """
 
 import base64
+import contextlib
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
@@ -176,6 +178,15 @@ class AsyncHttp:
     async def close(self) -> None:
         if self.own:
             await self.client.aclose()
+
+
+def hang_up(response: "httpx2.Response | None") -> None:
+    """Wake whoever reads this answer: for him the peer is gone. Closing it under his hands would not."""
+    stream = response.extensions.get("network_stream") if response is not None else None
+    connection = stream.get_extra_info("socket") if stream is not None else None
+    if connection is not None:
+        with contextlib.suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
 
 
 def headers_of(where: Site, call: Call[T]) -> dict[str, str]:

@@ -114,7 +114,16 @@ async def test_a_program_goes_on_in_its_next_life(bridge: Site, between: Proxy) 
             await later.aclose()
 
 
-async def test_closing_ends_a_wait(bridge: Site, between: Proxy) -> None:
+async def test_closing_ends_a_wait_for_the_next_event(bridge: Site, between: Proxy) -> None:
+    async with watching(bridge, between) as (_, stream):
+        waiting = asyncio.ensure_future(anext(stream, None))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        await stream.aclose()
+        assert await soon(asyncio.wait_for(waiting, 5)) is None
+
+
+async def test_closing_ends_a_wait_for_the_bridge(bridge: Site, between: Proxy) -> None:
     async with watching(bridge, between) as (_, stream):
         waiting = asyncio.ensure_future(anext(stream, None))
         between.cut()
