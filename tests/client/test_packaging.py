@@ -17,7 +17,7 @@ from tests.app.rig import application, site
 REPOSITORY = Path(__file__).resolve().parents[2]
 BLOCK = re.compile(r"^```python\n(.+?)^```$", re.MULTILINE | re.DOTALL)
 OFFLINE = ("NameResolutionError", "name resolution", "Failed to establish a new connection")
-SERVER = ("lxml", "fastapi", "starlette", "pydantic", "orjson", "msgspec", "structlog", "typer")
+SERVER = ("lxml", "fastapi", "starlette", "pydantic", "orjson", "uvicorn", "structlog", "typer")
 """What only the server needs."""
 IMPORT_SECONDS = 0.150
 
