@@ -12,7 +12,7 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import agent, messages, notify, publishing
+from bench import agent, fronts, messages, notify, publishing
 from bench.measure import Effort, Figure, Skipped
 from bench.processes import environment
 
@@ -21,6 +21,7 @@ BENCHMARKS: dict[str, Callable[[Effort], Iterator[Figure]]] = {
     "notify": notify.run,
     "publish": publishing.run,
     "agent": agent.run,
+    "fronts": fronts.run,
 }
 FULL = Effort(runs=5, count=10_000)
 QUICK = Effort(runs=1, count=200)
