@@ -1,11 +1,12 @@
 """Schemathesis against `sipbridge serve`: what the description says is what is answered.
 
-It reads /openapi.json and sends what fits the schemas and what does not, through all of its phases. All
+It reads /openapi.json and sends what fits the schemas and what does not. All
 checks hold but `positive_data_acceptance` (a schema cannot say that a watcher never asked) and, on routes
 that read requests widely, `negative_data_rejection`. The endless streams are left out, and so are the long
 polls of Bayeux, which are not in the description.
 
-A bounded sample runs here; `SIPBRIDGE_SCHEMATHESIS=full` runs at least 2,000 cases.
+A sample runs here, as large on a slow machine as on a fast one; `SIPBRIDGE_SCHEMATHESIS=full` runs at least
+2,000 cases, through all phases.
 """
 
 import asyncio
@@ -63,10 +64,10 @@ def options(url: str) -> list[str]:
     chosen += ["--continue-on-failure", "--no-shrink", "--report-json-path", "report.json"]
     if FULL:
         return [*chosen, "-n", "150"]
-    return [*chosen, "-n", "3", "--max-time", "20"]
+    return [*chosen, "-n", "2", "--phases", "examples,fuzzing"]
 
 
-@pytest.mark.timeout(900 if FULL else 60)  # thousands of requests, one after another
+@pytest.mark.timeout(900 if FULL else 150)  # thousands of requests, one after another
 async def test_the_description_holds(tmp_path: Path) -> None:
     hasher = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
     bob = application("bob", auth_tokens=["0123456789abcdef"])

@@ -7,7 +7,7 @@ from sipbridge.events.publisher import Published, PublishFailed, Unpublished
 from sipbridge.events.subscriber import Accepted, RefreshFailed, Refused, Terminated
 from tests.app.rig import attributes, presence_server, remote, site, until
 
-BOB, CAROL = "sip:bob@example.com", "sip:carol@example.com"
+ALICE, BOB = "sip:alice@example.com", "sip:bob@example.com"
 
 
 @pytest.mark.parametrize(
@@ -53,6 +53,8 @@ def test_good_news_about_servers_that_are_all_up_are_none() -> None:
 async def test_a_peer_that_does_not_answer_degrades_and_comes_back() -> None:
     async with presence_server() as server, site(presence_server=remote(server)) as here:
         alice = here.application("alice")
+        for uri in (ALICE, BOB):  # good news that would come behind the bad
+            await server.subscription(uri, "presence.winfo")
         status, body = await alice.ask("GET", "/health/ready")
         assert (status, body["status"]) == (200, "ok")
         assert body["checks"]["peer remote"] == "ok"
