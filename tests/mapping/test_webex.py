@@ -293,3 +293,54 @@ def test_rest_words_never_hide_that_there_is_data() -> None:
     assert rest_status(derive(idle, at=AT)[0], idle, at=AT) == "inactive"
     assert rest_status(WebexPresence(Status.BUSY), None, at=AT) == "active"
     assert set(webex.REST) | {Status.BUSY, Status.CALENDAR_ITEM} == set(Status)
+
+
+# --- the other vocabularies -------------------------------------------------------------------------------
+
+REST_WORDS = frozenset(
+    [
+        "active",
+        "inactive",
+        "DoNotDisturb",
+        "OutOfOffice",
+        "call",
+        "meeting",
+        "presenting",
+        "pending",
+        "unknown",
+    ]
+)
+SERVICE_WORDS = frozenset(
+    ["active", "inactive", "dnd", "ooo", "call", "meeting", "presenting", "calendarItem", "unknown"]
+)
+
+
+def test_every_status_has_a_word_in_the_other_vocabularies_whatever_the_order() -> None:
+    """Total and independent of order too; busy is never unknown, and says so with `idle` as well."""
+    seen: set[tuple[str, str, str]] = set()
+    for words, until, basic, idle, subscription in itertools.islice(cases(), 0, None, 167):
+        got = set()
+        for order in (words, words[::-1]):
+            given = document(element(*order, until=until), basic=basic, idle=idle)
+            presence, _ = derive(given, at=AT, subscription=subscription)
+            shown = None if subscription == "pending" else given
+            rest = webex.rest_status(presence, shown, at=AT)
+            got.add((presence.status.value, rest, webex.service_status(presence, rest)))
+        assert len(got) == 1, (words, got)
+        seen |= got
+    assert {rest for _, rest, _ in seen} == REST_WORDS
+    assert {word for _, _, word in seen} == SERVICE_WORDS
+    assert {status for status, _, _ in seen} == {s.value for s in Status}
+    busy = {(rest, word) for status, rest, word in seen if status == "Busy"}
+    assert busy == {("active", "active"), ("inactive", "inactive")}
+    items = {rest for status, rest, _ in seen if status == "CalendarItem"}
+    assert items == {"active", "inactive"}
+
+
+@pytest.mark.parametrize(
+    ("word", "status"),
+    [(w, s) for s, w in webex.SERVICE.items()]
+    + [("clear", Status.ACTIVE), ("unknown", None), ("DND", None), ("", None)],
+)
+def test_words_of_the_service_that_can_be_set(word: str, status: Status | None) -> None:
+    assert webex.settable(word) is status
