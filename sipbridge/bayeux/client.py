@@ -21,7 +21,7 @@ lost is sent again by the server, so events come exactly once as long as the ses
 to a session that is gone is the server's to tell again, or not: a client learns by
 `SessionStarted(again=True)` that something may be missing.
 
-After a failure the next attempt is made at once, then after 1, 2, 4 … 30 seconds, half of it by chance,
+After a failure the next attempt is made at once, then after 1, 2, 4 … 10 seconds, half of it by chance,
 and never before the server's `interval`. Only the second good connect of a session shows that all is well
 again, so a server that forgets its sessions at once is not asked in a circle without pause.
 """
@@ -41,8 +41,8 @@ ANSWER_SECONDS = 10.0
 """Until an answer is taken for lost; a held connect has the server's hold time besides."""
 HOLD = 30.0
 """Seconds a connect is held where no advice says so."""
-MAX_DELAY = 30.0
-"""Seconds between two attempts at most."""
+MAX_DELAY = 10.0
+"""Seconds between two attempts at most: a session usually lives for 30 without a connect."""
 MAX_DOUBLINGS = 16
 SESSION_UNKNOWN = "402:"
 

@@ -4,12 +4,11 @@
 
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
 from sipbridge.client import operations
 from sipbridge.client.async_events import AsyncEventStream
-from sipbridge.client.async_listener import AsyncListener, Transport
-from sipbridge.client.async_watching import AsyncPeople
 from sipbridge.client.http import TIMEOUT, AsyncHttp, site
 from sipbridge.client.operations import Address
 from sipbridge.client.stream import read
@@ -18,6 +17,9 @@ from sipbridge.mapping.attributes import Attribute, AttributeKind, Value
 
 if TYPE_CHECKING:
     import httpx2
+
+    from sipbridge.client.async_listener import AsyncListener, Transport
+    from sipbridge.client.async_watching import AsyncPeople
 
 
 class AsyncPresenceClient:
@@ -46,7 +48,6 @@ class AsyncPresenceClient:
     ) -> None:
         where = site(base_url, application, password, token, headers or {})
         self.http = AsyncHttp(where, http, timeout)
-        self.people = AsyncPeople(self.http)
 
     async def __aenter__(self) -> Self:
         return self
@@ -56,8 +57,16 @@ class AsyncPresenceClient:
 
     async def aclose(self) -> None:
         """Close its connections."""
-        await self.people.aclose()
+        if "people" in vars(self):
+            await self.people.aclose()
         await self.http.close()
+
+    @cached_property
+    def people(self) -> "AsyncPeople":
+        """Webex-style watching."""
+        from sipbridge.client.async_watching import AsyncPeople
+
+        return AsyncPeople(self.http)
 
     # --- the presentity's side
 
@@ -172,10 +181,12 @@ class AsyncPresenceClient:
         """
         return AsyncEventStream(self.http, operations.EVENTS, read, last_event_id)
 
-    def listen(self, *channels: str, transport: Transport = "long-polling") -> AsyncListener:
+    def listen(self, *channels: str, transport: "Transport" = "long-polling") -> "AsyncListener":
         """Notifications on Bayeux channels; state, not history (`listener.py`).
 
         channels: by default the one of this application. transport: "long-polling" or "websocket".
         """
+        from sipbridge.client.async_listener import AsyncListener
+
         wanted = channels or (self.http.site.endpoint(""),)
         return AsyncListener(self.http, wanted, transport)

@@ -4,20 +4,22 @@ connection. There is no thread and no event loop behind it.
 
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
 from sipbridge.client import operations
 from sipbridge.client.events import EventStream
 from sipbridge.client.http import TIMEOUT, Http, site
-from sipbridge.client.listener import Listener
 from sipbridge.client.operations import Address
 from sipbridge.client.stream import read
 from sipbridge.client.values import Notification, OpenSubscription, TimeMetric
-from sipbridge.client.watching import People
 from sipbridge.mapping.attributes import Attribute, AttributeKind, Value
 
 if TYPE_CHECKING:
     import httpx2
+
+    from sipbridge.client.listener import Listener
+    from sipbridge.client.watching import People
 
 
 class PresenceClient:
@@ -46,7 +48,6 @@ class PresenceClient:
     ) -> None:
         where = site(base_url, application, password, token, headers or {})
         self.http = Http(where, http, timeout)
-        self.people = People(self.http)
 
     def __enter__(self) -> Self:
         return self
@@ -56,8 +57,16 @@ class PresenceClient:
 
     def close(self) -> None:
         """Close its connections."""
-        self.people.close()
+        if "people" in vars(self):
+            self.people.close()
         self.http.close()
+
+    @cached_property
+    def people(self) -> "People":
+        """Webex-style watching."""
+        from sipbridge.client.watching import People
+
+        return People(self.http)
 
     # --- the presentity's side
 
@@ -170,10 +179,12 @@ class PresenceClient:
         """
         return EventStream(self.http, operations.EVENTS, read, last_event_id)
 
-    def listen(self, *channels: str) -> Listener:
+    def listen(self, *channels: str) -> "Listener":
         """Notifications on Bayeux channels; state, not history (`listener.py`).
 
         channels: by default the one of this application.
         """
+        from sipbridge.client.listener import Listener
+
         wanted = channels or (self.http.site.endpoint(""),)
         return Listener(self.http, wanted)

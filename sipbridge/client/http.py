@@ -7,7 +7,6 @@ tests, and not closed.
 
 import base64
 import contextlib
-import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
@@ -185,6 +184,8 @@ def hang_up(response: "httpx2.Response | None") -> None:
     stream = response.extensions.get("network_stream") if response is not None else None
     connection = stream.get_extra_info("socket") if stream is not None else None
     if connection is not None:
+        import socket
+
         with contextlib.suppress(OSError):
             connection.shutdown(socket.SHUT_RDWR)
 

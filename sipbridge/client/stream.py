@@ -33,8 +33,8 @@ FIRST_DELAY = 0.25
 """Seconds before the first attempt after a connection that was good: a proxy may just have dropped it."""
 NEXT_DELAY = 1.0
 """Seconds before the next one, unless the bridge advises something else; doubled from then on."""
-MAX_DELAY = 30.0
-"""Seconds between attempts at most: what `maxInterval` of the Bayeux server is by default."""
+MAX_DELAY = 10.0
+"""Seconds between attempts at most: who waits for presence should not be the last to know that it is back."""
 MAX_DOUBLINGS = 16
 
 TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
