@@ -59,10 +59,19 @@ class BemsSide:
         self.lists.resume()
         self.interests.tidy()
 
-    def revoke(self, application: str, key: PresentityKey | None = None) -> None:
+    def revoke(self, application: str) -> None:
         """What was opened with credentials that do not count any more ends."""
-        self.remote.revoke(application, key)
-        self.lists.revoke(application, key)
+        self.remote.revoke(application)
+        self.lists.revoke(application)
+
+    async def retire(self, application: str, allowed: Callable[[PresentityKey], bool]) -> None:
+        """End what an application holds for people it may not act as (`provisioning.Holdings`)."""
+        self.remote.revoke(application, allowed)
+        self.lists.revoke(application, allowed)
+
+    async def purge(self, application: str) -> None:
+        """Nothing is kept of an application whose sessions and lists have ended."""
+        self.revoke(application)
 
     async def close(self) -> None:
         if self.waker is not None:

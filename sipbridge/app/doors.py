@@ -301,9 +301,9 @@ def make_provisioner(
         Seal(key_path(inside.settings)),
         inside.gateway,
         inside.network,
-        Told(basic, revoke, side.revoke, listen, forget),
+        Told(basic, revoke, listen, forget),
         inside.spawn,
-        inside.watching,
+        (inside.watching, side),
     )
 
 

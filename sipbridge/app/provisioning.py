@@ -16,7 +16,7 @@ Changes happen one after another. A peer that refuses or is silent does not stop
 import asyncio
 import functools
 import json
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -69,14 +69,12 @@ class Holdings(Protocol):
 class Told:
     """Who has to hear of changes besides the readers of the directory.
 
-    revoke: ends everything opened with the application's credentials; retire: what a front holds for one
-    identity of it. listen: delivers its notifications
+    revoke: ends everything opened with the application's credentials. listen: delivers its notifications
     from now on. forget: drops what was kept of its notifications.
     """
 
     basic: BasicAuthenticator
     revoke: Callable[[str], None]
-    retire: Callable[[str, PresentityKey], None]
     listen: Callable[[str], None]
     forget: Callable[[str], None]
 
@@ -93,7 +91,7 @@ class Provisioner:
         network: Network,
         told: Told,
         spawn: Spawn,
-        holdings: Holdings,
+        holdings: Sequence[Holdings],
     ) -> None:
         self.directory = directory
         self.store = store
@@ -267,15 +265,13 @@ class Provisioner:
                 caller = Caller(id, Uri.parse(published.presentity_uri), key)
                 await attempt(self.gateway.publish(caller, ()), f"publication of {key}")
         for pair, records in list(registry.subscriptions.items()):
-            mine = [record for record in records.values() if record.application == id]
-            if any(record.front for record in mine) and not self.allowed(id, pair[0]):
-                self.told.retire(id, pair[0])
             record = records.get(id)
             if record is not None and not self.allowed(id, record.watcher):
                 caller = Caller(id, Uri.parse(record.watcher_uri), pair[0])
                 there = Uri.parse(record.presentity_uri)
                 await attempt(self.gateway.leave(caller, there), f"subscription to {there}")
-        await self.holdings.retire(id, functools.partial(self.allowed, id))
+        for holdings in self.holdings:
+            await holdings.retire(id, functools.partial(self.allowed, id))
 
     def allowed(self, id: str, key: PresentityKey) -> bool:
         return self.directory.represented.allowed(id, key)
@@ -294,7 +290,8 @@ class Provisioner:
         for published in await store.load_published():
             if published.application == id:
                 await store.delete_published(id, published.presentity)
-        await self.holdings.purge(id)
+        for holdings in self.holdings:
+            await holdings.purge(id)
 
 
 async def attempt(work: Awaitable[None], what: str) -> None:

@@ -18,7 +18,7 @@ import orjson
 from sipbridge.errors import InvalidValue, QuotaExceeded, SessionOver, SipBridgeError
 from sipbridge.gateway.caller import Caller
 from sipbridge.gateway.deadlines import Deadlines
-from sipbridge.gateway.interests import Interests
+from sipbridge.gateway.interests import Allowed, Interests, nobody
 from sipbridge.gateway.observations import Observations
 from sipbridge.gateway.ports import Clock, Keeper
 from sipbridge.gateway.queues import Numbers
@@ -258,10 +258,11 @@ class ContactLists:
         self.keeper.remember(KIND, found.user, None)
         self.tell_waiting(found)
 
-    def revoke(self, application: str, key: PresentityKey | None = None) -> None:
-        """An application, or one identity of it, may not call any more."""
+    def revoke(self, application: str, allowed: Allowed = nobody) -> None:
+        """An application may not call any more, or only as those that are allowed."""
         for found in list(self.lists.values()):
-            if found.caller.application == application and key in (None, found.caller.key):
+            caller = found.caller
+            if caller.application == application and not allowed(caller.key):
                 self.end(found)
 
     # --- contacts ---

@@ -9,10 +9,17 @@ from collections.abc import Callable
 from sipbridge.gateway.caller import Caller
 from sipbridge.gateway.observations import Observations
 from sipbridge.gateway.registry import Pair
+from sipbridge.identities import PresentityKey
 from sipbridge.uri import Uri
 
 Shared = tuple[str, Pair]
 """(application, pair)."""
+Allowed = Callable[[PresentityKey], bool]
+"""May an application act as this person?"""
+
+
+def nobody(key: PresentityKey) -> bool:
+    return False
 
 
 class Interests:

@@ -453,6 +453,10 @@ class Keeper(Protocol):
         """Durable when this returns, together with what was remembered just before."""
         ...
 
+    async def delete_snapshot(self, kind: str, key: str) -> None:
+        """As `save_snapshot`."""
+        ...
+
     def remember(self, kind: str, key: str, text: str | None) -> None:
         """Durable soon; the newest wins, None removes."""
         ...

@@ -61,14 +61,16 @@ class Message:
 class Queue:
     """What one reader has not acknowledged yet, oldest first.
 
-    gone: told the numbers of messages that are not kept any more. lost: the number of the newest message that
-    went without having been acknowledged, 0 if none did; missing: how many.
+    gone: told the numbers of messages that are not kept any more. shown: up to which number readers may see
+    them, which is what is on disk, so that nobody is told what a crash would make undone. lost: the number
+    of the newest message that went without having been acknowledged, 0 if none did; missing: how many.
     """
 
     most: int
     gone: Callable[[int], None]
     messages: deque[Message] = field(default_factory=deque)
     size: int = 0
+    shown: int = 0
     acknowledged: int = 0
     lost: int = 0
     missing: int = 0
@@ -99,10 +101,14 @@ class Queue:
             self.lost = self.missing = 0
 
     def after(self, sequence: int) -> list[Message]:
-        """What comes after a number."""
-        return [message for message in self.messages if message.sequence > sequence]
+        """What comes after a number, as far as it is shown."""
+        return [m for m in self.messages if sequence < m.sequence <= self.shown]
 
     @property
-    def newest(self) -> int:
-        """The number of the last message; of what was acknowledged if there is none."""
-        return self.messages[-1].sequence if self.messages else self.acknowledged
+    def settled(self) -> bool:
+        """Is everything that is in it shown?"""
+        return not self.messages or self.messages[-1].sequence <= self.shown
+
+    def show(self, sequence: int) -> None:
+        """It is kept, whatever happens."""
+        self.shown = max(self.shown, sequence)

@@ -19,7 +19,8 @@ a moment, for the answer to that very request is in it.
 """
 
 from collections import Counter, deque
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -34,10 +35,11 @@ from sipbridge.errors import (
     QuotaExceeded,
     SessionOver,
     SipBridgeError,
+    StoreUnavailable,
 )
 from sipbridge.gateway.caller import Caller
 from sipbridge.gateway.deadlines import Deadlines
-from sipbridge.gateway.interests import Interests
+from sipbridge.gateway.interests import Allowed, Interests, nobody
 from sipbridge.gateway.observations import Observations, Sight, Standing
 from sipbridge.gateway.ports import Clock, Keeper
 from sipbridge.gateway.presentity import kept_with, published_attributes
@@ -268,11 +270,11 @@ class RemotePresence:
         session.registrations.clear()
         self.wakes.forget(session.token)
 
-    def revoke(self, application: str, key: PresentityKey | None = None) -> None:
-        """An application, or one identity of it, may not call any more."""
+    def revoke(self, application: str, allowed: Allowed = nobody) -> None:
+        """An application may not call any more, or only as those that are allowed."""
         for session in list(self.sessions.values()):
             caller = session.caller
-            if caller.application == application and key in (None, caller.key):
+            if caller.application == application and not allowed(caller.key):
                 self.end(session)
 
     # --- requests ---
@@ -293,6 +295,8 @@ class RemotePresence:
         if rows:
             await self.keeper.save_snapshot(*rows[-1])
         self.start(session, requests)
+        if session.over:  # so said at once, and so it is
+            await self.keeper.delete_snapshot(SESSION, session.token)
 
     def check(self, session: Session, request: Request) -> None:
         """Raises ActionPending when this id is in progress."""
@@ -546,12 +550,18 @@ class RemotePresence:
     # --- messages ---
 
     def post(self, session: Session, word: Callable[[int], bytes]) -> None:
-        """Put a message into a session's queue."""
+        """Put a message into a session's queue; it is shown when it is on disk."""
         number = self.numbers.next()
         message = Message(number, word(number))
-        self.rows.message(session, message)
         if session.queue.add(message):
             self.keeper.remember(*self.rows.session(session, self.ends(session)))
+        saving = self.keeper.save_snapshot(*self.rows.message(session, message))
+        self.spawn(self.show(session, number, saving))
+
+    async def show(self, session: Session, number: int, saving: Awaitable[None]) -> None:
+        with suppress(StoreUnavailable):  # shown all the same: the disk is not the client's affair
+            await saving
+        session.queue.show(number)
         if session.readers:
             session.wake()
         elif session.push:
@@ -600,6 +610,7 @@ class RemotePresence:
             token, _, name = key.partition("\n")
             if (session := self.kept(token, name, MESSAGE)) is not None:
                 session.queue.add(Message(int(name), text.encode()))
+                session.queue.show(int(name))
 
     def restore(self, token: str, text: str, allowed: Callable[[str, PresentityKey], bool]) -> None:
         row = orjson.loads(text)

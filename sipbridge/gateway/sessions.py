@@ -92,6 +92,11 @@ class Session:
     readers: dict[object, Callable[[], None]] = field(default_factory=dict)
     """Whoever waits for messages is called when there are some, and at the end of the session."""
 
+    @property
+    def silent(self) -> bool:
+        """Will nothing come any more besides what is shown?"""
+        return self.over and self.queue.settled
+
     def wake(self) -> None:
         for reader in list(self.readers.values()):
             reader()
@@ -136,8 +141,10 @@ class Rows:
         """The row of a request, as `session`."""
         return REQUEST, row_key(session, str(request.id)), orjson.dumps(asdict(request)).decode()
 
-    def message(self, session: Session, message: Message) -> None:
-        self.put(MESSAGE, session, f"{message.sequence:016d}", message.text.decode())
+    def message(self, session: Session, message: Message) -> tuple[str, str, str]:
+        """The row of a message, as `session`."""
+        key = row_key(session, f"{message.sequence:016d}")
+        return MESSAGE, key, message.text.decode()
 
     def put(self, kind: str, session: Session, name: str, text: str | None) -> None:
         self.keeper.remember(kind, row_key(session, name), text)

@@ -71,9 +71,9 @@ class Readers:
             self.remote.acknowledge(session, after)
         start = session.queue.acknowledged if after is None else after
         messages = self.remote.read(session, start)
-        if not messages and not session.over and hold:
+        if not messages and not session.silent and hold:
             messages = await self.wait(session, start, hold, receive)
-        if not messages and session.over:
+        if not messages and session.silent:
             return json_reply(refused(None, CLIENT_SESSION_TIMEOUT))
         return answer(bounded(messages), start)
 
@@ -87,7 +87,7 @@ class Readers:
         until = asyncio.get_running_loop().time() + hold
         revision = session.revision
         with self.reading(session) as reader, gone(reader, receive):
-            while not reader.ended and not session.over and session.revision == revision:
+            while not reader.ended and not session.silent and session.revision == revision:
                 left = until - asyncio.get_running_loop().time()
                 if left <= 0 or (messages := self.remote.read(session, start)):
                     break
@@ -131,7 +131,7 @@ class Readers:
                 cursor = messages[-1].sequence
                 await write(send, b"".join(identified(m.sequence, event(m)) for m in messages))
                 continue
-            if session.over:
+            if session.silent:
                 return
             self.remote.use(session)
             await reader.wait(self.ping)

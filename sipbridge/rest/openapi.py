@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from pydantic.json_schema import models_json_schema
 
 from sipbridge.rest import ocsg_models as models
+from sipbridge.rest import openapi_bems
 from sipbridge.rest.admin import ROOT as ADMIN
+from sipbridge.rest.bems import ROOT as BEMS
 from sipbridge.rest.describing import (
     REFERENCE,
     SCHEMES,
@@ -352,9 +354,13 @@ def describe(
             operation["responses"]["401"] = fault_answers()["401"]
     components = whole.setdefault("components", {})
     components.setdefault("schemas", {}).update(schemas())
+    components.setdefault("securitySchemes", {}).update(SCHEMES)
+    if BEMS in mounts:
+        described.update(openapi_bems.messaging() | openapi_bems.lookup())
+        components["schemas"].update(openapi_bems.SCHEMAS)
+        components["securitySchemes"].update(openapi_bems.SCHEMES)
     if ADMIN in mounts:
         components["schemas"].update(operator_schemas())
     if WATCH in mounts:
         components["schemas"].update(watch_schemas())
-    components.setdefault("securitySchemes", {}).update(SCHEMES)
     return whole

@@ -48,14 +48,14 @@ password = "{password}"
 "path.watcher" = "sip:bob@example.com"
 
 [[operations]]
-include-path-regex = "^/rest/"
+include-path-regex = "^/(rest|bems|presence)/"
 checks.negative_data_rejection.enabled = false
 """
 
 
 def options(url: str) -> list[str]:
     chosen = [f"{url}/openapi.json", "--exclude-path", "/rest/presence/events"]
-    chosen += ["--exclude-path", "/admin/trace"]
+    chosen += ["--exclude-path", "/admin/trace", "--exclude-path-regex", "^/bems/(not|ev)"]
     for kind, path in (
         ("path", "/webex/people/presences/events"),
         ("operation-id", "streamStatuses"),

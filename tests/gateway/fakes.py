@@ -181,6 +181,28 @@ class FakeStore:
         self.published.pop((application, presentity), None)
 
 
+class FakeKeeper:
+    """Keeps texts in a dictionary."""
+
+    def __init__(self) -> None:
+        self.texts: dict[tuple[str, str], str] = {}
+
+    async def save_snapshot(self, kind: str, key: str, text: str) -> None:
+        self.texts[kind, key] = text
+
+    async def delete_snapshot(self, kind: str, key: str) -> None:
+        self.texts.pop((kind, key), None)
+
+    def remember(self, kind: str, key: str, text: str | None) -> None:
+        if text is None:
+            self.texts.pop((kind, key), None)
+        else:
+            self.texts[kind, key] = text
+
+    async def load_snapshots(self, kind: str) -> list[tuple[str, str]]:
+        return sorted((key, text) for (other, key), text in self.texts.items() if other == kind)
+
+
 class FakeSink:
     """Keeps what was sent."""
 
