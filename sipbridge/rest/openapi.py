@@ -5,7 +5,7 @@ success codes from `ocsg.OPERATIONS`, examples are given by hand. Tests send eac
 routes and hold each answer example against its schema.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from pydantic.json_schema import models_json_schema
 
@@ -328,6 +328,21 @@ def stream() -> Json:
     }
 
 
+def no_schemas() -> Json:
+    return {}
+
+
+FRONTS: Mapping[str, tuple[Callable[[], Json], Callable[[], Json]]] = {
+    EVENTS: (lambda: {EVENTS: {"get": stream()}}, no_schemas),
+    SESSIONS: (session_manager, no_schemas),
+    TICKETS: (tickets, no_schemas),
+    WATCH: (watch_routes, watch_schemas),
+    ADMIN: (operator_routes, operator_schemas),
+    BEMS: (openapi_bems.routes, openapi_bems.schemas),
+}
+"""Mounted applications that have a description: their paths and their schemas."""
+
+
 def describe(
     whole: Json, mounts: frozenset[str] = frozenset(), closed: frozenset[str] = frozenset()
 ) -> Json:
@@ -338,29 +353,18 @@ def describe(
     """
     described = whole.setdefault("paths", {})
     described.update(paths())
-    if EVENTS in mounts:
-        described[EVENTS] = {"get": stream()}
-    if SESSIONS in mounts:
-        described.update(session_manager())
-    if TICKETS in mounts:
-        described.update(tickets())
-    if WATCH in mounts:
-        described.update(watch_routes())
-    if ADMIN in mounts:
-        described.update(operator_routes())
+    components = whole.setdefault("components", {})
+    known = components.setdefault("schemas", {})
+    known.update(schemas())
+    for root in mounts & FRONTS.keys():
+        routes, models = FRONTS[root]
+        described.update(routes())
+        known.update(models())
     for path in closed & described.keys():
         for operation in described[path].values():
             operation["security"] = [{"operator": []}]
             operation["responses"]["401"] = fault_answers()["401"]
-    components = whole.setdefault("components", {})
-    components.setdefault("schemas", {}).update(schemas())
     components.setdefault("securitySchemes", {}).update(SCHEMES)
     if BEMS in mounts:
-        described.update(openapi_bems.messaging() | openapi_bems.lookup())
-        components["schemas"].update(openapi_bems.SCHEMAS)
         components["securitySchemes"].update(openapi_bems.SCHEMES)
-    if ADMIN in mounts:
-        components["schemas"].update(operator_schemas())
-    if WATCH in mounts:
-        components["schemas"].update(watch_schemas())
     return whole

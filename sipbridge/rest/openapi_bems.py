@@ -357,3 +357,13 @@ def lookup() -> Json:
             }
         },
     }
+
+
+def routes() -> Json:
+    """The paths of both fronts."""
+    return messaging() | lookup()
+
+
+def schemas() -> Json:
+    """Component schemas of every body."""
+    return SCHEMAS
