@@ -15,7 +15,7 @@ from sipbridge.gateway.watching import Seen
 from sipbridge.mapping.rows import Status
 from sipbridge.mapping.webex import SETTABLE, settable
 
-MAX_CONTACTS = 1000
+MAX_CONTACTS = 10_000
 """Contacts, or handles, of one request; a caller may have many more of them."""
 MAX_SUBJECTS = 50
 """Subjects of one request of the browser plugin, as its own service takes."""

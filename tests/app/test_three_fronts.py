@@ -1,9 +1,9 @@
 """One story for every front at once: a presence state, four vocabularies, and a bridge that is killed.
 
 Bob watches Alice and Dave through everything there is: notifications of RESTful Presence over Bayeux,
-Webex-style handles, and a SIP phone. Whoever sets a status through one of them, all others show it, as the
-tables say, within 200 ms. What Alice takes from Bob at one front she takes from him at all. In the middle
-the bridge is killed, and everybody goes on where they were.
+Webex-style handles, a BEMS device, and a SIP phone. Whoever sets a status through one of them, all others
+show it, as the tables say, within 200 ms. What Alice takes from Bob at one front she takes from him at all.
+In the middle the bridge is killed, and everybody goes on where they were.
 """
 
 import asyncio
@@ -22,6 +22,7 @@ from sipbridge.uri import Uri
 from tests.app.processes import Served, served
 from tests.app.rig import PATIENCE, Application, application, configuration, free_port, kept, values
 from tests.app.webex import APHELEIA, Updates, events, pidf, stop, watch
+from tests.rest.devices import Device, token_of
 
 # Two starts of a process, and many rounds.
 pytestmark = pytest.mark.timeout(90)
@@ -57,9 +58,10 @@ class Seen:
 class Bob:
     """Bob with all his clients. `fronts`: what each shows."""
 
-    def __init__(self, app: Application, phone: SipClient) -> None:
-        self.app, self.phone = app, phone
-        self.fronts = {name: Seen() for name in ("rest", "webex", "sip")}
+    def __init__(self, app: Application, phone: SipClient, device: Device) -> None:
+        self.app, self.phone, self.device = app, phone, device
+        self.fronts = {name: Seen() for name in ("rest", "webex", "bems", "sip")}
+        self.sequences: list[int] = []
         self.handles: dict[int, str] = {}
         self.dialogs: dict[str, str] = {}
         self.ended: list[str] = []
@@ -91,6 +93,15 @@ class Bob:
             assert self.handles[told["handle"]] == person
             self.fronts["webex"].note(person, told["presence"]["status"])
 
+    # --- BEMS
+
+    async def read_bems(self) -> None:
+        while True:
+            message = await self.device.message()
+            self.sequences.append(message["sequence"])
+            for told in message["result"]["data"].get("contacts", ()):
+                self.fronts["bems"].note(told["contactId"], told["presence"])
+
     # --- SIP
 
     def call(self, person: str) -> None:
@@ -113,7 +124,7 @@ class Bob:
         loop = asyncio.get_running_loop()
         await self.app.listen()
         async with events(self.app) as updates:
-            jobs = (self.read_rest(), self.read_webex(updates), self.read_sip())
+            jobs = (self.read_rest(), self.read_webex(updates), self.read_bems(), self.read_sip())
             reading = [loop.create_task(job) for job in jobs]
             try:
                 yield
@@ -141,8 +152,8 @@ def word_of(document: str) -> str:
 class Story:
     """Everybody in it, and how each sets a status."""
 
-    def __init__(self, alice: Application, bob: Bob, dave: SipClient) -> None:
-        self.alice, self.bob, self.dave = alice, bob, dave
+    def __init__(self, alice: Application, device: Device, bob: Bob, dave: SipClient) -> None:
+        self.alice, self.device, self.bob, self.dave = alice, device, bob, dave
         self.publication = ""
         self.took: dict[str, list[float]] = {}
 
@@ -153,6 +164,10 @@ class Story:
         body = {"subject": ALICE, "eventType": word}
         status, answer = await self.alice.ask("POST", f"{APHELEIA}/events", body)
         assert status == 200, answer
+
+    async def set_by_bems(self, word: str) -> None:
+        answer = await self.device.say("s", "SetPresence", presence=word)
+        assert answer["error"] is None, answer
 
     async def set_by_sip(self, *activities: str) -> None:
         body = pidf(*activities, entity=DAVE)
@@ -176,6 +191,7 @@ class Story:
             ALICE,
             rest="Meeting",
             webex="Meeting",
+            bems="busy",
             sip="meeting",
         )
         await self.step(
@@ -184,7 +200,17 @@ class Story:
             ALICE,
             rest="DoNotDisturb",
             webex="Dnd",
+            bems="donotdisturb",
             sip="do-not-disturb",
+        )
+        await self.step(
+            "bems",
+            self.set_by_bems("away"),
+            ALICE,
+            rest="Away",
+            webex="Inactive",
+            bems="away",
+            sip="away",
         )
         await self.step(
             "sip",
@@ -192,7 +218,17 @@ class Story:
             DAVE,
             rest="OnThePhone",
             webex="Call",
+            bems="busy",
             sip="on-the-phone",
+        )
+        await self.step(
+            "bems",
+            self.set_by_bems("berightback"),
+            ALICE,
+            rest="Away",
+            webex="Inactive",
+            bems="berightback",
+            sip="away",
         )
         await self.step(
             "webex",
@@ -200,10 +236,17 @@ class Story:
             ALICE,
             rest="Available",
             webex="Active",
+            bems="available",
             sip="open",
         )
         await self.step(
-            "sip", self.set_by_sip("away"), DAVE, rest="Away", webex="Inactive", sip="away"
+            "sip",
+            self.set_by_sip("away"),
+            DAVE,
+            rest="Away",
+            webex="Inactive",
+            bems="away",
+            sip="away",
         )
 
     def in_time(self) -> None:
@@ -214,16 +257,19 @@ class Story:
 
 
 @contextlib.asynccontextmanager
-async def people(http: int, sip: int) -> AsyncIterator[tuple[Application, Bob, SipClient]]:
+async def people(http: int, sip: int) -> AsyncIterator[Story]:
     """Their clients; they outlive the bridge."""
     base = f"http://127.0.0.1:{http}"
     alice, bob = Application(base, "alice"), Application(base, "bob")
     phones = [SipClient(Uri.parse(who), f"127.0.0.1:{sip}") for who in (BOB, DAVE)]
+    devices = [Device(base, name) for name in ("alice", "bob")]
     for phone in phones:
         await phone.open()
     try:
-        yield alice, Bob(bob, phones[0]), phones[1]
+        yield Story(alice, devices[0], Bob(bob, phones[0], devices[1]), phones[1])
     finally:
+        for device in devices:
+            await device.close()
         for one in (alice, bob):
             await one.close()
         for phone in phones:
@@ -242,10 +288,10 @@ async def test_one_state_in_every_vocabulary_over_a_kill(tmp_path: Path) -> None
         sip={"listen": [f"udp:127.0.0.1:{sip}"], "domain": "example.com"},
         store=kept(tmp_path),
         agent={"sub_handling": "allow"},
-        applications=[application("alice"), application("bob")],
+        applications=[application(n, auth_tokens=[token_of(n)]) for n in ("alice", "bob")],
     )
-    async with people(http, sip) as (alice, bob, dave):
-        story = Story(alice, bob, dave)
+    async with people(http, sip) as story:
+        bob = story.bob
         async with served(tmp_path, tree) as bridge:
             await begin(story)
             async with bob.looking():
@@ -255,12 +301,13 @@ async def test_one_state_in_every_vocabulary_over_a_kill(tmp_path: Path) -> None
             assert await bridge.bridge.ended() == -signal.SIGKILL
         async with served(tmp_path, tree) as bridge:
             async with bob.looking():
-                # Nobody asks for anything again: handles, contracts and dialogs are those of before.
+                # Nobody asks for anything again: handles, contracts, sessions, dialogs are those of before.
                 await bob.sees(DAVE, webex="Inactive")
                 for _ in range(ROUNDS):
                     await story.round()
                 await blocked_at_one_is_blocked_at_all(story)
                 await stop(bob.app, *bob.handles)
+            assert bob.sequences == sorted(set(bob.sequences)), "BEMS numbers grow over the kill"
             assert await bridge.stop() == 0
         story.in_time()
 
@@ -276,32 +323,32 @@ async def begin(story: Story) -> None:
     handles = await watch(bob.app, ALICE, DAVE)
     assert all(h["isValid"] for h in handles)
     bob.handles = {h["handle"]: h["contactId"] for h in handles}
+    for owner in (story.device, bob.device):
+        await owner.begin()
     for person in (ALICE, DAVE):
         await bob.subscribe(person)
+        await bob.device.register(person)
         bob.call(person)
 
 
 async def blocked_at_one_is_blocked_at_all(story: Story) -> None:
     alice, bob = story.alice, story.bob
     await alice.publish(Activity="Meeting")
-    await bob.sees(ALICE, rest="Meeting", webex="Meeting", sip="meeting")
+    await bob.sees(ALICE, rest="Meeting", webex="Meeting", bems="busy", sip="meeting")
     await alice.block(BOB)
-    await bob.sees(ALICE, rest="Blocked", webex="Unknown", sip="rejected")
+    blocked = {"rest": "Blocked", "webex": "Unknown", "bems": "unknown", "sip": "rejected"}
+    await bob.sees(ALICE, **blocked)
     _, person = await bob.app.ask("GET", f"/webex/v1/people/{ALICE}")
     assert "status" not in person
     assert (await bob.app.presence(ALICE))[0] == 400
     # What she sets now reaches nobody; what Dave sets, everybody.
     await story.set_by_webex("dnd")
     await story.set_by_sip("busy")
-    await bob.sees(DAVE, rest="Busy", webex="Busy", sip="busy")
-    assert [bob.fronts[f].of[ALICE] for f in ("rest", "webex", "sip")] == [
-        "Blocked",
-        "Unknown",
-        "rejected",
-    ]
+    await bob.sees(DAVE, rest="Busy", webex="Busy", bems="busy", sip="busy")
+    assert {name: front.of[ALICE] for name, front in bob.fronts.items()} == blocked
     # One decision opens every front again; who was told of an end asks anew.
     await alice.grant_all(BOB)
-    await bob.sees(ALICE, webex="Dnd")
+    await bob.sees(ALICE, webex="Dnd", bems="donotdisturb")
     await bob.subscribe(ALICE)
     bob.call(ALICE)
-    await bob.sees(ALICE, rest="DoNotDisturb", webex="Dnd", sip="do-not-disturb")
+    await bob.sees(ALICE, rest="DoNotDisturb", sip="do-not-disturb")
