@@ -11,11 +11,12 @@ A list at a presence server is watched like a person, with `Supported: eventlist
 
 import asyncio
 import contextlib
-import json
 from collections.abc import Callable, Collection, Container, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+
+import orjson
 
 from sipbridge.app.fetching import Fetches
 from sipbridge.app.list_watch import ListWatch
@@ -399,11 +400,11 @@ class SipNetwork:
             "at": self.at().isoformat(),
             "publication": self.publisher.snapshot(publication.id, self.now()),
         }
-        self.remember(publication.key, json.dumps(stored, separators=(",", ":")))
+        self.remember(publication.key, orjson.dumps(stored).decode())
 
     def restore_publication(self, key: tuple[str, PresentityKey], identity: Uri, text: str) -> None:
         """Take up a publication of an earlier life. Raises SipBridgeError when it is no snapshot."""
-        stored = json.loads(text)
+        stored = orjson.loads(text)
         elapsed = (self.at() - datetime.fromisoformat(stored["at"])).total_seconds()
         publication = Publication(key)
         publication.id = self.publisher.restore(

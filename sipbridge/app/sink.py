@@ -12,11 +12,12 @@ entries up to there have not left. After a restart these wait again. A crash may
 hundredths of a second, and loses nothing that the log still holds.
 """
 
-import json
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
+
+import orjson
 
 from sipbridge.bayeux import channels
 from sipbridge.bayeux.server import BayeuxServer
@@ -237,18 +238,43 @@ class BayeuxReader:
             if parts:
                 self.parts[application] = parts
                 queued.update(*parts.values())
-            place = {"seen": self.seen.get(application, 0), "waiting": sorted(queued)}
-            text = json.dumps(place)
+            place = {"seen": self.seen.get(application, 0), "waiting": runs(queued)}
+            text = orjson.dumps(place).decode()
             if self.settled.get(application) != text:
                 self.settled[application] = text
                 self.remember(application, text)
 
     def restore(self, application: str, text: str | None, log: Iterable[LogEntry]) -> None:
         """Take up what an earlier life had not delivered. `log`: what is held of the application's."""
-        place: dict[str, Any] = json.loads(text) if text else {}
+        place: dict[str, Any] = orjson.loads(text) if text else {}
         seen: int = place.get("seen", 0)
-        waiting = frozenset(place.get("waiting", ()))
+        waiting = frozenset(numbers(place.get("waiting", ())))
         for entry in log:
             if entry.sequence > seen or entry.sequence in waiting:
                 self.keep(entry)
             self.seen[application] = entry.sequence
+
+
+def runs(sequences: Collection[int]) -> list[tuple[int, int]]:
+    """First and last of each row of numbers without a gap: what waits is mostly one such row."""
+    if not sequences:
+        return []
+    first, last = min(sequences), max(sequences)
+    if last - first == len(sequences) - 1:  # a set, so each is there once
+        return [(first, last)]
+    found: list[tuple[int, int]] = []
+    for number in sorted(sequences):
+        if found and found[-1][1] == number - 1:
+            found[-1] = found[-1][0], number
+        else:
+            found.append((number, number))
+    return found
+
+
+def numbers(runs: Iterable[int | Sequence[int]]) -> Iterator[int]:
+    """The numbers of `runs`; an earlier version wrote each by itself."""
+    for run in runs:
+        if isinstance(run, int):
+            yield run
+        else:
+            yield from range(run[0], run[1] + 1)

@@ -37,7 +37,13 @@ def is_segment(text: str) -> bool:
 
 def is_channel(text: str) -> bool:
     """Is this the name of one channel, without wildcard?"""
-    return len(text) <= MAX_CHANNEL and CHANNEL.fullmatch(text) is not None
+    return len(text) <= MAX_CHANNEL and names_channel(text)
+
+
+@lru_cache(maxsize=8192)
+def names_channel(text: str) -> bool:
+    """Remembered, as each event asks; so only for texts that are short."""
+    return CHANNEL.fullmatch(text) is not None
 
 
 def is_pattern(text: str) -> bool:

@@ -27,6 +27,8 @@ TEMPORARY = frozenset(word for word, _ in SETTABLE.values()) - {Activity.AVAILAB
 
 def over_at(record: PublishedRecord) -> datetime | None:
     """When the activity of a publication is over; None if it has no end, or none that is taken back."""
+    if not any(UNTIL.encode() in text for _, text in record.attributes):
+        return None
     published = published_attributes(record)
     if not any(a.kind is AttributeKind.ACTIVITY and a.value in TEMPORARY for a in published):
         return None

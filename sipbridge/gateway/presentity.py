@@ -22,7 +22,7 @@ from sipbridge.gateway.authorization import ALL_KINDS, owner, with_block, with_d
 from sipbridge.gateway.caller import Caller
 from sipbridge.gateway.deadlines import Deadlines
 from sipbridge.gateway.decisions import Decisions
-from sipbridge.gateway.notifications import EndReason
+from sipbridge.gateway.notifications import EndReason, attribute_text
 from sipbridge.gateway.ports import (
     Clock,
     GatewayStore,
@@ -35,7 +35,7 @@ from sipbridge.gateway.registry import Registry
 from sipbridge.gateway.subscriptions import Subscriptions, kinds
 from sipbridge.gateway.watcher import Watchers
 from sipbridge.identities import Identities, PresentityKey
-from sipbridge.mapping.attributes import Attribute, AttributeKind, Other, from_json, to_json
+from sipbridge.mapping.attributes import Attribute, AttributeKind, Other, from_json
 from sipbridge.mapping.ocsg import to_document
 from sipbridge.mapping.table import Tables
 from sipbridge.presence.rules import RuleSet
@@ -108,6 +108,8 @@ class Presentities:
         self.rules_changed = rules_changed
         self.spawn = spawn
         self.report = report
+        self.said: dict[tuple[str, PresentityKey], tuple[PublishedRecord, list[Attribute]]] = {}
+        """What was published in this life, as values: reading the record again would give the same."""
         self.was_published: Published = lambda key, record: None
 
     async def open_subscriptions(self, caller: Caller) -> list[OpenSubscription]:
@@ -275,7 +277,7 @@ class Presentities:
         at = self.clock.at()
         key = (caller.application, caller.key)
         news = [self.dated(caller, a, at) for a in attributes]
-        merged = merge(published_attributes(self.registry.published.get(key)), news)
+        merged = merge(self.standing(key), news)
         document = to_document(merged, presentity=caller.identity, at=at, tables=self.tables)
         await self.network.publish(caller, document)
         lifetime = self.decisions.policy.publication_lifetime if expires is None else expires
@@ -283,14 +285,23 @@ class Presentities:
             caller.application,
             caller.key,
             str(caller.identity),
-            tuple((a.kind.value, orjson.dumps(to_json(a))) for a in merged),
+            tuple([(a.kind.value, attribute_text(a)) for a in merged]),
             at,
             at + timedelta(seconds=lifetime) if lifetime else None,
         )
         await self.store.save_published(record)
         self.registry.published[key] = record
+        self.said[key] = record, merged
         self.watch_end(record)
         self.was_published(key, record)
+
+    def standing(self, key: tuple[str, PresentityKey]) -> Sequence[Attribute]:
+        """What the application has published so far."""
+        record = self.registry.published.get(key)
+        known = self.said.get(key)
+        if known is not None and known[0] is record:
+            return known[1]
+        return published_attributes(record)
 
     def dated(self, caller: Caller, attribute: Attribute, at: datetime) -> Attribute:
         """With the time of its change: as the application says, but not later than now."""
@@ -311,6 +322,7 @@ class Presentities:
         await self.network.unpublish(caller)
         await self.store.delete_published(*key)
         self.registry.published.pop(key, None)
+        self.said.pop(key, None)
         self.deadlines.cancel(("published", *key))
         self.was_published(key, None)
 

@@ -6,6 +6,7 @@ and whatever a route raises becomes a fault: `Refused` and the errors of this pr
 `faults.py`, anything else a 500 that says nothing and is logged.
 """
 
+import itertools
 import logging
 import re
 import secrets
@@ -34,6 +35,9 @@ MAX_BODY = 1 << 20
 JSON_TYPES = frozenset({"", "application/json", "text/json", "text/plain"})
 REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 JSON_HEADERS: Pairs = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
+
+LIFE, REQUESTS = secrets.token_hex(4), itertools.count(1)
+"""What our own request ids are made of: unlike those of another process, and each used once."""
 
 Exceeded = Callable[[str], None]
 """Told the name of a quota each time a request is refused because of it."""
@@ -115,7 +119,7 @@ def request_id(headers: Mapping[str, str]) -> str:
     given = headers.get("x-request-id")
     if given is not None and REQUEST_ID.fullmatch(given):
         return given
-    return secrets.token_hex(8)
+    return f"{LIFE}{next(REQUESTS):08x}"
 
 
 def tail_of(scope: Scope, root: str) -> str:

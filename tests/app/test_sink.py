@@ -2,11 +2,22 @@
 
 import json
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from sipbridge.app.sink import KEPT_ENTRIES, TRIM_EVERY, BayeuxReader, LogSink, topic_of
+from sipbridge.app.sink import (
+    KEPT_ENTRIES,
+    TRIM_EVERY,
+    BayeuxReader,
+    LogSink,
+    numbers,
+    runs,
+    topic_of,
+)
 from sipbridge.bayeux.server import BayeuxServer
 from sipbridge.bayeux.session import Origin
 from sipbridge.bayeux.values import Ended, Settings, Subscribed
@@ -311,3 +322,11 @@ def test_an_application_may_use_its_own_channels_only(desk: Desk) -> None:
     for wrong in ("/bayeux/app_alice/presence", "/meta/connect", "nonsense", ""):
         with pytest.raises(InvalidValue):
             desk.sink.check("app_bob", wrong)
+
+
+@given(st.sets(st.integers(1, 60)))
+def test_what_waits_is_written_as_runs_and_read_again(sequences: set[int]) -> None:
+    written = runs(sequences)
+    assert list(numbers(written)) == sorted(sequences)
+    assert all(b[0] > a[1] + 1 for a, b in pairwise(written)), "as few as there can be"
+    assert list(numbers(sorted(sequences))) == sorted(sequences), "an earlier version's"
