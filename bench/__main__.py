@@ -12,7 +12,7 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import agent, fronts, messages, notify, publishing
+from bench import agent, durable, fanout, fronts, messages, notify, publishing, reading
 from bench.measure import Effort, Figure, Skipped
 from bench.processes import environment
 
@@ -20,6 +20,9 @@ BENCHMARKS: dict[str, Callable[[Effort], Iterator[Figure]]] = {
     "messages": messages.run,
     "notify": notify.run,
     "publish": publishing.run,
+    "get": reading.run,
+    "durable": durable.run,
+    "fanout": fanout.run,
     "agent": agent.run,
     "fronts": fronts.run,
 }

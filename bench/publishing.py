@@ -102,3 +102,10 @@ def run(effort: Effort) -> Iterator[Figure]:
             met=lambda value, _: value <= 0.4,
             note=waits,
         )
+        yield figure(
+            "REST publish",
+            "publishes/CPU-s",
+            [1000 / max(cost, 0.001) for cost in ours],
+            {LIMIT: [1000 / cost for cost in limit]},
+            note="the same in another unit",
+        )

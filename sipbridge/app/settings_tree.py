@@ -553,6 +553,7 @@ class GroupSettings(Section):
 class BayeuxSettings(Section):
     timeout: Positive = 30.0
     max_interval: Positive = 30.0
+    max_sessions_per_application: Annotated[int, Field(ge=1, le=10_000)] = 200
     callback_polling: bool = False
 
 

@@ -542,7 +542,11 @@ def make_watching(
 
 def bayeux_limits(settings: Settings) -> BayeuxLimits:
     """Times of sessions, and by which transports they may come."""
-    limits = BayeuxLimits(settings.bayeux.timeout, settings.bayeux.max_interval)
+    limits = BayeuxLimits(
+        settings.bayeux.timeout,
+        settings.bayeux.max_interval,
+        max_sessions_per_application=settings.bayeux.max_sessions_per_application,
+    )
     if not settings.bayeux.callback_polling:
         return limits
     return replace(limits, connection_types=(*limits.connection_types, CALLBACK_POLLING))

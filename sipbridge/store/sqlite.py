@@ -59,8 +59,10 @@ RESERVE = 1000
 MAX_UNSAVED = 100_000
 """Log entries kept for a disk that refuses them: about 100 MB; beyond it the oldest stay in memory only."""
 GATHER = 0.01
-"""Seconds from one group of writes that nobody waits for to the next at least. A commit costs as much as
-twenty notifications; whoever comes alone is written at once, and so is what somebody waits for."""
+"""Seconds from one group of writes that nobody waits for to the next at least, while there are many. A commit
+costs as much as twenty notifications. What somebody waits for is written at once, whatever there is."""
+MANY, LATELY = 25, 0.05
+"""So many notifications in so many seconds are many: who waits for one before the next makes fewer."""
 BUSY_SECONDS = 2.0
 """How long another process may hold the file (a backup) before opening it fails."""
 
@@ -116,6 +118,7 @@ class SqliteStore:
         self.flushing = False
         self.timer: asyncio.TimerHandle | None = None
         self.flushed = -GATHER
+        self.period, self.lately, self.before = 0.0, 0, 0
         self.listeners: list[Lost] = []
         self.writer = Writer(
             connection,
@@ -347,7 +350,7 @@ class SqliteStore:
         """Not at once: what belongs together may come in several calls. urgent: somebody waits for it."""
         if self.flushing or (self.timer is not None and not urgent):
             return
-        when = self.flushed + GATHER
+        when = self.flushed + GATHER if max(self.lately, self.before) > MANY else 0.0
         if urgent or when <= self.loop.time():
             self.flushing = True
             self.loop.call_soon(self.flush)
@@ -360,10 +363,18 @@ class SqliteStore:
             self.timer.cancel()
             self.timer = None
         self.flushed = self.loop.time()
+        self.count(len(self.unsaved))
         jobs = [*self.outbox, *self.pending()]
         self.outbox.clear()
         if jobs and not self.writer.closed:
             self.writer.put(jobs)
+
+    def count(self, entries: int) -> None:
+        """So many notifications have come: `lately` in the present period, `before` in the one before."""
+        if self.flushed > self.period + LATELY:
+            idle = self.flushed > self.period + 2 * LATELY
+            self.period, self.before, self.lately = self.flushed, 0 if idle else self.lately, 0
+        self.lately += entries
 
     def pending(self) -> list[Job[Any]]:
         """A job for everything appended, remembered and updated that no job has yet."""

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from bench import soak
+from bench import fanout, soak
 from bench.__main__ import BENCHMARKS, main
 from bench.measure import Stalled, cpu_seconds, figure, memory_megabytes, quantile, speed_ratio
 from bench.wheel import HttpConnection, Wheel, ask_all
 
 
-@pytest.mark.parametrize("name", [n for n in BENCHMARKS if n != "agent"])
+@pytest.mark.parametrize("name", [n for n in BENCHMARKS if n not in ("agent", "fanout")])
 def test_each_benchmark_makes_figures_with_a_limit(name: str, tmp_path: Path) -> None:
     output = tmp_path / "latest.json"
     assert main(["--quick", "--only", name, "--output", str(output)]) == 0
@@ -42,6 +42,32 @@ def test_the_agent_is_measured_beside_kamailio(tmp_path: Path) -> None:
             assert "kamailio is not installed" in one["note"]
         else:
             assert set(one["limits"]) == {"Kamailio db_sqlite", "Kamailio db_text"}
+
+
+def test_fan_out_is_measured_beside_faye(tmp_path: Path) -> None:
+    output = tmp_path / "latest.json"
+    assert main(["--quick", "--only", "fanout", "--output", str(output)]) == 0
+    rows = json.loads(output.read_text())["figures"]
+    assert [one["name"] for one in rows] == [
+        f"statusChanged → {size} by {kind}"
+        for kind in ("WebSocket", "long-polling")
+        for size in (1, 10)
+    ]
+    for one in rows:
+        assert one["value"] > 0
+        assert one["limits"] or "without faye" in one["note"]
+
+
+def test_without_node_the_bridge_is_measured_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    monkeypatch.setattr(fanout, "KINDS", {"WebSocket": fanout.KINDS["WebSocket"]})
+    output = tmp_path / "latest.json"
+    assert main(["--quick", "--only", "fanout", "--output", str(output)]) == 0
+    for one in json.loads(output.read_text())["figures"]:
+        assert one["limits"] == {}
+        assert "without faye: node is not installed" in one["note"]
 
 
 def test_a_short_soak_loses_nothing(tmp_path: Path) -> None:
