@@ -7,20 +7,6 @@ FIELDS = ("card", "display-name", "homepage", "icon", "map", "sound")
 """Element names, in the order in which we write them."""
 
 
-def build(values: dict[str, str], lang: str | None = None) -> Cipid:
-    """A value from element texts."""
-    get = values.get
-    return Cipid(
-        get("card"),
-        get("display-name"),
-        get("homepage"),
-        get("icon"),
-        get("map"),
-        get("sound"),
-        lang,
-    )
-
-
 def print_cipid(value: Cipid) -> str:
     """The elements that have a value."""
     texts = (value.card, value.display_name, value.homepage, value.icon, value.map, value.sound)

@@ -12,7 +12,8 @@ from msgspec.structs import replace
 
 from sipbridge.presence import rpid
 from sipbridge.presence.capabilities import in_order
-from sipbridge.presence.data_model import DEVICE, PERSON, Table
+from sipbridge.presence.containers import Table
+from sipbridge.presence.data_model import DEVICE, PERSON
 from sipbridge.presence.deviations import NCNAME
 from sipbridge.presence.markup import split
 from sipbridge.presence.model import (

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 
 from sipbridge.presence.markup import Element, path_of
-from sipbridge.presence.model import Deviation
+from sipbridge.presence.model import Deviation, Person
 
 MAX_DEVIATIONS = 100
 """Kept for one document. The worst product seen makes 16; a hostile document must not cost more."""
@@ -91,13 +91,17 @@ NCNAME = re.compile(r"[^\W\d][\w.\-·]*")
 
 
 class Notebook:
-    """Collects what was tolerated while one document is read; checks ids on the way."""
+    """Collects what was tolerated while one document is read; checks ids on the way.
 
-    __slots__ = ("deviations", "ids")
+    strays: what tuples said of the person, with their ids; it finds its person when all are read.
+    """
+
+    __slots__ = ("deviations", "ids", "strays")
 
     def __init__(self) -> None:
         self.deviations: list[Deviation] = []
         self.ids: set[str] = set()
+        self.strays: list[tuple[str | None, Person]] = []
 
     def note(self, code: str, where: Element | None, message: str = "") -> None:
         """Write one down. `message` defaults to the meaning of the code."""

@@ -100,17 +100,29 @@ def parse(body: bytes, charset: str | None = None, *, skip_doctype: bool = False
     """Read one document, give its root element.
 
     charset: parameter of the media type, if any. skip_doctype: a document type declaration without internal
-    subset is blanked out instead of refused; ask `has_doctype()` whether there was one. Raises DocumentError.
+    subset is blanked out instead of refused. Raises DocumentError.
+    """
+    return parse_any(body, charset, skip_doctype=skip_doctype)[0]
+
+
+def parse_any(
+    body: bytes, charset: str | None = None, *, skip_doctype: bool = True
+) -> tuple[Element, bool]:
+    """Read one document, give its root element, and whether a document type declaration was skipped.
+
+    Parameters are those of `parse`. Raises DocumentError.
     """
     if len(body) > MAX_BYTES:
         raise DocumentError(f"document of {len(body)} bytes, the limit is {MAX_BYTES}")
     body = in_utf8(body, charset)
     if len(body) > SMALL:
         measure(body)
+    skipped = False
     if b"<!DOCTYPE" in body:
-        body = without_doctype(body, skip_doctype)
+        plain = without_doctype(body, skip_doctype)
+        skipped, body = plain is not body, plain
     try:
-        return etree.fromstring(body, PARSER)
+        return etree.fromstring(body, PARSER), skipped
     except etree.XMLSyntaxError as error:
         raise DocumentError(
             f"not well-formed: {wording(error)}", line=error.lineno or None
@@ -189,13 +201,6 @@ def without_doctype(body: bytes, skip: bool) -> bytes:
     return (text[:start] + blank + text[whole.end() :]).encode()
 
 
-def has_doctype(body: bytes, charset: str | None = None) -> bool:
-    """Does the prolog hold a document type declaration? For bodies that `parse` took."""
-    text = in_utf8(body, charset).decode("utf-8", "replace")
-    skipped = SKIPPED.match(text)
-    return text.startswith("<!DOCTYPE", skipped.end() if skipped else 0)
-
-
 def split(name: str) -> tuple[str, str]:
     """A Clark name's namespace ("" if none) and local part."""
     if name.startswith("{"):
@@ -237,7 +242,10 @@ def path_of(element: Element) -> tuple[str, int | None]:
 
 def pairs_of(element: Element) -> list[tuple[str, str]]:
     """The attributes by Clark name, in document order. lxml's own `items` takes quadratic time."""
-    if len(element.attrib) <= FEW_ATTRIBUTES:
+    keys = element.keys()
+    if not keys:
+        return []
+    if len(keys) <= FEW_ATTRIBUTES:
         return element.items()  # type: ignore[return-value]  # the stubs allow bytes, lxml never gives them
     found: list[object] = list(EVERY_ATTRIBUTE(element))  # type: ignore[arg-type]  # attributes only
     return [(str(getattr(value, "attrname", "")), str(value)) for value in found]

@@ -11,6 +11,7 @@ kind) keep document order. Nothing here parses, prints, interprets or knows the 
 
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 
 from msgspec import Struct
 
@@ -195,10 +196,16 @@ class Contact(Struct, frozen=True):
     @property
     def weight(self) -> float:
         """The priority as a number 0…1; 0.0 where absent or unreadable."""
-        try:
-            return min(1.0, max(0.0, float((self.priority or "0").strip())))
-        except ValueError:
-            return 0.0
+        return 0.0 if self.priority is None else weight_of(self.priority)
+
+
+@lru_cache(maxsize=256)  # mostly one digit behind the point
+def weight_of(priority: str) -> float:
+    """The priority as a number 0…1; 0.0 where unreadable."""
+    try:
+        return min(1.0, max(0.0, float(priority.strip())))
+    except ValueError:
+        return 0.0
 
 
 class Tuple(Struct, frozen=True):

@@ -19,18 +19,16 @@ from msgspec.structs import replace
 from sipbridge.errors import DocumentError
 from sipbridge.presence import markup, rpid
 from sipbridge.presence.conformance import conform
+from sipbridge.presence.containers import Draft, Row, Table, check_must_understand, read_children
 from sipbridge.presence.data_model import (
     PERSON_NAMESPACES,
-    Draft,
-    check_must_understand,
-    make_person,
     print_device,
     print_person,
     read_device,
     read_person,
 )
 from sipbridge.presence.deviations import NCNAME, Notebook
-from sipbridge.presence.fragments import extension, standing_alone
+from sipbridge.presence.fragments import standing_alone
 from sipbridge.presence.markup import (
     Element,
     attribute,
@@ -41,12 +39,8 @@ from sipbridge.presence.markup import (
 )
 from sipbridge.presence.model import (
     Attributes,
-    Device,
-    Extension,
-    Note,
     Person,
     Presence,
-    Tuple,
 )
 from sipbridge.presence.namespaces import (
     CPIM,
@@ -60,6 +54,7 @@ from sipbridge.presence.services import NAME_ADDR, NOTE, TUPLE, print_tuple, rea
 
 ROOT = f"{{{PIDF}}}presence"
 PERSON = f"{{{DATA_MODEL}}}person"
+DEVICE = f"{{{DATA_MODEL}}}device"
 FULL = f"{{{PIDF_DIFF}}}pidf-full"
 
 SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:\S+")
@@ -88,81 +83,56 @@ def from_root(root: Element, notes: Notebook) -> Presence:
             )
         notes.note("old-namespace", root)
         renamed(root, namespace)
-    tuples: list[Tuple] = []
-    persons: list[Person] = []
-    devices: list[Device] = []
-    said: list[Note] = []
-    kept: list[Extension] = []
-    strays: list[tuple[str | None, Draft]] = []
-    last = 0
-    for child in root:
-        tag = str(child.tag)
-        rank = 2
-        if tag == TUPLE:
-            rank = 0
-            tuples.append(read_tuple(child, notes, strays))
-        elif tag == NOTE:
-            rank = 1
-            said.append(rpid.read_note(child, notes))
-        elif tag == PERSON:
-            persons.append(read_person(child, notes))
-        else:
-            read_component(child, tag, persons, devices, kept, notes)
-        if rank < last < 9:
-            notes.note("element-order", child)
-            last = 9
-        last = max(last, rank)
-    if strays:
-        settle(strays, persons)
+    draft = Draft()
+    read_children(root, PRESENCE, draft, notes)
     entity, others = read_root(root, notes)
+    said = draft.said()
+    if notes.strays:
+        said["persons"] = settle(notes.strays, said.get("persons", ()))  # type: ignore[arg-type]
     return Presence(
         entity,
-        tuple(tuples),
-        tuple(persons),
-        tuple(devices),
-        tuple(said),
-        tuple(kept),
-        others,
-        tuple(notes.deviations),
+        attributes=others,
+        deviations=tuple(notes.deviations),
+        **said,  # type: ignore[arg-type]  # see the rows
     )
 
 
-def read_component(
-    element: Element,
-    tag: str,
-    persons: list[Person],
-    devices: list[Device],
-    kept: list[Extension],
-    notes: Notebook,
-) -> None:
-    """A child of the root that is neither tuple nor note: person, device, extension."""
+def read_component(element: Element, tag: str, table: Table, draft: Draft, notes: Notebook) -> int:
+    """A child of the root that PIDF does not know: a person or device of other namespaces, an extension."""
     namespace, name = split(tag)
-    if name in ("person", "device") and namespace in PERSON_NAMESPACES:
-        if namespace != DATA_MODEL:
-            notes.note(
-                "wrong-namespace" if namespace in (PIDF, RPID) else "draft-namespace", element
-            )
-        if name == "person":
-            persons.append(read_person(element, notes))
-        else:
-            devices.append(read_device(element, notes))
-        return
+    home = f"{{{DATA_MODEL}}}{name}"
+    if namespace in PERSON_NAMESPACES and home in (PERSON, DEVICE):
+        ours = namespace in (PIDF, RPID)
+        notes.note("wrong-namespace" if ours else "draft-namespace", element)
+        return table.put(home, element, draft, notes)
     check_must_understand(element, notes)
     if namespace in (PIDF, DATA_MODEL):
         notes.note("unknown-element", element)
-    kept.append(extension(element))
+    draft.extend(element)
+    return table.extension_rank
+
+
+PRESENCE = Table(
+    {
+        TUPLE: Row(0, "tuples", True, read_tuple),
+        NOTE: Row(1, "notes", True, rpid.read_note),
+        PERSON: Row(2, "persons", True, read_person),
+        DEVICE: Row(2, "devices", True, read_device),
+    },
+    {},
+    extension_rank=2,
+    other=read_component,
+)
 
 
 def read_root(root: Element, notes: Notebook) -> tuple[str | None, Attributes]:
     """entity, and the attributes nobody knows."""
     entity = root.get("entity")
-    others: Attributes = ()
-    if len(root.attrib) > (entity is not None):
-        others = attributes_of(root, "entity")
+    others = () if root.keys() == ["entity"] else attributes_of(root, "entity")
     if entity is None:
         notes.note("no-entity", root)
         return None, others
-    entity = str(entity).strip()
+    entity = entity.strip()
     if SCHEME.fullmatch(entity) is None:
         notes.note("bad-entity", root, f"entity {entity[:80]!r} is no URI")
         named = NAME_ADDR.fullmatch(entity)
@@ -179,15 +149,17 @@ def renamed(root: Element, namespace: str) -> None:
             element.tag = f"{{{PIDF}}}{local(tag)}"
 
 
-def settle(strays: list[tuple[str | None, Draft]], persons: list[Person]) -> None:
+def settle(
+    strays: list[tuple[str | None, Person]], persons: tuple[Person, ...]
+) -> tuple[Person, ...]:
     """Give elements of the person that stood in tuples to the first person, or to one made for them."""
     if not persons:
         name = strays[0][0] or ""
         fit = "".join(c if NCNAME.fullmatch(f"x{c}") else "-" for c in name)
-        persons.append(Person(f"person-{fit}" if fit else "person"))
+        persons = (Person(f"person-{fit}" if fit else "person"),)
     first = persons[0]
-    moved = [make_person(None, draft) for _, draft in strays]
-    persons[0] = replace(
+    moved = [said for _, said in strays]
+    whole = replace(
         first,
         activities=joined(first.activities, [each.activities for each in moved]),
         moods=joined(first.moods, [each.moods for each in moved]),
@@ -196,6 +168,7 @@ def settle(strays: list[tuple[str | None, Draft]], persons: list[Person]) -> Non
         spheres=joined(first.spheres, [each.spheres for each in moved]),
         time_offsets=joined(first.time_offsets, [each.time_offsets for each in moved]),
     )
+    return (whole, *persons[1:])
 
 
 def joined(there: tuple[T, ...], moved: list[tuple[T, ...]]) -> tuple[T, ...]:

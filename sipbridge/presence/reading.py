@@ -49,9 +49,9 @@ def open_root(body: bytes, content_type: str | None) -> tuple[Element, Notebook]
     Only XPIDF may have a document type declaration (one without internal subset).
     """
     essence, charset = split_type(content_type)
-    root = markup.parse(body, charset, skip_doctype=True)
+    root, skipped = markup.parse_any(body, charset)
     notes = Notebook()
-    if b"<!DOCTYPE" in markup.in_utf8(body, charset) and markup.has_doctype(body, charset):
+    if skipped:
         if not xpidf.is_xpidf(root):
             raise DocumentError("document type declaration", line=1)
         notes.note("doctype", root)
@@ -72,12 +72,15 @@ def read(body: bytes, content_type: str = "") -> Document:
 
 def from_root(root: Element, notes: Notebook) -> Document:
     """The document under this root element. Raises DocumentError."""
-    namespace = split(str(root.tag))[0]
+    tag = str(root.tag)
+    if tag == pidf.ROOT:
+        return pidf.from_root(root, notes)
+    namespace = split(tag)[0]
     if namespace == WATCHERINFO:
         return watcherinfo.from_root(root, notes)
     if namespace in (RLMI, RLMI_MISSPELT):
         return rlmi.from_root(root, notes)
-    if str(root.tag) == pidf_diff.ROOT:
+    if tag == pidf_diff.ROOT:
         return pidf_diff.from_root(root, notes)
     if xpidf.is_xpidf(root):
         return xpidf.to_presence(xpidf.from_root(root, notes))

@@ -10,10 +10,10 @@ What RFC 4480's own schema forbids although its text allows it (`lunch`, text in
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from sipbridge.presence.deviations import Notebook
 from sipbridge.presence.fragments import fragment, standing_alone
@@ -128,7 +128,7 @@ NO_RANGE: Range = (None, None, None, ())
 
 def read_range(element: Element, notes: Notebook) -> Range:
     """from, until, id and the attributes nobody knows."""
-    if not element.attrib:
+    if not element.keys():
         return NO_RANGE
     since = until = name = None
     others: list[tuple[str, str]] = []
@@ -378,7 +378,7 @@ def read_simple(element: Element, plain: dict[object, Token], notes: Notebook) -
         return None
     for child in element:
         token = plain.get(child.tag)
-        if token is not None and child.text is None and not len(child) and not child.attrib:
+        if token is not None and child.text is None and not len(child) and not child.keys():
             found.append(token)
         elif child.tag == NOTE and not found and not len(child):
             said.append(read_note(child, notes))
@@ -390,14 +390,32 @@ def read_simple(element: Element, plain: dict[object, Token], notes: Notebook) -
     return (tuple(found), tuple(said)) if found else None
 
 
+T = TypeVar("T")
+
+
+def read_alone(element: Element, alone: Mapping[object, T]) -> T | None:
+    """The value of a list that holds one empty element of its vocabulary and nothing else, if it does."""
+    if len(element) != 1 or element.keys():
+        return None
+    child = element[0]
+    value = alone.get(child.tag)
+    if value is None or child.text is not None or len(child) or child.keys():
+        return None
+    before, after = element.text, child.tail
+    if (before and not before.isspace()) or (after and not after.isspace()):
+        return None
+    return value
+
+
 def list_reader(words: Vocabulary) -> Callable[[Element, Notebook], TokenList]:
     """The reader for one kind of list."""
     plain, alone = words.plain, words.alone
 
     def read(element: Element, notes: Notebook) -> TokenList:
+        known = read_alone(element, alone)
+        if known is not None:
+            return known
         simple = read_simple(element, plain, notes)
-        if simple is not None and len(simple[0]) == 1 and not simple[1] and not element.attrib:
-            return alone[simple[0][0].name]
         since, until, name, others = read_range(element, notes)
         if simple is not None:
             return TokenList(since, until, name, others, *simple)
@@ -509,9 +527,15 @@ def read_text(element: Element, notes: Notebook) -> str:
     if len(element):
         notes.note("markup-in-text", element)
         return text_of(element).strip()
-    if element.attrib:
+    if element.keys():
         notes.note("attribute-dropped", element)
-    return (element.text or "").strip()
+    text = element.text
+    return text.strip() if text else ""
+
+
+def read_timestamp(element: Element, notes: Notebook) -> Timestamp:
+    """The time that an element holds as text."""
+    return read_time(read_text(element, notes), element, notes)
 
 
 def read_status_icon(element: Element, notes: Notebook) -> StatusIcon:
@@ -590,8 +614,12 @@ def print_user_input(value: UserInput) -> str:
 def choice_reader(known: frozenset[str]) -> Callable[[Element, Notebook], Choice]:
     """The reader for relationship or service-class."""
     words = Vocabulary("", known)
+    alone = {name: Choice((token,)) for name, token in words.plain.items()}
 
     def read(element: Element, notes: Notebook) -> Choice:
+        one = read_alone(element, alone)
+        if one is not None:
+            return one
         others = attributes_of(element) if element.attrib else ()
         simple = read_simple(element, words.plain, notes)
         if simple is not None:

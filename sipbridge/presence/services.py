@@ -1,8 +1,8 @@
 """Services: the tuples of a presence document (RFC 3863 §4.1.2), with the extensions they may hold.
 
-Tuples are read by the same kind of table as persons and devices (`data_model`). What peers put into `status`
-although it belongs beside it counts as if it stood there. RPID elements that belong to the person but stand
-in a tuple, as in drafts, are handed to the caller, who knows the persons.
+Tuples are read by a table, as persons and devices are (`containers`). What peers put into `status` although
+it belongs beside it counts as if it stood there. RPID elements that belong to the person but stand in a
+tuple, as in drafts, are handed to the caller, who knows the persons.
 """
 
 import re
@@ -10,25 +10,26 @@ import re
 from sipbridge.presence import rpid
 from sipbridge.presence.capabilities import print_capabilities
 from sipbridge.presence.cipid import print_cipid
-from sipbridge.presence.data_model import (
-    CIPID_TABLE,
-    DEVICE_ID,
+from sipbridge.presence.containers import (
     Draft,
+    Handler,
+    Row,
     Table,
-    again,
     check_must_understand,
+    read_children,
+    read_id,
+    strayed,
+)
+from sipbridge.presence.data_model import (
+    CAPS_ROW,
+    CIPID_NAMES,
+    DEVICE_ID,
+    RPID_ROWS,
     print_classes,
     print_extensions,
     print_lists,
-    put_capabilities,
-    put_device_id,
-    put_note,
-    put_timestamp,
-    put_willingness,
-    read_children,
-    read_id,
-    rpid_table,
-    strayed,
+    put_cipid,
+    willingness,
 )
 from sipbridge.presence.deviations import Notebook
 from sipbridge.presence.fragments import extension, standing_alone
@@ -41,23 +42,8 @@ from sipbridge.presence.markup import (
     split,
     text_of,
 )
-from sipbridge.presence.model import (
-    Attributes,
-    Basic,
-    Choice,
-    Contact,
-    Extension,
-    ServiceDescription,
-    TimedStatus,
-    Tuple,
-)
-from sipbridge.presence.namespaces import (
-    CAPS,
-    OMA,
-    PIDF,
-    RPID,
-    TIMED_STATUS,
-)
+from sipbridge.presence.model import Basic, Contact, Person, Tuple
+from sipbridge.presence.namespaces import CAPS, OMA, PIDF, RPID, TIMED_STATUS
 from sipbridge.presence.oma import (
     print_service_description,
     print_willingness,
@@ -69,220 +55,137 @@ TUPLE = f"{{{PIDF}}}tuple"
 NOTE = f"{{{PIDF}}}note"
 STATUS = f"{{{PIDF}}}status"
 BASIC = f"{{{PIDF}}}basic"
+BASICS: dict[str, Basic] = {basic.value: basic for basic in Basic}
 
 PRIORITY = re.compile(r"0(?:\.\d{0,3})?|1(?:\.0{0,3})?|\.\d{1,3}")
 NAME_ADDR = re.compile(r".*<\s*([^<>\s]+)\s*>\s*", re.DOTALL)
 
 
-class TupleDraft(Draft):
-    """What a tuple has said so far."""
-
-    __slots__ = (
-        "basic", "basic_text", "contact", "relationship", "seen_status", "service_class",
-        "service_descriptions", "status_attributes", "status_extensions", "timed_status",
-    )  # fmt: skip
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.basic: Basic | None = None
-        self.basic_text: str | None = None
-        self.contact: Contact | None = None
-        self.seen_status = False
-        self.relationship: Choice | None = None
-        self.service_class: Choice | None = None
-        self.service_descriptions: list[ServiceDescription] = []
-        self.timed_status: list[TimedStatus] = []
-        self.status_extensions: list[Extension] = []
-        self.status_attributes: Attributes = ()
-
-
-def of_tuple(draft: Draft) -> TupleDraft:
-    """The tuple's draft; handlers of the tuple table are called with no other."""
-    assert isinstance(draft, TupleDraft)
-    return draft
-
-
 def put_status(element: Element, draft: Draft, notes: Notebook) -> None:
     """status: basic, extensions, and what peers put there by mistake."""
-    mine = of_tuple(draft)
-    if mine.seen_status:
-        again(element, draft, notes)
+    if draft.seen_status:
+        draft.again(element, notes)
         return
-    mine.seen_status = True
-    if element.attrib:
-        mine.status_attributes = attributes_of(element)
+    draft.seen_status = True
+    if element.keys():
+        draft.fields["status_attributes"] = attributes_of(element)
     for child in element:
         tag = str(child.tag)
         if tag == BASIC:
-            put_basic(child, mine, notes)
+            put_basic(child, draft, notes)
         else:
-            put_status_child(child, tag, mine, notes)
+            put_status_child(child, tag, draft, notes)
 
 
-def put_basic(element: Element, mine: TupleDraft, notes: Notebook) -> None:
+def put_basic(element: Element, draft: Draft, notes: Notebook) -> None:
     """open or closed; anything else is no statement, and kept as text."""
     text = element.text or ""
-    if element.attrib or len(element):
-        notes.note("attribute-dropped" if element.attrib else "markup-in-text", element)
-    if mine.basic is not None or mine.basic_text is not None:
+    fields = draft.fields
+    if element.keys() or len(element):
+        notes.note("attribute-dropped" if element.keys() else "markup-in-text", element)
+    if "basic" in fields or "basic_text" in fields:
         notes.note("repeated-element", element)
-        mine.status_extensions.append(extension(element))
-    elif text == "open":
-        mine.basic = Basic.OPEN
-    elif text == "closed":
-        mine.basic = Basic.CLOSED
-    elif text.strip().lower() in ("open", "closed"):
+        draft.add("status_extensions", extension(element))
+    elif text in BASICS:
+        fields["basic"] = BASICS[text]
+    elif text.strip().lower() in BASICS:
         notes.note("basic-spelling", element, f"basic {text!r}")
-        mine.basic = Basic(text.strip().lower())
+        fields["basic"] = BASICS[text.strip().lower()]
     else:
         notes.note("bad-basic", element, f"basic {text[:80]!r} is neither open nor closed")
-        mine.basic_text = text.strip()
+        fields["basic_text"] = text.strip()
 
 
-def put_status_child(element: Element, tag: str, mine: TupleDraft, notes: Notebook) -> None:
+def put_status_child(element: Element, tag: str, draft: Draft, notes: Notebook) -> None:
     """A child of status that is not basic."""
-    known = IN_STATUS.get(tag)
+    known = tag if tag in IN_STATUS else None
     if known is None and split(tag)[0] != PIDF:
         known = strayed(element, tag, IN_STATUS, notes)
     if known is not None:
         notes.note("misplaced-element", element)
-        known[1](element, mine, notes)
+        IN_STATUS.put(known, element, draft, notes)
         return
     check_must_understand(element, notes)
     if split(tag)[0] == PIDF:
         notes.note("unknown-element", element)
-    mine.status_extensions.append(extension(element))
+    draft.add("status_extensions", extension(element))
 
 
-def put_contact(element: Element, draft: Draft, notes: Notebook) -> None:
+def read_contact(element: Element, notes: Notebook) -> Contact:
     """contact"""
-    mine = of_tuple(draft)
-    if mine.contact is not None:
-        again(element, draft, notes)
-        return
     text = text_of(element).strip()
-    named = NAME_ADDR.fullmatch(text) if ">" in text else None
-    if named is not None:
+    if ">" in text and (named := NAME_ADDR.fullmatch(text)) is not None:
         notes.note("bad-contact", element)
         text = named[1]
+    names = element.keys()
+    if not names:
+        return Contact(text)
     priority = element.get("priority")
     if priority is not None and PRIORITY.fullmatch(priority.strip()) is None:
         notes.note("bad-priority", element, f"priority {priority[:40]!r}")
         priority = priority.replace(",", ".", 1)
-    others: Attributes = ()
-    if len(element.attrib) > (priority is not None):
-        others = attributes_of(element, "priority")
-    mine.contact = Contact(text, None if priority is None else str(priority), others)
+    others = () if names == ["priority"] else attributes_of(element, "priority")
+    return Contact(text, priority, others)
 
 
-def put_relationship(element: Element, draft: Draft, notes: Notebook) -> None:
-    """relationship"""
-    mine = of_tuple(draft)
-    if mine.relationship is not None:
-        again(element, draft, notes)
-    else:
-        mine.relationship = rpid.read_relationship(element, notes)
-
-
-def put_service_class(element: Element, draft: Draft, notes: Notebook) -> None:
-    """service-class"""
-    mine = of_tuple(draft)
-    if mine.service_class is not None:
-        again(element, draft, notes)
-    else:
-        mine.service_class = rpid.read_service_class(element, notes)
-
-
-def put_service_description(element: Element, draft: Draft, notes: Notebook) -> None:
-    """oma:service-description"""
-    of_tuple(draft).service_descriptions.append(read_service_description(element, notes))
-
-
-def put_timed_status(element: Element, draft: Draft, notes: Notebook) -> None:
-    """timed-status"""
-    of_tuple(draft).timed_status.append(read_timed_status(element, notes))
-
-
-PERSONAL = (
-    "activities",
-    "activity",
-    "mood",
-    "place-is",
-    "place-type",
-    "placetype",
-    "sphere",
-    "time-offset",
+PERSONAL = {
+    "activities": "activities",
+    "activity": "activities",
+    "mood": "moods",
+    "place-is": "place_is",
+    "place-type": "place_types",
+    "placetype": "place_types",
+    "sphere": "spheres",
+    "time-offset": "time_offsets",
+}
+"""RPID elements of the person (RFC 4480 §3), and their fields there; drafts had them in tuples."""
+PERSONAL_FIELDS = frozenset(PERSONAL.values())
+BESIDE = {
+    **{
+        f"{{{RPID}}}{name}": RPID_ROWS[f"{{{RPID}}}{name}"]._replace(rank=1)
+        for name in ("class", "privacy", "status-icon", "user-input", *PERSONAL)
+    },
+    f"{{{RPID}}}relationship": Row(1, "relationship", False, rpid.read_relationship),
+    f"{{{RPID}}}service-class": Row(1, "service_class", False, rpid.read_service_class),
+    f"{{{PIDF}}}contact": Row(2, "contact", False, read_contact),
+    NOTE: Row(3, "notes", True, rpid.read_note),
+    f"{{{PIDF}}}timestamp": Row(4, "timestamp", False, rpid.read_timestamp),
+}
+"""What belongs beside status; peers put it inside, too."""
+CARD: dict[str, tuple[int, Handler]] = dict.fromkeys(CIPID_NAMES, (1, put_cipid))
+IN_STATUS = Table(BESIDE, CARD)
+SERVICE = Table(
+    {
+        **BESIDE,
+        DEVICE_ID: Row(1, "device_ids", True, rpid.read_text),
+        f"{{{CAPS}}}servcaps": CAPS_ROW._replace(rank=1),
+        f"{{{OMA}}}service-description": Row(
+            1, "service_descriptions", True, read_service_description
+        ),
+        f"{{{TIMED_STATUS}}}timed-status": Row(1, "timed_status", True, read_timed_status),
+    },
+    {
+        STATUS: (0, put_status),
+        **CARD,
+        f"{{{OMA}}}willingness": (1, willingness("willingness")),
+    },
+    extension_rank=1,
 )
-"""RPID elements that belong to the person (RFC 4480 §3); drafts had them in tuples."""
-RPID_PART: Table = {
-    **rpid_table("class", "privacy", "status-icon", "user-input", *PERSONAL),
-    f"{{{RPID}}}relationship": (1, put_relationship),
-    f"{{{RPID}}}service-class": (1, put_service_class),
-}
-IN_STATUS: Table = {
-    **RPID_PART,
-    **CIPID_TABLE,
-    f"{{{PIDF}}}contact": (0, put_contact),
-    NOTE: (0, put_note),
-    f"{{{PIDF}}}timestamp": (0, put_timestamp),
-}
-"""What is met inside status although it belongs beside it."""
-SERVICE: Table = {
-    STATUS: (0, put_status),
-    **{name: (1, handler) for name, (_, handler) in {**RPID_PART, **CIPID_TABLE}.items()},
-    DEVICE_ID: (1, put_device_id),
-    f"{{{CAPS}}}servcaps": (1, put_capabilities),
-    f"{{{OMA}}}willingness": (1, put_willingness),
-    f"{{{OMA}}}service-description": (1, put_service_description),
-    f"{{{TIMED_STATUS}}}timed-status": (1, put_timed_status),
-    f"{{{PIDF}}}contact": (2, put_contact),
-    NOTE: (3, put_note),
-    f"{{{PIDF}}}timestamp": (4, put_timestamp),
-}
 
 
-def read_tuple(element: Element, notes: Notebook, strays: list[tuple[str | None, Draft]]) -> Tuple:
-    """One tuple. A draft that holds elements of the person is added to `strays`."""
-    draft = TupleDraft()
+def read_tuple(element: Element, notes: Notebook) -> Tuple:
+    """One tuple. What it says of the person goes to `notes.strays`."""
+    draft = Draft()
     name, others = read_id(element, notes)
-    read_children(element, SERVICE, draft, notes, 1)
+    read_children(element, SERVICE, draft, notes)
     if not draft.seen_status:
         notes.note("no-status", element)
-    if (
-        draft.activities
-        or draft.moods
-        or draft.place_is
-        or draft.place_types
-        or draft.spheres
-        or draft.time_offsets
-    ):
+    said = draft.said()
+    if not PERSONAL_FIELDS.isdisjoint(said):
         notes.note("misplaced-element", element, "elements of the person stand in a tuple")
-        strays.append((name, draft))
-    return Tuple(
-        name,
-        draft.basic,
-        draft.contact,
-        tuple(draft.notes),
-        draft.timestamp,
-        tuple(draft.device_ids),
-        tuple(draft.classes),
-        tuple(draft.privacy),
-        draft.relationship,
-        draft.service_class,
-        tuple(draft.status_icons),
-        draft.user_input,
-        draft.card(),
-        draft.capabilities,
-        draft.willingness,
-        tuple(draft.service_descriptions),
-        tuple(draft.timed_status),
-        tuple(draft.status_extensions),
-        draft.kept(),
-        others,
-        draft.basic_text,
-        draft.status_attributes,
-        draft.willingness_attributes,
-    )
+        personal = {field: said.pop(field) for field in PERSONAL_FIELDS if field in said}
+        notes.strays.append((name, Person(None, **personal)))  # type: ignore[arg-type]  # see the rows
+    return Tuple(name, attributes=others, **said)  # type: ignore[arg-type]  # see the rows
 
 
 # ---- printing ------------------------------------------------------------------------------------------

@@ -62,9 +62,9 @@ class XPidf:
 
 def parse(body: bytes, charset: str | None = None) -> XPidf:
     """Read an XPIDF document. Raises DocumentError."""
-    root = markup.parse(body, charset, skip_doctype=True)
+    root, skipped = markup.parse_any(body, charset)
     notes = Notebook()
-    if b"<!DOCTYPE" in body and markup.has_doctype(body, charset):
+    if skipped:
         notes.note("doctype", root)
     return from_root(root, notes)
 
