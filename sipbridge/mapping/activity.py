@@ -16,7 +16,7 @@ rest is open, unless the pair `pidf.basic` says otherwise.
 from datetime import datetime
 
 from sipbridge.mapping.attributes import Activity, AttributeKind
-from sipbridge.mapping.reading import Reading, span
+from sipbridge.mapping.reading import Reading, Said, span
 from sipbridge.mapping.schedule import scheduled_pair
 from sipbridge.mapping.table import Row, Table, Tables, letters
 from sipbridge.mapping.writing import Writing
@@ -117,10 +117,8 @@ def says_dnd(person: Person, reading: Reading) -> bool:
 
 # --- to JSON ------------------------------------------------------------------------------------------
 
-Read = list[tuple[Activity, str | None, datetime]]
 
-
-def read(reading: Reading) -> Read:
+def read(reading: Reading) -> list[Said]:
     """The Activity with note and time; several in multi mode. Pairs go to the reading."""
     reading.bound = None
     found = gather(reading)
@@ -140,19 +138,19 @@ def read(reading: Reading) -> Read:
     if reading.explain is not None:
         explain_found(found, word, reading)
     if not reading.tables.multi:
-        return [(word, note, changed)]
+        return [((KIND, word, note), changed)]
     words = dict.fromkeys([word, *(entry[1].word for entry in found[1:])])
     if word is Activity.DO_NOT_DISTURB:
         words.pop(Activity.BUSY, None)
-    return [(w, note if w is word else None, changed) for w in words]
+    return [((KIND, w, note if w is word else None), changed) for w in words]
 
 
 def meant(row: Row[Activity], reading: Reading) -> Activity:
     # Widespread clients write `unknown` for a plainly online user.
-    return Activity.AVAILABLE if row.name == UNKNOWN and reading.any_open else row.word
+    return Activity.AVAILABLE if reading.any_open and row.name == UNKNOWN else row.word
 
 
-def read_nothing(reading: Reading) -> tuple[Activity, str | None, datetime]:
+def read_nothing(reading: Reading) -> Said:
     """No activity holds: open means available."""
     word = Activity.AVAILABLE if reading.any_open else Activity.NONE
     changed = reading.changed(newest_stamp(reading))
@@ -160,7 +158,7 @@ def read_nothing(reading: Reading) -> tuple[Activity, str | None, datetime]:
     note = reading.worth_telling(reading.person_note(), word, *STATUS_NAMES[word])
     if reading.explain is not None:
         reading.say(KIND, word, element="basic", row="no activity holds now")
-    return word, note, changed
+    return (KIND, word, note), changed
 
 
 def newest_stamp(reading: Reading) -> Timestamp | None:
@@ -187,7 +185,7 @@ def pairs(found: list[Found], word: Activity, reading: Reading, changed: datetim
     row = found[0][1]
     # Nobody writes x:none where all is closed: closed alone says it.
     plain = row.written and not (
-        word is Activity.NONE and reading.any_closed and not reading.any_open
+        reading.any_closed and not reading.any_open and word is Activity.NONE
     )
     if len(found) == 1 and plain:
         return

@@ -19,7 +19,7 @@ second priority of the same contact, travel as `x:means` elements.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
@@ -30,7 +30,7 @@ from sipbridge.errors import ParseError
 from sipbridge.mapping.attributes import ANY_URI, AttributeKind, Means, MeansType, uri_fault
 from sipbridge.mapping.privacy import set_of
 from sipbridge.mapping.privacy import tokens_of as privacy_tokens
-from sipbridge.mapping.reading import Reading
+from sipbridge.mapping.reading import Reading, Said
 from sipbridge.mapping.schedule import parse_token, scheduled_pair
 from sipbridge.mapping.table import Tables
 from sipbridge.mapping.vocabulary import FEATURES, RELATIONSHIPS, SERVICE_CLASSES
@@ -57,8 +57,10 @@ MEANS = f"{{{SIPBRIDGE}}}means"
 STATUS = "status"
 """What the id of the status tuple is made of."""
 
-SELF = frozenset({f"{{{RPID}}}self"})
-ELECTRONIC = frozenset({f"{{{RPID}}}electronic"})
+BARE = f"{{{RPID}}}"
+SELF, ELECTRONIC, OTHER = f"{BARE}self", f"{BARE}electronic", f"{BARE}other"
+OPEN, CLOSED, OTHER_MEANS = Basic.OPEN, Basic.CLOSED, MeansType.OTHER
+"""By short names: to look up the member of an enumeration takes as long as to make a value."""
 CAPABLE = (("audio", MeansType.PHONE), ("video", MeansType.VIDEO))
 WRITTEN_CAPABILITIES = {
     MeansType.PHONE: ("audio",),
@@ -80,61 +82,47 @@ OWN_MEANS = re.compile(
 )
 PRIORITY = re.compile(r"""\bpriority\s*=\s*["']([01](?:\.[0-9]{0,3})?)["']""")
 
-Read = list[tuple[tuple[Means, ...], str | None, datetime]]
-
 
 # --- to JSON ------------------------------------------------------------------------------------------
 
 
-def read(reading: Reading) -> Read:
+def read(reading: Reading) -> list[Said]:
     """The means with the time of the newest tuple; nothing if there are none. Knows `basic` afterwards."""
     reading.bound = None
     found: list[Means] = []
     newest: datetime | None = None
     for service in reading.document.tuples:
         types = types_of(service, reading.tables)
-        state_basic(reading, service.basic, service.contact is None and not types)
+        if service.basic is not None:
+            state_basic(reading, service.basic, service.contact is None and not types)
         if types:
             changed = reading.changed(service.timestamp)
             if newest is None or changed > newest:
                 newest = changed
             means_of(reading, service, types, changed, found)
-        if not plain(service):
-            id_pairs(reading, service, types)
+        for note in service.notes:
+            reading.pair("ServiceNote", note.text, reading.changed(service.timestamp))
+        said = refinements(reading, service, types)
+        if said:
+            id_pairs(reading, service, types, said)
     if reading.status_basic is None and (reading.any_open or reading.any_closed):
         reading.status_basic = reading.any_open
     if not found or newest is None:
         return []
     if len(found) > 1:
-        found = sorted(dict.fromkeys(found), key=lambda m: (-m.priority, m.contact, m.type.value))
-    return [(tuple(found), None, newest)]
+        found = sorted(dict.fromkeys(found), key=lambda m: (-m.priority, m.contact, m.type))
+    return [((KIND, tuple(found), None), newest)]
 
 
-def state_basic(reading: Reading, basic: Basic | None, status: bool) -> None:
+def state_basic(reading: Reading, basic: Basic, status: bool) -> None:
     """Keep what a tuple's basic says, for all and for status tuples: open if any is."""
-    if basic is None:
-        return
-    opened = basic is Basic.OPEN
+    opened = basic is OPEN
     if opened:
         reading.any_open = True
     else:
         reading.any_closed = True
     if status:
         reading.status_basic = opened or bool(reading.status_basic)
-
-
-def plain(service: Tuple) -> bool:
-    """Has the tuple nothing that could become a pair with its id?"""
-    return not (
-        service.capabilities
-        or service.device_ids
-        or service.relationship
-        or service.service_class
-        or service.classes
-        or service.privacy
-        or service.service_descriptions
-        or service.notes
-    )
 
 
 def types_of(service: Tuple, tables: Tables) -> tuple[tuple[MeansType, float | None], ...]:
@@ -152,11 +140,11 @@ def types_of(service: Tuple, tables: Tables) -> tuple[tuple[MeansType, float | N
     if uri is None and service.capabilities is None:
         return ()
     scheme = scheme_of(uri) if uri is not None else "sip"
-    if scheme in ("sip", "sips") and service.capabilities is not None:
+    if service.capabilities is not None and scheme in ("sip", "sips"):
         types = capable(dict(service.capabilities.supported))
         if types:
             return types
-    return ((tables.schemes.get(scheme, MeansType.OTHER), None),)
+    return ((tables.schemes.get(scheme, OTHER_MEANS), None),)
 
 
 @lru_cache(maxsize=8192)
@@ -197,7 +185,7 @@ def means_of(
     contact = service.contact
     uri = contact.uri.strip() if contact is not None else ""
     uri = uri or reading.presentity
-    if service.basic is Basic.CLOSED:
+    if service.basic is CLOSED:
         reading.pair("pidf.closed-contact", uri, changed)
         return
     if not reaches_person(service):
@@ -211,81 +199,85 @@ def means_of(
 
 def reaches_person(service: Tuple) -> bool:
     """Is it the person's own, and electronic?"""
-    return reaches(service.relationship, SELF) and reaches(service.service_class, ELECTRONIC)
+    relationship, service_class = service.relationship, service.service_class
+    return (relationship is None or reaches(relationship, SELF)) and (
+        service_class is None or reaches(service_class, ELECTRONIC)
+    )
 
 
-def reaches(choice: Choice | None, only: frozenset[str]) -> bool:
+def reaches(choice: Choice, only: str) -> bool:
     """Does the element say nothing but the default?"""
-    return choice is None or not choice.tokens or all(t.name in only for t in choice.tokens)
+    tokens = choice.tokens
+    if len(tokens) == 1:
+        return tokens[0].name == only
+    return all(token.name == only for token in tokens)
 
 
 def id_pairs(
-    reading: Reading, service: Tuple, types: tuple[tuple[MeansType, float | None], ...]
+    reading: Reading,
+    service: Tuple,
+    types: tuple[tuple[MeansType, float | None], ...],
+    said: list[tuple[str, str]],
 ) -> None:
-    """What the means do not say, by the tuple's id."""
+    """What the means do not say, by the tuple's id; and which tuple that is, where it is not plain."""
     changed = reading.changed(service.timestamp)
-    for note in service.notes:
-        reading.pair("ServiceNote", note.text, changed)
-    said = list(refinements(reading, service, types))
+    id = service.id or ""
     for name, value in said:
-        reading.pair(f"{name}[{service.id or ''}]", value, changed)
-    if said:
-        for name, value in whose(reading, service, types):
-            reading.pair(f"{name}[{service.id or ''}]", value, changed)
+        reading.pair(f"{name}[{id}]", value, changed)
+    for name, value in whose(reading, service, types):
+        reading.pair(f"{name}[{id}]", value, changed)
 
 
 def refinements(
     reading: Reading, service: Tuple, types: tuple[tuple[MeansType, float | None], ...]
-) -> Iterator[tuple[str, str]]:
+) -> list[tuple[str, str]]:
     """Names without id, and values."""
-    caps = caps_text(service)
-    if caps and caps != caps_text(expected(service, types, reading.tables)):
-        yield "caps", caps
-    for urn in service.device_ids:
-        yield "pidf.device", urn
-    for word in choice_texts(service.relationship):
-        yield "rpid.relationship", word
-    for word in choice_texts(service.service_class):
-        yield "rpid.service-class", word
-    for word in service.classes:
-        yield "rpid.class", word
+    said: list[tuple[str, str]] = []
+    if service.capabilities is not None or service.service_descriptions:
+        caps = caps_text(service)
+        if caps and caps != caps_text(expected(service, types, reading.tables)):
+            said.append(("caps", caps))
+    said += [("pidf.device", urn) for urn in service.device_ids]
+    if service.relationship is not None:
+        choice_pairs("rpid.relationship", service.relationship, said)
+    if service.service_class is not None:
+        choice_pairs("rpid.service-class", service.service_class, said)
+    if service.classes:
+        said += [("rpid.class", word) for word in service.classes]
     for element in service.privacy:
         if reading.current(element):
-            yield "rpid.privacy", set_of(element)
+            said.append(("rpid.privacy", set_of(element)))
         else:
             scheduled_pair(reading, "privacy", element, service.timestamp)
+    return said
 
 
 def whose(
     reading: Reading, service: Tuple, types: tuple[tuple[MeansType, float | None], ...]
-) -> Iterator[tuple[str, str]]:
+) -> list[tuple[str, str]]:
     """Which tuple these pairs are about, where its id and the means will not tell."""
+    told = not types or service.basic is CLOSED or reaches_person(service)
+    if told and len(reading.document.tuples) < 2:
+        return []
     uri = service.contact.uri.strip() if service.contact is not None else ""
     where = uri or (reading.presentity if types else "")
-    told = not types or service.basic is Basic.CLOSED or reaches_person(service)
     if not told:
-        yield "pidf.contact", where
-        if service.basic is Basic.OPEN:
-            yield "pidf.basic", service.basic.value
-    elif len(reading.document.tuples) > 1:
-        purpose = contact_key(where) if where else STATUS
-        if service.id != stable_id("t", reading.presentity, purpose):
-            yield "pidf.contact", where
+        basic = [("pidf.basic", "open")] if service.basic is OPEN else []
+        return [("pidf.contact", where), *basic]
+    purpose = contact_key(where) if where else STATUS
+    plain = service.id == stable_id("t", reading.presentity, purpose)
+    return [] if plain else [("pidf.contact", where)]
 
 
-def choice_texts(choice: Choice | None) -> list[str]:
+def choice_pairs(name: str, choice: Choice, said: list[tuple[str, str]]) -> None:
     """Tokens as pair values; `other:` and text for free text."""
-    if choice is None:
-        return []
-    words = []
     for token in choice.tokens:
-        if token.name == f"{{{RPID}}}other":
-            words.append(f"other:{token.text or ''}")
+        if token.name == OTHER:
+            said.append((name, f"other:{token.text or ''}"))
         else:
-            words.append(token.name.removeprefix(f"{{{RPID}}}"))
+            said.append((name, token.name.removeprefix(BARE)))
     if choice.text and choice.text.strip():
-        words.append(f"other:{choice.text.strip()}")
-    return words
+        said.append((name, f"other:{choice.text.strip()}"))
 
 
 def caps_text(service: Tuple) -> str:

@@ -20,12 +20,12 @@ memory every value is new. Our writer puts the newest time into `timestamp` and 
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from itertools import chain, repeat, zip_longest
+from itertools import zip_longest
 from operator import attrgetter
 from typing import Any
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from sipbridge.mapping import activity, communication, other, place, privacy, sphere
@@ -33,9 +33,8 @@ from sipbridge.mapping.attributes import (
     Attribute,
     AttributeKind,
     Other,
-    Value,
 )
-from sipbridge.mapping.reading import Reading
+from sipbridge.mapping.reading import Reading, Said
 from sipbridge.mapping.table import DEFAULT, Table, Tables
 from sipbridge.mapping.writing import Writing, print_instant
 from sipbridge.presence.model import (
@@ -60,16 +59,19 @@ OTHER = AttributeKind.OTHER
 
 
 class Memory:
-    """The attributes of one presentity as last mapped, with their times. Changed by `to_attributes`."""
+    """The attributes of one presentity as last mapped, with their times. Changed by `to_attributes`.
 
-    __slots__ = ("attributes",)
+    said: what they say, each in its place.
+    """
+
+    __slots__ = ("attributes", "said")
 
     def __init__(self, attributes: Iterable[Attribute] = ()) -> None:
         self.attributes = tuple(attributes)
+        self.said = [attribute.fingerprint for attribute in self.attributes]
 
 
-@dataclass(frozen=True, slots=True)
-class Mapped:
+class Mapped(Struct, frozen=True):
     """What a document says now, and when it will say something else by itself (None: never)."""
 
     attributes: tuple[Attribute, ...]
@@ -89,44 +91,42 @@ def to_attributes(
     """Map a document as of `at` (aware UTC). `languages`: wanted for notes, best first. Never fails."""
     reading = Reading(document, at, presentity, tables, languages, explain)
     means = communication.read(reading)
-    found: list[Said] = [(ACTIVITY, *said) for said in activity.read(reading)]
-    found += [(PLACE, *said) for said in place.read(reading)]
-    found += [(PRIVACY, *said) for said in privacy.read(reading)]
-    found += [(SPHERE, *said) for said in sphere.read(reading)]
-    found += [(COMMUNICATION, *said) for said in means]
+    found = activity.read(reading)
+    found += place.read(reading)
+    found += privacy.read(reading)
+    found += sphere.read(reading)
+    found += means
     other.read(reading)
-    if reading.pairs:
-        # Publications glued together say the same twice.
-        pairs = {(n, v): changed for n, v, changed in reversed(reading.pairs)}
-        found += [(OTHER, Other(*pair), None, at) for pair, at in reversed(pairs.items())]
+    found += [
+        ((OTHER, Other(name, value), None), changed)
+        for (name, value), changed in reading.pairs.items()
+    ]
     if memory is None:
-        return Mapped(tuple([Attribute(*said) for said in found]), reading.soon)
-    memory.attributes = mapped = remembered(found, memory.attributes)
-    return Mapped(mapped, reading.soon)
+        return Mapped(tuple([Attribute(*said, changed) for said, changed in found]), reading.soon)
+    return Mapped(remembered(found, memory), reading.soon)
 
 
-Said = tuple[AttributeKind, Value, str | None, datetime]
-"""An attribute in the making: kind, value, note, when it changed."""
-
-
-def remembered(found: list[Said], before: tuple[Attribute, ...]) -> tuple[Attribute, ...]:
-    """The attributes; those that said the same before keep their time."""
-    kept: list[Attribute | None] = []
-    older = chain(before, repeat(NOBODY))
-    for (kind, value, note, _), old in zip(found, older, strict=False):
-        # Mostly each stands where it stood.
-        stays = old.kind is kind and old.note == note and old.value == value
-        kept.append(old if stays else None)
-    if None not in kept:
-        return before if len(kept) == len(before) else tuple(a for a in kept if a is not None)
-    moved = {b.fingerprint: b for b, k in zip_longest(before, kept) if b is not k and b is not None}
-    return tuple(
-        [a or moved.get(said[:3]) or Attribute(*said) for a, said in zip(kept, found, strict=True)]
+def remembered(found: list[Said], memory: Memory) -> tuple[Attribute, ...]:
+    """The attributes; those that said the same before keep their time. Changes the memory."""
+    said = [fingerprint for fingerprint, _ in found]
+    if said == memory.said:
+        return memory.attributes
+    # Mostly each stands where it stood.
+    kept: list[Attribute | None] = [
+        old if was == now else None
+        for was, now, old in zip(memory.said, said, memory.attributes, strict=False)
+    ]
+    before = zip_longest(memory.said, memory.attributes, kept[: len(memory.said)])
+    moved = {was: old for was, old, still in before if still is None}
+    kept += [None] * (len(said) - len(kept))
+    memory.said = said
+    memory.attributes = tuple(
+        [
+            old or moved.get(now) or Attribute(*now, changed)
+            for old, (now, changed) in zip(kept, found, strict=True)
+        ]
     )
-
-
-NOBODY = Attribute(OTHER, Other("", ""), "nobody says this")
-"""Stands where there was no attribute before."""
+    return memory.attributes
 
 
 def to_document(

@@ -13,7 +13,7 @@ one free text or tokens, so a document may need two `place-type` elements.
 from datetime import datetime
 
 from sipbridge.mapping.attributes import AttributeKind, Place
-from sipbridge.mapping.reading import Reading, span
+from sipbridge.mapping.reading import Reading, Said, span
 from sipbridge.mapping.rows import ANY
 from sipbridge.mapping.schedule import scheduled_pair
 from sipbridge.mapping.table import Row, Table
@@ -29,7 +29,6 @@ SURROUNDINGS = {Place.QUIET: Token(f"{{{RPID}}}quiet"), Place.NOISY: Token(f"{{{
 KIND = AttributeKind.PLACE
 
 Found = tuple[float, Row[Place], Token, TokenList, Person]
-Read = list[tuple[Place, str | None, datetime]]
 
 
 def gather(reading: Reading) -> list[Found]:
@@ -75,7 +74,7 @@ def row_of(token: Token, table: Table[Place]) -> Row[Place]:
     return table.row(token.name)
 
 
-def read(reading: Reading) -> Read:
+def read(reading: Reading) -> list[Said]:
     """The Place with note and time, nothing if nothing is said; two or more in multi mode."""
     reading.bound = None
     found = gather(reading)
@@ -93,7 +92,7 @@ def read(reading: Reading) -> Read:
     return said
 
 
-def read_types(reading: Reading, found: list[Found]) -> Read:
+def read_types(reading: Reading, found: list[Found]) -> list[Said]:
     """What the place types say. Pairs go to the reading."""
     _, row, _, element, person = found[0]
     word = row.word
@@ -105,10 +104,10 @@ def read_types(reading: Reading, found: list[Found]) -> Read:
     note = None
     if element.notes:
         note = reading.worth_telling(reading.best_note(element.notes), word)
-    said: Read = [(word, note, changed)]
+    said: list[Said] = [((KIND, word, note), changed)]
     if reading.tables.multi:
         words = dict.fromkeys(w for e in found[1:] if (w := e[1].word) is not word)
-        said += [(w, None, changed) for w in words]
+        said += [((KIND, w, None), changed) for w in words]
     return said
 
 
@@ -138,9 +137,9 @@ def read_surroundings(reading: Reading) -> list[tuple[PlaceIs, Person]]:
 
 def read_audio(
     reading: Reading, held: list[tuple[PlaceIs, Person]], word: Place, typed: bool
-) -> tuple[Place, str | None, datetime] | None:
+) -> Said | None:
     """Pairs for all that the surroundings say, but for the audio that is the Place."""
-    said = None
+    said: Said | None = None
     seen = set()
     for element, person in held:
         changed = reading.changed(person.timestamp, element.attributes)
@@ -151,7 +150,7 @@ def read_audio(
                 free = word is Place.NONE or (reading.tables.multi and typed)
                 if place is not None and said is None and free:
                     note = reading.worth_telling(reading.best_note(element.notes), place)
-                    said = (place, note, changed)
+                    said = (KIND, place, note), changed
                 elif (medium, token.name) not in seen:
                     local = token.name.removeprefix(f"{{{RPID}}}")
                     reading.pair(f"rpid.place-is.{medium}", local, changed)

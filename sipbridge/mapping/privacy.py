@@ -10,64 +10,69 @@ not be told from Place Quiet on the way back, so the reader then says both.
 """
 
 import re
-from datetime import datetime
 
 from sipbridge.mapping.attributes import AttributeKind, Privacy
-from sipbridge.mapping.reading import Reading, span
+from sipbridge.mapping.reading import NOTE, Reading, Said, own_note, span
 from sipbridge.mapping.schedule import parse_token, scheduled_pair
 from sipbridge.mapping.writing import Writing
 from sipbridge.presence.model import PlaceIs, Token, TokenList
-from sipbridge.presence.namespaces import RPID, RPID_DRAFTS, SIPBRIDGE
+from sipbridge.presence.namespaces import RPID, RPID_DRAFTS
 
 MEDIA = ("audio", "text", "video")
 """In the order of the schema."""
 
 ITEM = re.compile(r"\{[^}]*\}[^,]+|[^,]+")
-NOTE = f"{{{SIPBRIDGE}}}note"
+WORDS = {f"{{{RPID}}}{word}": word for word in (*MEDIA, "unknown")}
 QUIET = Token(f"{{{RPID}}}quiet")
 
 KIND = AttributeKind.PRIVACY
 
-Read = list[tuple[Privacy, str | None, datetime]]
-
 
 def set_of(element: TokenList) -> str:
     """The element's tokens as a sorted comma list; media first."""
-    tokens = [*element.tokens]
+    tokens = element.tokens
     if element.text is not None and element.text.strip():
-        tokens.append(Token(f"{{{RPID}}}{element.text.strip().lower()}"))
+        tokens = (*tokens, Token(f"{{{RPID}}}{element.text.strip().lower()}"))
     if len(tokens) == 1:
-        return local(tokens[0])
-    return ",".join(sorted({local(t) for t in tokens}, key=lambda w: (w.startswith("{"), w)))
+        return local(tokens[0].name)
+    words = {local(token.name) for token in tokens}
+    return ",".join(sorted(words, key=lambda word: (word.startswith("{"), word)))
 
 
-def local(token: Token) -> str:
-    space, closing, word = token.name.rpartition("}")
-    return word if space[1:] == RPID or space[1:] in RPID_DRAFTS else token.name
+def local(name: str) -> str:
+    """A word of RPID or of its drafts without its namespace; any other name whole."""
+    word = WORDS.get(name)
+    if word is not None:
+        return word
+    space, _, word = name.rpartition("}")
+    return word if space[1:] == RPID or space[1:] in RPID_DRAFTS else name
 
 
-def read(reading: Reading) -> Read:
+def read(reading: Reading) -> list[Said]:
     """The Privacy with note and time, nothing if nothing is said."""
     reading.bound = None
-    said: Read = []
+    said: list[Said] = []
     first = None
+    table = reading.tables.privacy
     for person in reading.document.persons:
         for element in person.privacy:
-            if not reading.current(element):
+            timed = element.since is not None or element.until is not None
+            if timed and not reading.current(element):
                 scheduled_pair(reading, "privacy", element, person.timestamp)
                 continue
             text = set_of(element)
-            row = reading.tables.privacy.row_of_text(text)
+            row = table.row_of_text(text)
             changed = reading.changed(person.timestamp, element.attributes)
             if first is None:
-                note = dict(element.attributes).get(NOTE) or reading.best_note(element.notes)
-                said.append((row.word, note, changed))
-                span("rpid.privacy", reading, element, changed)
+                first = text
+                note = own_note(element.attributes) or reading.best_note(element.notes)
+                said.append(((KIND, row.word, note), changed))
+                if timed:
+                    span("rpid.privacy", reading, element, changed)
                 if not row.written:
                     reading.pair("rpid.privacy", text, changed)
             elif text != first:
                 reading.pair("rpid.privacy", text, changed)
-            first = text if first is None else first
             if reading.explain is not None:
                 reading.say(
                     KIND, row.word, container=person.id, element="privacy", token=text or "empty"
@@ -77,12 +82,12 @@ def read(reading: Reading) -> Read:
     return said
 
 
-def read_quiet(reading: Reading) -> Read:
+def read_quiet(reading: Reading) -> list[Said]:
     for person in reading.document.persons:
         for element in person.place_is:
             if QUIET in element.audio and reading.current(element):
                 changed = reading.changed(person.timestamp, element.attributes)
-                return [(Privacy.QUIET, None, changed)]
+                return [((KIND, Privacy.QUIET, None), changed)]
     return []
 
 

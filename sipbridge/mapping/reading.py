@@ -12,7 +12,7 @@ that instant. Without any of them, and for a time that lies in the future, it ch
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from sipbridge.mapping.attributes import AttributeKind
+from sipbridge.mapping.attributes import AttributeKind, Fingerprint
 from sipbridge.mapping.table import Tables, letters
 from sipbridge.presence.model import Attributes, Note, Person, Presence, Ranged, Timestamp
 from sipbridge.presence.namespaces import SIPBRIDGE
@@ -20,11 +20,14 @@ from sipbridge.uri import Uri
 
 CHANGED = f"{{{SIPBRIDGE}}}changed"
 """Attribute of ours: when the value of the element changed."""
+NOTE = f"{{{SIPBRIDGE}}}note"
+"""Attribute of ours: the note of an element that may have none in RPID (privacy, sphere)."""
 
 CLOCK_TOLERANCE = timedelta(seconds=60)
 """How far ahead of ours a publisher's clock may be; NTP keeps hosts within a second, phones within some."""
 
-Pair = tuple[str, str, datetime]
+Said = tuple[Fingerprint, datetime]
+"""An attribute in the making: kind, value and note; when it changed."""
 
 
 class Reading:
@@ -35,6 +38,8 @@ class Reading:
         "any_open",
         "at",
         "bound",
+        "container_changed",
+        "container_stamp",
         "document",
         "explain",
         "languages",
@@ -62,7 +67,9 @@ class Reading:
         self.explain = explain
         self.soon: datetime | None = None
         self.bound: datetime | None = None
-        self.pairs: list[Pair] = []
+        self.container_stamp: Timestamp | None = None
+        self.container_changed: datetime | None = None
+        self.pairs: dict[tuple[str, str], datetime] = {}
         self.any_open = False
         self.any_closed = False
         self.status_basic: bool | None = None
@@ -76,6 +83,8 @@ class Reading:
 
     def current(self, element: Ranged) -> bool:
         """Does the element hold now? Keeps `soon` and `bound`."""
+        if element.since is None and element.until is None:
+            return True
         since = element.since.at if element.since is not None else None
         until = element.until.at if element.until is not None else None
         at = self.at
@@ -103,20 +112,30 @@ class Reading:
 
     def changed(self, stamp: Timestamp | None, attributes: Attributes = ()) -> datetime:
         """When a value of this container and element changed; `bound` of its kind must be up to date."""
-        when = stamp.at if stamp is not None else None
-        if attributes:
-            when = own_change(attributes) or when
-        if when is None or when - self.at > CLOCK_TOLERANCE:
-            if when is not None and self.explain is not None:
-                self.explain.append({"dropped": "time in the future", "value": str(when)})
-            when = self.at
+        when = self.container_changed
+        if when is None or stamp is not self.container_stamp:
+            when = self.not_ahead(stamp.at if stamp is not None else None)
+            self.container_stamp, self.container_changed = stamp, when
+        if attributes and (own := own_change(attributes)) is not None:
+            when = self.not_ahead(own)
         bound = self.bound
-        return bound if bound is not None and bound > when else when
+        return when if bound is None or bound < when else bound
+
+    def not_ahead(self, when: datetime | None) -> datetime:
+        """The time, or that of the arrival if there is none or it lies in the future."""
+        if when is None:
+            return self.at
+        if when - self.at > CLOCK_TOLERANCE:
+            if self.explain is not None:
+                self.explain.append({"dropped": "time in the future", "value": str(when)})
+            return self.at
+        return when
 
     # --- pairs and explanations ---
 
     def pair(self, name: str, value: str, changed: datetime) -> None:
-        self.pairs.append((name, value, changed))
+        """Add one. Publications glued together say the same twice: once is enough."""
+        self.pairs.setdefault((name, value), changed)
 
     def say(self, kind: AttributeKind, value: object, **where: object) -> None:
         """One line of the explanation; call it only if `explain` is a list."""
@@ -129,8 +148,8 @@ class Reading:
 
     def best_note(self, notes: Sequence[Note]) -> str | None:
         """The note whose language fits best: as asked for, else none given, else the first."""
-        if not notes:
-            return None
+        if len(notes) < 2:
+            return notes[0].text if notes else None
         for wanted in self.languages:
             for note in notes:
                 if note.lang is not None and fits(note.lang, wanted):
@@ -170,6 +189,14 @@ def own_change(attributes: Attributes) -> datetime | None:
             except ValueError:
                 return None
             return when if when.tzinfo is not None else None
+    return None
+
+
+def own_note(attributes: Attributes) -> str | None:
+    """The note in our own attribute, None if there is none."""
+    for name, value in attributes:
+        if name == NOTE:
+            return value
     return None
 
 

@@ -20,6 +20,8 @@ from enum import StrEnum
 from functools import cached_property, lru_cache
 from typing import Generic, TypeVar
 
+from msgspec import Struct
+
 from sipbridge.presence.namespaces import SIPBRIDGE
 
 Word = TypeVar("Word", bound=StrEnum)
@@ -37,8 +39,7 @@ def clark(token: str, namespace: str) -> str:
     return f"{{{namespace}}}{token}"
 
 
-@dataclass(frozen=True, slots=True)
-class Row(Generic[Word]):
+class Row(Struct, Generic[Word], frozen=True):
     """One token of a table.
 
     token: written short. name: its Clark name. written: is it what our writer uses for the word? text: what
@@ -78,6 +79,12 @@ class Table(Generic[Word]):
         return made
 
     @cached_property
+    def short(self) -> Mapping[str, Row[Word]]:
+        """Every listed token and alias as it is written short."""
+        names = (*self.pairs, *self.folds, *self.aliases)
+        return {name: self.rows[clark(name, self.namespace)] for name in names}
+
+    @cached_property
     def writes(self) -> Mapping[Word, Row[Word]]:
         """What is written for a word; a word without an own token is not in it."""
         return {row.word: row for row in self.rows.values() if row.written}
@@ -105,7 +112,7 @@ class Table(Generic[Word]):
 
     def row_of_text(self, text: str) -> Row[Word]:
         """The row that a reserved `Other` pair's text means."""
-        return self.row(clark(text, self.namespace))
+        return self.short.get(text) or self.row(clark(text, self.namespace))
 
 
 class Availability(StrEnum):

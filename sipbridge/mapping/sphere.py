@@ -6,64 +6,60 @@ SphereOther with the pair `rpid.sphere`; it is written as `x:other` with the tex
 as plain text for a peer that wants it (`sphere_text`). Absent or empty: nothing is said.
 """
 
-from datetime import datetime
-
 from sipbridge.mapping.attributes import AttributeKind, Sphere
-from sipbridge.mapping.reading import Reading, span
+from sipbridge.mapping.reading import NOTE, Reading, Said, own_note, span
 from sipbridge.mapping.schedule import parse_token, scheduled_pair
-from sipbridge.mapping.table import Table
+from sipbridge.mapping.table import Row, Table
 from sipbridge.mapping.writing import Writing
 from sipbridge.presence.model import Token, TokenList
 from sipbridge.presence.namespaces import RPID, SIPBRIDGE
 
 OTHER = f"{{{SIPBRIDGE}}}other"
-NOTE = f"{{{SIPBRIDGE}}}note"
 KIND = AttributeKind.SPHERE
 
-Read = list[tuple[Sphere, str | None, datetime]]
 
-
-def read(reading: Reading) -> Read:
+def read(reading: Reading) -> list[Said]:
     """The Sphere with note and time, nothing if nothing is said."""
     reading.bound = None
-    said: Read = []
+    said: list[Said] = []
     seen: set[str] = set()
+    table = reading.tables.sphere
     for person in reading.document.persons:
         for element in person.spheres:
             if not reading.current(element):
                 scheduled_pair(reading, "sphere", element, person.timestamp)
                 continue
             changed = reading.changed(person.timestamp, element.attributes)
-            for word, text in words_of(element, reading.tables.sphere):
-                if (key := text or word.value) in seen:
+            for row, text in words_of(element, table):
+                if (text or row.word) in seen:
                     continue
-                seen.add(key)
-                if not said:
-                    said.append((word, dict(element.attributes).get(NOTE), changed))
+                seen.add(text or row.word)
+                if said:
+                    text = text or table.writes[row.word].text
+                else:
+                    said.append(((KIND, row.word, own_note(element.attributes)), changed))
                     span("rpid.sphere", reading, element, changed)
-                elif text is None:
-                    text = reading.tables.sphere.writes[word].text
                 if text is not None:
                     reading.pair("rpid.sphere", text, changed)
                 if reading.explain is not None:
-                    reading.say(KIND, word, container=person.id, element="sphere", text=text)
+                    reading.say(KIND, row.word, container=person.id, element="sphere", text=text)
     return said
 
 
-def words_of(element: TokenList, table: Table[Sphere]) -> list[tuple[Sphere, str | None]]:
-    """Word, and the pair's text where the word does not say it all."""
-    found: list[tuple[Sphere, str | None]] = []
+def words_of(element: TokenList, table: Table[Sphere]) -> list[tuple[Row[Sphere], str | None]]:
+    """Rows, and the pair's text where the word does not say it all."""
+    found: list[tuple[Row[Sphere], str | None]] = []
     for token in element.tokens:
         row = table.row(token.name)
         text = (token.text or "").strip() if token.name == OTHER else ""
-        found.append((row.word, text or (None if row.written else row.text)))
+        found.append((row, text or (None if row.written else row.text)))
     text = (element.text or "").strip()
     if text:
         listed = table.rows.get(table.row_of_text(text.lower()).name)
         if listed is None or listed.name == OTHER:
-            found.append((Sphere.OTHER, text))
+            found.append((table.row(OTHER), text))
         else:
-            found.append((listed.word, None if listed.written else listed.text))
+            found.append((listed, None if listed.written else listed.text))
     return found
 
 
