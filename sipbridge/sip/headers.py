@@ -7,7 +7,7 @@ away by a change: a message that is only passed through, and one that is only be
 it.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from sipbridge.errors import ParseError
 from sipbridge.sip.grammar import is_token, split_list
@@ -87,12 +87,13 @@ NONE_REPEATED: Repeated = {}
 class Headers:
     """Ordered multimap of header fields."""
 
-    __slots__ = ("_first", "_fields", "_lines", "_repeated")
+    __slots__ = ("_first", "_fields", "_lines", "_names", "_repeated")
 
     def __init__(self, pairs: Iterable[tuple[str, str]] = ()) -> None:
         """Names may be compact. Raises ParseError for a name that is no token."""
         self._fields: Pairs | None = [(SHOWN[name], value) for name, value in pairs]
-        self._lines: list[str] = []
+        self._lines: Sequence[str] = ()
+        self._names: Sequence[str] | None = None
         self._first: First | None = None
         self._repeated = NONE_REPEATED
 
@@ -106,6 +107,20 @@ class Headers:
         made = cls.__new__(cls)
         made._fields = None
         made._lines = lines
+        made._names = None
+        made._first = first
+        made._repeated = repeated
+        return made
+
+    @classmethod
+    def laid_out(
+        cls, names: Sequence[str], values: Sequence[str], first: First, repeated: Repeated
+    ) -> "Headers":
+        """The same from names, as they are to be printed, and values."""
+        made = cls.__new__(cls)
+        made._fields = None
+        made._lines = values
+        made._names = names
         made._first = first
         made._repeated = repeated
         return made
@@ -114,9 +129,14 @@ class Headers:
     def _pairs(self) -> Pairs:
         pairs = self._fields
         if pairs is None:
-            split = [line.partition(":") for line in self._lines]
-            pairs = self._fields = [(SHOWN[n], value.strip(" \t")) for n, _, value in split]
-            self._lines = []
+            if self._names is not None:
+                pairs = list(zip(self._names, self._lines, strict=True))
+            else:
+                split = [line.partition(":") for line in self._lines]
+                pairs = [(SHOWN[n], value.strip(" \t")) for n, _, value in split]
+            self._fields = pairs
+            self._lines = ()
+            self._names = None
         return pairs
 
     def _change(self, pairs: Pairs) -> None:
@@ -212,7 +232,8 @@ class Headers:
         """An independent copy."""
         made = Headers.__new__(Headers)
         made._fields = list(self._pairs)
-        made._lines = []
+        made._lines = ()
+        made._names = None
         made._first = None
         made._repeated = NONE_REPEATED
         return made

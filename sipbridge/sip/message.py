@@ -222,7 +222,7 @@ class Message:
 
     def __bytes__(self) -> bytes:
         """The message on the wire. Raises LocalProtocolError for what a header cannot hold."""
-        lines = [f"{n}: {v}" for n, v in self.headers if n != "Content-Length"]
+        lines = [": ".join(pair) for pair in self.headers if pair[0] != "Content-Length"]
         text = "\r\n".join(lines)
         breaks = max(len(lines) - 1, 0)
         start = self.start_line()

@@ -7,9 +7,10 @@ connection has to be closed. Two CRLF alone are a keep-alive (RFC 5626 §4.4.1),
 line are skipped.
 
 The header section is split once, into lines and an index by name; no value is looked at but Content-Length.
-Folding, padded names and compact names are handled only where they occur. Lines end in CRLF; a message
-whose first line ends in a bare LF may use LF throughout, but a bare CR or LF inside a CRLF message is
-refused: two readers would see two different messages.
+A head that is written like many before it is split at one stroke (`sipbridge.sip.layout`). Folding, padded
+names and compact names are handled only where they occur. Lines end in CRLF; a message whose first line ends
+in a bare LF may use LF throughout, but a bare CR or LF inside a CRLF message is refused: two readers would
+see two different messages.
 
 What cannot be framed raises `MessageError`. It carries the status a server would answer, None where nothing
 can be answered (a response, or a request without Via), and in `partial` what was readable, so that the core
@@ -23,6 +24,7 @@ from dataclasses import dataclass
 from sipbridge.errors import ParseError
 from sipbridge.sip.grammar import CONTROL_AND_BREAKS, FOLDED, has_stray_control, is_token
 from sipbridge.sip.headers import KEYS, First, Headers, Pairs, Repeated, learn
+from sipbridge.sip.layout import Layouts
 from sipbridge.sip.message import Request, Response
 
 MAX_MESSAGE = 65535
@@ -162,14 +164,17 @@ def parse_ordinary(head: bytes, limits: Limits) -> Request | Response | None:
     None means "look closer", never "wrong".
     """
     size = len(head)
+    if size > limits.line or size > limits.head:
+        return None
     text = head.decode("utf-8", "surrogateescape")
+    message = LAYOUTS.read(text, limits.headers)
+    if message is not None:
+        return message
     lines = text.split("\r\n")
     breaks = len(lines) - 1
     # Every CR and LF has to be part of a line end, and there is no other control character but TAB.
     if (
-        size > limits.line
-        or size > limits.head
-        or breaks > limits.headers
+        breaks > limits.headers
         or len(head.translate(None, CONTROL_AND_BREAKS)) != size - 2 * breaks
     ):
         return None
@@ -179,7 +184,11 @@ def parse_ordinary(head: bytes, limits: Limits) -> Request | Response | None:
         message.headers = parse_lines(lines, None if text.isascii() else " \t")
     except Malformed:
         return None
+    LAYOUTS.notice(text)
     return message
+
+
+LAYOUTS = Layouts()
 
 
 def parse_head(head: bytes, limits: Limits) -> Request | Response:
