@@ -51,7 +51,7 @@ from sipbridge.events.subscriber_tables import (
 )
 from sipbridge.sip.address import NameAddr
 from sipbridge.sip.dialog import Dialog, Json, number, text
-from sipbridge.sip.fields import SubscriptionState
+from sipbridge.sip.fields import Event, MediaType, SubscriptionState
 from sipbridge.sip.message import Request, Response
 from sipbridge.sip.policy import NO_POLICY, Credentials, PeerPolicy
 from sipbridge.sip.timers import Deadline
@@ -226,6 +226,39 @@ class Alarm:
 class Subscription:
     """One subscription. It is the usage of its dialog and waits for its own responses."""
 
+    __slots__ = (
+        "asked",
+        "began",
+        "client",
+        "credentials",
+        "dialog",
+        "end_asked",
+        "ending_sent",
+        "ends",
+        "established",
+        "event",
+        "expects",
+        "expiry",
+        "failures",
+        "granted",
+        "heard",
+        "id",
+        "identity",
+        "is_fork",
+        "once",
+        "package",
+        "plan",
+        "policy",
+        "sent",
+        "state",
+        "subscriber",
+        "target",
+        "timer_n",
+        "too_brief",
+        "trace",
+        "ua",
+    )
+
     def __init__(
         self,
         subscriber: Subscriber,
@@ -261,7 +294,7 @@ class Subscription:
         self.granted = asked
         self.began = 0.0
         self.sent: Request | None = None
-        """The SUBSCRIBE that began the dialog."""
+        """The SUBSCRIBE that is to make a dialog, or more than one."""
         self.client: ClientRequest | None = None
         self.expects: tuple[str, str] | None = None
         self.end_asked = False
@@ -446,25 +479,34 @@ class Subscription:
     def checked(self, incoming: ServerRequest) -> SubscriptionState | None:
         """The state that the NOTIFY states; None after it was refused."""
         request = incoming.request
+        first = request.headers.first()
         try:
-            state, event, media_type = (
-                request.subscription_state,
-                request.event,
-                request.content_type,
-            )
+            state = request.subscription_state
+            is_ours = first.get("event") == self.event or self.is_ours(request.event)
+            is_readable = not request.body or self.reads(first.get("content-type"))
         except ParseError as error:
             incoming.respond(error.status_hint or 400, reason=f"Bad {error.field}")
             return None
-        if event is None or event.package != self.event or event.id is not None:
+        if not is_ours:
+            event = request.event
             known = event is not None and event.package in self.subscriber.packages
             incoming.respond(481 if known else 489)
         elif state is None:
             incoming.respond(400, reason="Missing Subscription-State")
-        elif request.body and media_type and not self.package.reads(media_type.essence):
+        elif not is_readable:
             incoming.respond(415, headers=[("Accept", ", ".join(self.package.body_types))])
         else:
             return state
         return None
+
+    def is_ours(self, event: Event | None) -> bool:
+        return event is not None and event.package == self.event and event.id is None
+
+    def reads(self, content_type: str | None) -> bool:
+        """Do we understand a body of this Content-Type? Raises ParseError."""
+        if not content_type or content_type in self.package.body_types:
+            return True
+        return self.package.reads(MediaType.parse(content_type).essence)
 
     def in_dialog(self, incoming: ServerRequest, now: float) -> bool:
         """Is it of our dialog, or does it make it? Answers 481 if not."""
@@ -487,6 +529,8 @@ class Subscription:
         except RemoteProtocolError as error:
             incoming.respond(error.status_hint or 400, reason="No Contact")
             return False
+        if not self.package.forking:
+            self.sent = None
         self.ua.add_dialog(self.dialog, self)
         return True
 
@@ -546,7 +590,7 @@ class Subscription:
                 stated.expires,
                 content_type,
                 request.body,
-                request.call_id,
+                request.headers.first()["call-id"],
                 incoming.trace,
                 now,
             )

@@ -76,29 +76,33 @@ class Defect:
     headers: tuple[tuple[str, str], ...] = ()
 
 
-def first_defect(
-    message: Message, options: frozenset[str] = OPTIONS, *, in_known_dialog: bool = False
-) -> Defect | None:
-    """The most serious fault, None for a message that can be served. `options`: option tags understood.
-
-    in_known_dialog: From, To, Call-ID and Record-Route have been judged before, word for word.
-    """
+def first_defect(message: Message, options: frozenset[str] = OPTIONS) -> Defect | None:
+    """The most serious fault, None for a message that can be served. `options`: option tags understood."""
     if not isinstance(message, Request):
         return next(found(message, options), None)
     familiar = familiar_part(message)
-    if familiar in SOUND and in_order(message, in_known_dialog):
+    if familiar in SOUND and in_order(message):
         return None
     defect = next(found(message, options), None)
     if defect is None and "require" not in message.headers.first():
-        remember(familiar)
+        remember(familiar)  # what may be required differs from core to core
     return defect
 
 
-FAMILIAR = ("max-forwards", "contact", "event", "content-type", "expires", "accept", "route")
+FAMILIAR = (
+    "max-forwards",
+    "contact",
+    "event",
+    "content-type",
+    "expires",
+    "accept",
+    "route",
+    "require",
+)
 """What a peer says word for word in one request after the other."""
 
 SOUND: set[tuple[str | None, ...]] = set()
-"""Familiar parts of requests that had no fault, and required nothing."""
+"""Familiar parts of requests that had no fault."""
 
 MAX_SOUND = 2048
 """Familiar parts remembered: one for each method, contact and kind of peer."""
@@ -107,7 +111,7 @@ MAX_FAMILIAR = 1024
 """Characters of a familiar part that is remembered, so that all of them together stay below 3 MB."""
 
 JUDGED = frozenset(FAMILIAR) | {key for key, _ in SINGLE}
-"""What may not stand twice in a request that is quickly found in order."""
+"""What may not stand twice in a request that is found in order so quickly."""
 
 
 def familiar_part(request: Request) -> tuple[str | None, ...]:
@@ -122,29 +126,39 @@ def remember(familiar: tuple[str | None, ...]) -> None:
     SOUND.add(familiar)
 
 
-def in_order(request: Request, in_known_dialog: bool) -> bool:
+def in_order(request: Request) -> bool:
     """Is the rest of a request with a sound familiar part in order too? False: look closer."""
-    headers = request.headers
-    first, repeated = headers.first(), headers.repeated
-    if "require" in first or (repeated and not JUDGED.isdisjoint(repeated)):
-        return False
+    first = request.headers.first()
     try:
         check_via(first["via"])
-        for text in repeated["via"][1:] if "via" in repeated else ():
-            check_via(text)
-        if request.cseq.method != request.method:
-            return False
-        if request.method == "NOTIFY" or "subscription-state" in first:
-            parse_subscription_state(first["subscription-state"])
-        if not in_known_dialog:
-            check_address(first["from"], "From")
-            check_address(first["to"], "To")
-            check_call_id(first["call-id"])
-            for text in headers.lines("record-route"):
-                check_addresses(text, "Record-Route")
+        check_address(first["from"], "From")
+        check_address(first["to"], "To")
+        check_call_id(first["call-id"])
+        for text in request.headers.lines("record-route"):
+            check_addresses(text, "Record-Route")
     except (KeyError, ParseError):
         return False
-    return True
+    return still_in_order(request)
+
+
+def still_in_order(request: Request) -> bool:
+    """Is in order what is new in each request: CSeq, Subscription-State, what stands twice?
+
+    False: look closer. The first Via line is not asked.
+    """
+    headers = request.headers
+    first, repeated = headers.first(), headers.repeated
+    try:
+        if repeated:
+            if not JUDGED.isdisjoint(repeated):
+                return False
+            for text in repeated.get("via", ()):
+                check_via(text)
+        if request.method == "NOTIFY" or "subscription-state" in first:
+            parse_subscription_state(first["subscription-state"])
+        return request.cseq.method == request.method
+    except (KeyError, ParseError):
+        return False
 
 
 def defects(message: Message, options: frozenset[str] = OPTIONS) -> list[Defect]:

@@ -15,9 +15,11 @@ core prefers it to the remote target, which behind a NAT or for a client without
 """
 
 from collections.abc import Mapping, Sequence
+from sys import intern
 
 from sipbridge.errors import LocalProtocolError, RemoteProtocolError
 from sipbridge.sip.address import NameAddr
+from sipbridge.sip.defects import familiar_part
 from sipbridge.sip.flow import Flow
 from sipbridge.sip.headers import Headers
 from sipbridge.sip.message import Message, Request, Response
@@ -81,8 +83,8 @@ class Dialog:
         self.contact = contact
         self.secure = secure
         self.flow = flow
-        self.heard: tuple[str, ...] = ()
-        """The `words` of the peer's last sound request: the next one will say the same."""
+        self.heard: tuple[str | None, ...] = ()
+        """The `words` of the peer's last sound request: the next one will mostly say the same."""
 
     @classmethod
     def as_uac(cls, request: Request, answer: Message, flow: Flow | None = None) -> "Dialog":
@@ -202,8 +204,8 @@ class Dialog:
         self.remote_cseq = number
 
     def remember(self, request: Request) -> None:
-        """The request was sound and is of this dialog: who says the same again need not be read again."""
-        self.heard = words(request)
+        """The request was sound and is of this dialog: what says the same again need not be judged again."""
+        self.heard = tuple([None if text is None else intern(text) for text in words(request)])
 
     def refresh_target(self, message: Message, flow: Flow | None = None) -> None:
         """Follow the Contact of a target refresh request or of its 2xx (§12.2.1.2, §12.2.2)."""
@@ -256,11 +258,16 @@ class Dialog:
             raise LocalProtocolError(f"not a snapshot of a dialog: {error}") from error
 
 
-def words(request: Request) -> tuple[str, ...]:
-    """What a peer says in all requests of a dialog: From, To, Record-Route. KeyError if one is missing."""
+def words(request: Request) -> tuple[str | None, ...]:
+    """What a peer says word for word in all requests of a dialog, From and To first.
+
+    That is everything that is ever judged but Via, Call-ID, CSeq and Subscription-State. KeyError if From or
+    To is missing.
+    """
     headers = request.headers
     first = headers.first()
-    return (first["from"], first["to"], *headers.lines("record-route"))
+    routes = headers.lines("record-route") if "record-route" in first else ()
+    return (first["from"], first["to"], *familiar_part(request), *routes)
 
 
 def record_routes(message: Message) -> list[str]:

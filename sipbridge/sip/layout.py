@@ -12,7 +12,7 @@ Nothing here depends on who sent a message, and what is remembered is bounded.
 import re
 from collections.abc import Sequence
 
-from sipbridge.sip.headers import SHOWN, Headers, Repeated, key_of
+from sipbridge.sip.headers import NONE_REPEATED, SHOWN, Headers, Repeated, key_of
 from sipbridge.sip.message import Request, Response
 
 MAX_LAYOUTS = 8
@@ -58,13 +58,16 @@ class Layout:
         found = self.pattern.fullmatch(head)
         if found is None:
             return None
-        values = found.groups()
+        start, *values = found.groups()
         if self.start == RESPONSE:
-            return Response(int(values[0]), values[1], self.headers(values[2:]))
-        return Request(self.start, values[0], self.headers(values[1:]))
+            reason = values.pop(0)
+            return Response(int(start), reason, self.headers(values))
+        return Request(self.start, start, self.headers(values))
 
-    def headers(self, values: tuple[str, ...]) -> Headers:
+    def headers(self, values: list[str]) -> Headers:
         first = dict(zip(self.keys, values, strict=True))
+        if not self.repeats:
+            return Headers.laid_out(self.names, values, first, NONE_REPEATED)
         repeated: Repeated = {}
         for key, places in self.repeats:
             repeated[key] = [values[i] for i in places]

@@ -49,7 +49,8 @@ class Message:
     @property
     def cseq(self) -> CSeq:
         """CSeq (§20.16)."""
-        return fields.parse_cseq(self._required("cseq", "CSeq"))
+        text = self.headers.first().get("cseq")
+        return fields.parse_cseq(self._required("cseq", "CSeq") if text is None else text)
 
     @property
     def from_(self) -> NameAddr:

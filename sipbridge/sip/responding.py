@@ -168,7 +168,7 @@ class IncomingRequest:
             self.held = True
             half.held.setdefault(after, []).append((self, status, data))
             return
-        half.send(self, status, data)
+        self.transaction.send(status, data, half.now)
 
     def accepted(self, headers: Sequence[tuple[str, str]]) -> Sequence[tuple[str, str]]:
         """What every 2xx does: refresh the dialog's target, or say where we are (§12.1.1)."""
@@ -317,9 +317,6 @@ class AnsweringHalf:
         self.outbox.append(Transmit(data, back, trace))
         self.report(LimitReached("server_transactions", back.remote[0], trace))
 
-    def send(self, incoming: IncomingRequest, status: int, data: bytes) -> None:
-        incoming.transaction.send(status, data, self.now)
-
     def answer(
         self,
         incoming: IncomingRequest,
@@ -371,7 +368,7 @@ class AnsweringHalf:
         for incoming, status, data in self.held.pop(number, ()):
             incoming.held = False
             if not incoming.transaction.answered:
-                self.send(incoming, status, data)
+                incoming.transaction.send(status, data, self.now)
 
     def store_failed(self, number: int) -> None:
         self.uncommitted.discard(number)

@@ -22,7 +22,7 @@ from collections.abc import Sequence
 
 from sipbridge.errors import LocalProtocolError, ParseError, SipBridgeError
 from sipbridge.sip.address import NameAddr
-from sipbridge.sip.defects import Defect, first_defect
+from sipbridge.sip.defects import Defect, first_defect, still_in_order
 from sipbridge.sip.dialog import Dialog, DialogId, words
 from sipbridge.sip.flow import CONNECTIONS, Flow, ListeningPoint, Transmit
 from sipbridge.sip.headers import Headers
@@ -428,7 +428,7 @@ class UserAgent:
         if incoming is None:
             return
         try:
-            if known is not None and self.is_plain(request):
+            if known is not None and still_in_order(request):
                 known[0].check(request)
                 known[1].receive_request(incoming, now)
             else:
@@ -443,22 +443,16 @@ class UserAgent:
             self.answering.left_open(incoming, now)
 
     def known_dialog(self, request: Request) -> tuple[Dialog, Usage] | None:
-        """The dialog of a request that repeats the words of the one before it."""
+        """The dialog of a request that repeats the words of a sound one before it."""
+        if request.method not in TARGET_REFRESH:
+            return None
+        first = request.headers.first()
         try:
-            said = words(request)
-            remote_tag, local_tag = said[0].rpartition(";tag=")[2], said[1].rpartition(";tag=")[2]
-            found = self.dialogs.get((request.headers.first()["call-id"], local_tag, remote_tag))
+            remote_tag, local_tag = tag_at_end(first["from"]), tag_at_end(first["to"])
+            found = self.dialogs.get((first["call-id"], local_tag, remote_tag))
         except KeyError:
             return None
-        return found if found is not None and found[0].heard == said else None
-
-    def is_plain(self, request: Request) -> bool:
-        """Is a request in a known dialog one for its usage, and nothing wrong with it?"""
-        return (
-            request.method in TARGET_REFRESH
-            and self.is_allowed(request.method)
-            and first_defect(request, in_known_dialog=True) is None
-        )
+        return found if found is not None and found[0].heard == words(request) else None
 
     def dispatch(self, incoming: IncomingRequest, now: float) -> None:
         """Give a new request to whom it concerns (§8.2, in the order of its subsections)."""
@@ -552,3 +546,8 @@ def asks_for_sips(request: Request) -> bool:
         return True
     back = request.headers.get("Record-Route") or request.headers.get("Contact") or ""
     return back.lstrip()[:6].lower() == "<sips:"
+
+
+def tag_at_end(text: str) -> str:
+    """The tag of a From or To in which it stands last, as mostly; anything else is the tag of nobody."""
+    return text.rpartition(";tag=")[2]
