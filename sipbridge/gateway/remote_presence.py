@@ -21,11 +21,12 @@ a moment, for the answer to that very request is in it.
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
 import orjson
+from msgspec.structs import replace
 
 from sipbridge.errors import (
     ActionPending,
@@ -306,9 +307,12 @@ class RemotePresence:
     def start(self, session: Session, requests: Iterable[Request]) -> None:
         """Perform those that wait for nobody."""
         for request in requests:
-            if any(id in session.pending or id in session.failed for id in request.depends):
+            id = str(request.id)
+            if id not in session.pending or id in session.started:
                 continue
-            self.go(session, request)
+            if not any(other in session.pending for other in request.depends):
+                session.started.add(id)
+                self.go(session, request)
 
     def go(self, session: Session, request: Request) -> None:
         match request.operation:
@@ -357,9 +361,12 @@ class RemotePresence:
         """A request is over; look again at those that waited for it."""
         id = str(request.id)
         session.pending.pop(id, None)
+        session.started.discard(id)
         if request.operation in LASTING:
             self.rows.put(REQUEST, session, id, None)
         for waiting in [r for r in session.pending.values() if id in r.depends]:
+            if str(waiting.id) not in session.pending:
+                continue  # one that was settled just now was the last one it waited for
             if id in session.failed:
                 self.fail(session, waiting, DependencyFailed(f"request {id} failed"))
             else:

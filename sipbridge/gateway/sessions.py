@@ -85,6 +85,8 @@ class Session:
     registrations: dict[PresentityKey, Registration] = field(default_factory=dict)
     pending: dict[str, Request] = field(default_factory=dict)
     """Requests in progress, by id."""
+    started: set[str] = field(default_factory=set)
+    """Those of them that wait for no other any more."""
     failed: set[str] = field(default_factory=set)
     """Requests that failed while others depended on them."""
     restated: int = 0
