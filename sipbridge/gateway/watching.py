@@ -1,9 +1,9 @@
 """Watching as Webex clients do: handles on contacts, one status for each, the newest state wins.
 
-A handle is one wish of one caller to see one contact. It has a number that is never given out again, lives
-until the caller stops it, and survives a restart. A contact that means nobody (`contact_of`) gets a number
-too, but is not watched. A *lease* is the same for clients that renew what they want: it has no number of its
-own, is known by the subject it was asked for with, and ends by itself.
+A handle is one wish (`wishes.py`) of one caller to see one contact. It has a number that is never given out
+again, lives until the caller stops it, and survives a restart. A contact that means nobody (`contact_of`)
+gets a number too, but is not watched. A *lease* is the same for clients that renew what they want: it has no
+number of its own, is known by the subject it was asked for with, and ends by itself.
 
 All wishes of an application for one watcher and presentity share a `Contact`, which holds the status last
 told; behind it stands one observation (`observations.py`), so decisions, blocks and ends are those of every
@@ -11,17 +11,13 @@ front. The status is derived anew when the gateway says that something may have 
 changes the document (`until`); it is told only when there is a difference that a client can see
 (`differs`).
 
-What is told goes through a `Feed`, one for each caller and kind of wish. A feed is no queue: it knows for
-each wish when it last changed. A reader asks for what changed after the last thing it has seen and gets the
-state as it is then, so a slow reader costs nothing and misses no state; it may miss states in between.
-
 Nothing here knows HTTP, JSON or the words of other interfaces than Webex' own statuses.
 """
 
 import json
 from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import count
 from typing import Protocol
 
 from sipbridge.errors import QuotaExceeded
@@ -30,6 +26,7 @@ from sipbridge.gateway.deadlines import Deadlines
 from sipbridge.gateway.observations import Observations, Sight, Standing
 from sipbridge.gateway.ports import Clock
 from sipbridge.gateway.registry import Pair, Registry
+from sipbridge.gateway.wishes import Contact, Feed, Seen, Wish, differs
 from sipbridge.identities import Identities, PresentityKey
 from sipbridge.mapping.rows import Status
 from sipbridge.mapping.table import Tables
@@ -42,6 +39,9 @@ HANDLE, COUNTER = "webex-handle", "webex-counter"
 """Kinds of the snapshots that keep handles, and the last number given out."""
 LATER = 60.0
 """What a caller is told to wait when it has too many handles."""
+
+MIN_FEEDS = 1000
+"""Feeds there may be before those without use are looked for."""
 
 PENDING = WebexPresence(Status.PENDING)
 UNKNOWN = WebexPresence(Status.UNKNOWN)
@@ -58,84 +58,6 @@ class HandleStore(Protocol):
     async def load_snapshots(self, kind: str) -> Sequence[tuple[str, str]]: ...
 
     def remember(self, kind: str, key: str, text: str | None) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """A status as clients of every Webex interface see it. since: when it began."""
-
-    presence: WebexPresence
-    rest: str
-    service: str
-    since: datetime
-
-
-@dataclass(slots=True, eq=False)
-class Contact:
-    """One presentity as one application's watcher sees it. seen: None until there is something to tell."""
-
-    caller: Caller
-    presentity: Uri
-    pair: Pair
-    seen: Seen | None = None
-    wishes: dict["Wish", None] = field(default_factory=dict)
-    """In the order they were made."""
-
-
-@dataclass(slots=True, eq=False)
-class Wish:
-    """A handle or a lease. name: the number, or the subject. contact: None if the name means nobody."""
-
-    name: int | str
-    contact_id: str
-    contact: Contact | None
-    feed: "Feed"
-
-    @property
-    def is_valid(self) -> bool:
-        return self.contact is not None
-
-
-class Feed:
-    """The wishes of one kind of one caller, and when each last changed."""
-
-    def __init__(self) -> None:
-        self.wishes: dict[int | str, Wish] = {}
-        self.last = 0
-        self.changed: dict[Wish, int] = {}
-        """In the order of changes, the newest last."""
-        self.listeners: set[Callable[[], None]] = set()
-
-    def put(self, wish: Wish) -> None:
-        self.wishes[wish.name] = wish
-
-    def drop(self, wish: Wish) -> None:
-        self.wishes.pop(wish.name, None)
-        self.changed.pop(wish, None)
-
-    def touch(self, wishes: Iterable[Wish]) -> None:
-        """These have something to tell."""
-        for wish in wishes:
-            self.changed.pop(wish, None)
-            self.last += 1
-            self.changed[wish] = self.last
-        for listener in list(self.listeners):
-            listener()
-
-    def since(self, sequence: int) -> list[tuple[int, Wish]]:
-        """What changed after that, oldest change first."""
-        found = []
-        for wish, changed in reversed(self.changed.items()):
-            if changed <= sequence:
-                break
-            found.append((changed, wish))
-        found.reverse()
-        return found
-
-    def listen(self, listener: Callable[[], None]) -> Callable[[], None]:
-        """`listener` is called after each change; returns the call that ends it."""
-        self.listeners.add(listener)
-        return lambda: self.listeners.discard(listener)
 
 
 FeedKey = tuple[str, PresentityKey, str]
@@ -172,6 +94,8 @@ class Watching:
         self.most = most
         self.last_handle = 0
         self.feeds: dict[FeedKey, Feed] = {}
+        self.sweep_at = MIN_FEEDS
+        self.sequence = count(1)
         self.contacts: dict[Pair, dict[str, Contact]] = {}
         """By application."""
         self.live: dict[str, int] = {}
@@ -250,7 +174,18 @@ class Watching:
         return None if here and not self.known(key) else address
 
     def feed(self, caller: Caller, kind: str) -> Feed:
-        return self.feeds.setdefault((caller.application, caller.key, kind), Feed())
+        key = (caller.application, caller.key, kind)
+        feed = self.feeds.get(key)
+        if feed is None:
+            if len(self.feeds) >= self.sweep_at:
+                self.sweep()
+            feed = self.feeds[key] = Feed(self.sequence)
+        return feed
+
+    def sweep(self) -> None:
+        """Forget feeds that nobody reads and that have nothing to tell."""
+        self.feeds = {key: feed for key, feed in self.feeds.items() if feed.used}
+        self.sweep_at = max(MIN_FEEDS, 2 * len(self.feeds))
 
     def seen(self, wish: Wish) -> Seen:
         """What a client is told of a wish at this moment."""
@@ -442,17 +377,3 @@ class Watching:
         ]
         self.drop(gone)
         await self.forget(w for w in gone if isinstance(w.name, int))
-
-
-def differs(before: Seen, after: Seen) -> bool:
-    """Is there anything that a client would show in another way?"""
-    one, other = before.presence, after.presence
-    if (one.status, one.custom_status, one.expires_time) != (
-        other.status,
-        other.custom_status,
-        other.expires_time,
-    ):
-        return True
-    if before.rest != after.rest:
-        return True
-    return other.status is Status.INACTIVE and one.last_active_time != other.last_active_time

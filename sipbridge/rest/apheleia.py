@@ -22,7 +22,8 @@ from starlette.types import Receive, Scope, Send
 from sipbridge.errors import AgainstPolicy, InvalidValue
 from sipbridge.gateway.caller import Caller
 from sipbridge.gateway.ports import Clock
-from sipbridge.gateway.watching import LEASES, Feed, Seen, Watching, Wish
+from sipbridge.gateway.watching import LEASES, Watching
+from sipbridge.gateway.wishes import Feed, Seen, Wish
 from sipbridge.identities import Identities
 from sipbridge.mapping.attributes import Attribute
 from sipbridge.mapping.rows import Status

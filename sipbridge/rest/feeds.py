@@ -20,7 +20,7 @@ from starlette.types import Receive, Scope, Send
 
 from sipbridge.errors import QuotaExceeded, SipBridgeError
 from sipbridge.gateway.caller import Caller
-from sipbridge.gateway.watching import Feed, Wish
+from sipbridge.gateway.wishes import Feed, Wish
 from sipbridge.rest.exchange import Exchange, headers_of, request_id
 from sipbridge.rest.faults import Fault, Refused, fault_of, render, unauthenticated
 from sipbridge.rest.origins import Pairs
@@ -28,6 +28,8 @@ from sipbridge.rest.security import CHALLENGES, Authenticator
 from sipbridge.rest.streams import MAX_STREAMS, PING, OpenStream, respond
 from sipbridge.rest.tickets import with_ticket
 
+MAX_OF_APPLICATION = 10_000
+"""Open streams of one application for all its people; one person has as many as an application elsewhere."""
 BATCH = 2000
 """Messages rendered at a time: a change of ten thousand handles does not hold everything else up."""
 
@@ -177,7 +179,9 @@ class Feeds:
             stream = FeedStream(caller.application, self.ping, reader, self.life, b"")
             self.enter(stream, reader.feed)
         except (Refused, SipBridgeError) as error:
-            await turn_away(scope, send, self.fault(error), headers, self.exchange)
+            self.fault(error)
+            # Before it is accepted this is an HTTP 403; a page would not be shown more of an answer.
+            await send({"type": "websocket.close", "code": 1008})
             return
         offered = scope.get("subprotocols") or [None]
         await send({"type": "websocket.accept", "subprotocol": offered[0]})
@@ -191,8 +195,8 @@ class Feeds:
     def enter(self, stream: OpenStream, feed: Feed) -> None:
         """Raises Refused (503)."""
         mine = self.open.setdefault(stream.application, set())
-        if len(mine) >= MAX_STREAMS:
-            detail = f"{MAX_STREAMS} streams are open already"
+        if len(feed.listeners) >= MAX_STREAMS or len(mine) >= MAX_OF_APPLICATION:
+            detail = f"{len(feed.listeners)} streams are open already"
             raise Refused(Fault(503, "SVC0001", ("too-many-streams",), detail))
         stream.forget = feed.listen(stream.woken.set)
         mine.add(stream)
@@ -242,24 +246,6 @@ async def converse(stream: FeedStream, receive: Receive, send: Send) -> None:
         listening.cancel()
         with suppress(asyncio.CancelledError):
             await listening
-
-
-async def turn_away(
-    scope: Scope, send: Send, fault: Fault, headers: Mapping[str, str], exchange: Exchange
-) -> None:
-    """A WebSocket that is refused: with the fault as an HTTP answer where the server can."""
-    if "websocket.http.response" not in scope.get("extensions", {}):
-        await send({"type": "websocket.close", "code": 1008})
-        return
-    body = render_fault(fault, headers, exchange)
-    sent: Pairs = [
-        (b"content-type", b"application/json"),
-        (b"content-length", str(len(body)).encode()),
-        *fault.headers,
-    ]
-    start = {"type": "websocket.http.response.start", "status": fault.status, "headers": sent}
-    await send(start)
-    await send({"type": "websocket.http.response.body", "body": body})
 
 
 def render_fault(fault: Fault, headers: Mapping[str, str], exchange: Exchange) -> bytes:

@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 from starlette.types import Receive, Scope, Send
 
 from sipbridge.gateway.caller import Caller
-from sipbridge.gateway.watching import HANDLES, Feed, Seen, Watching, Wish
+from sipbridge.gateway.watching import HANDLES, Watching
+from sipbridge.gateway.wishes import Feed, Seen, Wish
 from sipbridge.rest.apheleia import Apheleia
 from sipbridge.rest.exchange import Exchange, Reply, json_reply, read_json_body
 from sipbridge.rest.faults import no_method, no_resource, unauthenticated

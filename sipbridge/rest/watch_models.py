@@ -11,7 +11,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationError
 
 from sipbridge.errors import InvalidValue
-from sipbridge.gateway.watching import Seen
+from sipbridge.gateway.wishes import Seen
 from sipbridge.mapping.rows import Status
 from sipbridge.mapping.webex import SETTABLE, settable
 

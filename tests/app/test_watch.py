@@ -355,7 +355,7 @@ async def test_pages_open_streams_with_tickets(open_house: Site) -> None:
                     assert (await opened.receive_json(timeout=PATIENCE))["handle"] == 1
                 with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
                     await page.ws_connect(url)
-                assert caught.value.status == 401
+                assert caught.value.status == 403
 
 
 async def test_streams_of_foreign_pages_are_refused(open_house: Site) -> None:

@@ -7,7 +7,8 @@ import pytest
 from sipbridge.errors import QuotaExceeded, RequestRejected, StoreUnavailable, TransactionTimeout
 from sipbridge.gateway import Caller, Group
 from sipbridge.gateway.observations import AGAIN
-from sipbridge.gateway.watching import HANDLES, LEASES, Watching, Wish
+from sipbridge.gateway.watching import HANDLES, LEASES, MIN_FEEDS, Watching
+from sipbridge.gateway.wishes import Wish
 from sipbridge.identities import KnownIdentities, Person, PresentityKey
 from sipbridge.mapping.attributes import Activity, Attribute, AttributeKind, Other
 from sipbridge.mapping.rows import Status
@@ -439,3 +440,15 @@ async def test_a_look_asks_once_and_leaves_nothing(house: House) -> None:
 
 def test_keys_are_of_people() -> None:
     assert PEOPLE.canonical(Uri.parse("webex:Y2lz")) == PresentityKey(ALICE)
+
+
+async def test_feeds_that_nobody_uses_are_forgotten(house: House) -> None:
+    await house.watch(ALICE)
+    kept = house.watching.feed(house.bob, HANDLES)
+    listened = house.watching.feed(house.alice, HANDLES)
+    listened.listen(lambda: None)
+    for n in range(3 * MIN_FEEDS):
+        house.watching.feed(house.caller(f"user{n}"), HANDLES)
+    assert len(house.watching.feeds) < 3 * MIN_FEEDS
+    assert house.watching.feed(house.bob, HANDLES) is kept
+    assert house.watching.feed(house.alice, HANDLES) is listened
