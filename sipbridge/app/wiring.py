@@ -184,6 +184,7 @@ def build(settings: Settings, store: Store, spawn: Spawn) -> Graph:
         )
     watching = make_watching(settings, gateway, store, clock, directory, spawn, served)
     gauges.watch_bayeux(metrics, bayeux_server)
+    gauges.watch_webex(metrics, watching)
     tower.checks.need("store", store.writable)
     drivers = [driver for driver in (gateway_driver, served.driver) if driver is not None]
     tracing = Tracing(drivers)

@@ -13,6 +13,7 @@ from sipbridge.events.publisher import Publisher
 from sipbridge.events.subscriber import Subscriber
 from sipbridge.gateway.contact_lists import ContactLists
 from sipbridge.gateway.remote_presence import RemotePresence
+from sipbridge.gateway.watching import Watching
 from sipbridge.observability.metrics import Metrics, Sample
 
 LIVE = "live"
@@ -89,6 +90,24 @@ def watch_connections(
         "When the certificates in use expire, by the key that names them",
         ("key",),
         lambda: {(key,): until.timestamp() for key, until in certificates().items()},
+    )
+
+
+def watch_webex(metrics: Metrics, watching: Watching) -> None:
+    """What Webex-style clients watch."""
+
+    def wishes() -> Sample:
+        found: Counter[tuple[str, ...]] = Counter()
+        for (_, _, kind), feed in watching.feeds.items():
+            found[(kind,)] += len(feed.wishes)
+        return {**found}
+
+    metrics.gauge("webex_wishes", "Live handles, and leases of the plugin", ("kind",), wishes)
+    metrics.gauge(
+        "webex_contacts",
+        "Presentities as a watcher sees them behind these",
+        (),
+        lambda: {(): sum(map(len, watching.contacts.values()))},
     )
 
 

@@ -1,20 +1,26 @@
 """The Webex-style interfaces over real HTTP: every rule and example of the documentation they follow."""
 
 import asyncio
+import base64
 import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import aiohttp
+import argon2
 import pytest
 
+from sipbridge.events.subscriber import Notified, Terminated
+from sipbridge.uri import Uri
 from tests.app.rig import (
     PATIENCE,
     Application,
     Site,
     application,
     attributes,
+    presence_server,
+    remote,
     site,
     until,
 )
@@ -398,6 +404,81 @@ async def test_a_bridge_that_stops_ends_the_streams() -> None:
         )
         assert b"handle" in await asyncio.wait_for(got.read(), PATIENCE)
         await opened.close()
+
+
+# --- other servers, other names ----------------------------------------------------------------------------
+
+
+async def test_what_a_presence_server_says_is_what_the_handle_shows() -> None:
+    """404 is Unknown and no other handle; pending, active and rejected as everywhere."""
+    dora = "sip:dora@remote.example"
+    async with (
+        presence_server() as server,
+        site(presence_server=remote(server)) as there,
+    ):
+        bob = there.application("bob")
+        server.refuse["SUBSCRIBE"] = 404
+        (gone,) = await watch(bob, dora)
+        assert gone["isValid"]
+        async with events(bob) as updates:
+            assert (await updates.until(status="Unknown"))["handle"] == gone["handle"]
+            del server.refuse["SUBSCRIBE"]
+            eve = "sip:eve@remote.example"
+            (handle,) = await watch(bob, eve)
+            assert (await updates.next())["presence"] == presence(eve, "Pending")
+            asked = await server.subscription(eve)
+            server.notify(asked, state="pending;expires=600")
+            server.notify(asked, pidf("meeting", note="round table", entity=eve))
+            told = await updates.until(contactId=eve, status="Meeting")
+            assert told["presence"]["customStatus"] == "round table"
+            server.notify(asked, pidf("busy", entity=eve))
+            told = await updates.next()
+            assert told == {"handle": handle["handle"], "presence": presence(eve, "Busy")}
+            server.notify(asked, state="terminated;reason=rejected")
+            assert (await updates.next())["presence"] == presence(eve, "Unknown")
+
+
+async def test_names_of_one_person_are_one_person_over_sip_too() -> None:
+    people = [{"uri": ALICE, "aliases": ["sip:asmith@example.com"]}]
+    async with site(identities=people) as there:
+        alice, bob = there.application("alice"), there.application("bob")
+        phone, watcher = await there.phone("asmith"), await there.phone("bob")
+        await watch(bob, ALICE)
+        await alice.grant_all(BOB)
+        async with events(bob) as updates:
+            # Her phone publishes under her other name, his asks for her under it.
+            phone.publish(pidf("on-the-phone", entity="sip:asmith@example.com"))
+            assert (await updates.until(status="Call"))["presence"]["contactId"] == ALICE
+            watcher.subscribe(Uri.parse("sip:asmith@example.com"))
+            said = await watcher.wait_for(lambda one: isinstance(one, Notified), PATIENCE)
+            assert isinstance(said, Notified)
+            assert said.state == "active" and b"on-the-phone" in said.body
+            await alice.block(BOB)
+            await updates.until(status="Unknown")
+            ended = await watcher.wait_for(lambda one: isinstance(one, Terminated), PATIENCE)
+            assert isinstance(ended, Terminated) and ended.reason == "rejected"
+
+
+async def test_an_application_that_is_removed_takes_its_handles_along() -> None:
+    hasher = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+    async with site(agent=OPEN, admin={"password_hash": hasher.hash("let me in")}) as there:
+        assert there.graph is not None
+        operator = there.application("admin")
+        token = base64.b64encode(b"admin:let me in").decode()
+        operator.http.headers["Authorization"] = f"Basic {token}"
+        carol = {"id": "app_carol", "uri": CAROL, "password": "secret-carol"}
+        assert (await operator.ask("POST", "/admin/applications", carol))[0] == 201
+        made = there.application("carol")
+        await watch(made, ALICE)
+        metrics = await made.text("/metrics")
+        assert 'sipbridge_webex_wishes{kind="handles"} 1.0' in metrics
+        async with events(made) as updates:
+            await updates.next()
+            assert (await operator.ask("DELETE", "/admin/applications/app_carol"))[0] == 204
+        watching = there.graph.watching
+        assert watching.contacts == {} and not there.graph.gateway.observations.of_pair
+        assert await there.graph.store.load_snapshots("webex-handle") == []
+        assert (await made.ask("POST", f"{PRESENCES}/watch", {"contactIds": [ALICE]}))[0] == 401
 
 
 # --- requests ----------------------------------------------------------------------------------------------
