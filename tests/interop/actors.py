@@ -508,8 +508,12 @@ class Application:
 class Baresip:
     """baresip 1.0, headless: one account, told what to do over its control socket."""
 
-    def __init__(self, name: str, server: tuple[str, int], transport: str) -> None:
+    def __init__(
+        self, name: str, server: tuple[str, int], transport: str, trusted: str = ""
+    ) -> None:
+        """`trusted`: the file of authorities, for TLS."""
         self.name, self.server, self.transport = name, server, transport
+        self.trusted = trusted
         self.folder = Path(tempfile.mkdtemp(prefix="sipbridge-baresip-"))
         self.control = free_port()
         self.process: Process | None = None
@@ -521,7 +525,8 @@ class Baresip:
 
     def configure(self, contacts: Sequence[str], publishes: bool, registers: bool) -> None:
         host, port = self.server
-        hop = f"sip:{host}:{port}" + (";transport=tcp" if self.transport == "tcp" else "")
+        by = "" if self.transport == "udp" else f";transport={self.transport}"
+        hop = f"sip:{host}:{port}{by}"
         account = f'<sip:{self.name}@example.com>;outbound="{hop}";auth_user={self.name}'
         account += f";auth_pass=pw-{self.name};regint={60 if registers else 0}"
         account += ";pubint=60" if publishes else ""
@@ -531,7 +536,8 @@ class Baresip:
         (self.folder / "contacts").write_text(listed or '"nobody" <sip:nobody@example.com>\n')
         (self.folder / "config").write_text(
             f"sip_listen 127.0.0.1:{free_port(socket.SOCK_DGRAM)}\nnet_interface 127.0.0.1\n"
-            f"module_path {modules}\nmodule_tmp uuid.so\nmodule_tmp account.so\n"
+            + (f"sip_cafile {self.trusted}\n" if self.trusted else "")
+            + f"module_path {modules}\nmodule_tmp uuid.so\nmodule_tmp account.so\n"
             "module_app contact.so\nmodule_app menu.so\nmodule_app presence.so\n"
             f"module_app ctrl_tcp.so\nctrl_tcp_listen 127.0.0.1:{self.control}\n"
         )

@@ -120,12 +120,16 @@ class Stage:
         assert self.bridge is not None
         return self.bridge.sip(self.transport)
 
+    @property
+    def trusted(self) -> str:
+        """The file of authorities, "" where nothing is secured."""
+        return str(self.authority.ca) if self.authority is not None else ""
+
     async def talker(self, step: Mapping[str, Any]) -> Talker:
         name = step["who"]
         if name not in self.talkers:
             uri = f"sip:{name}@example.com"
-            trusted = str(self.authority.ca) if self.authority is not None else ""
-            talker = Talker(uri, self.server(step), self.transport, f"pw-{name}", trusted)
+            talker = Talker(uri, self.server(step), self.transport, f"pw-{name}", self.trusted)
             await talker.open()
             self.talkers[name] = talker
         return self.talkers[name]
@@ -421,7 +425,7 @@ async def do_sipp(stage: Stage, step: dict[str, Any]) -> None:
 
 async def do_baresip(stage: Stage, step: dict[str, Any]) -> None:
     """Start baresip as `who`: `registers`, `watches` contacts, or `publishes`."""
-    phone = Baresip(step["who"], stage.server(step), stage.transport)
+    phone = Baresip(step["who"], stage.server(step), stage.transport, stage.trusted)
     stage.phones[step["who"]] = phone
     watches, publishes = step.get("watches", []), step.get("publishes", False)
     await phone.start(watches, publishes, step.get("registers", False))
@@ -450,8 +454,8 @@ async def do_web_phone(stage: Stage, step: dict[str, Any]) -> None:
     """Start a browser's user agent, `client` sipjs or jssip, as `who`, over the case's kind of WebSocket."""
     assert stage.bridge is not None
     host, port = stage.bridge.sip(stage.transport)
-    trusted = str(stage.authority.ca) if stage.authority is not None else ""
-    phone = WebPhone(step["client"], step["who"], f"{stage.transport}://{host}:{port}", trusted)
+    url = f"{stage.transport}://{host}:{port}"
+    phone = WebPhone(step["client"], step["who"], url, stage.trusted)
     stage.web_phones[step["who"]] = phone
     await phone.start()
     await phone.next("connected", STEP_SECONDS)

@@ -498,3 +498,42 @@ async def test_a_lost_connection_is_not_replaced_by_one_that_nobody_can_check(
     gone = Flow("tls", bob.point.local, ("127.0.0.1", 9), 77)
     endpoint.send(b"late answer", gone)
     assert failed[0][0] == gone and "certificate" in failed[0][1] and not endpoint.waiting
+
+
+async def test_a_message_that_trickles_over_tls_is_cut_off_and_slow_ones_that_end_are_not(
+    stations: Stations,
+) -> None:
+    bob = await stations.add()
+    ahead = 0.0
+    endpoint = bob.driver.tcp[bob.point.local]
+    endpoint.now = lambda: asyncio.get_running_loop().time() + ahead
+    context = ssl.create_default_context(cafile=str(stations.authority.ca))
+    reader, writer = await asyncio.open_connection(
+        *bob.point.local, ssl=context, server_hostname="localhost"
+    )
+    lines = [
+        "PUBLISH sip:bob@example.com SIP/2.0",
+        "Via: SIP/2.0/TLS 192.0.2.9;branch=z9hG4bK{}",
+        "From: <sip:alice@example.com>;tag=a",
+        "To: <sip:bob@example.com>",
+        "Call-ID: c1",
+        "CSeq: {} PUBLISH",
+        "Event: presence",
+        "Content-Length: 0",
+    ]
+    for number in (1, 2, 3):  # each takes long, but comes to its end
+        data = ("\r\n".join(lines) + "\r\n\r\n").format(number, number).encode()
+        writer.write(data[:40])
+        await writer.drain()
+        ahead += tcp.FIRST_MESSAGE / 2
+        endpoint.sweep()
+        writer.write(data[40:])
+        assert b"200 OK" in await reader.readuntil(b"\r\n\r\n")
+    writer.write(data[:40])
+    for _ in range(5):
+        ahead += tcp.SWEEP_EVERY
+        endpoint.sweep()
+        writer.write(b"x")
+        await asyncio.sleep(0.01)
+    assert [said.reason for said in bob.dropped()] == ["slow"]
+    writer.close()
