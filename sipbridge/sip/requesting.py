@@ -224,7 +224,7 @@ class ClientRequest:
         handler, dialog = self.handler, self.dialog
         self.finish()
         if dialog is not None and response.status < 300 and self.request.method in TARGET_REFRESH:
-            self.half.refresh(dialog, response)
+            self.half.refresh(dialog, self.request, response)
         if handler is not None:
             handler.receive_response(response, now)
 
@@ -440,8 +440,14 @@ class AskingHalf:
 
     # --- what happened ----------------------------------------------------------------------------
 
-    def refresh(self, dialog: Dialog, response: Response) -> None:
-        """A 2xx moves the dialog's target (§12.2.1.2); one without a readable Contact does not."""
+    def refresh(self, dialog: Dialog, request: Request, response: Response) -> None:
+        """A 2xx moves the dialog's target (§12.2.1.2); one without a readable Contact does not.
+
+        libpurple copies our Contact into its 200 to a NOTIFY; who followed that would talk to himself.
+        """
+        contact = response.headers.first().get("contact")
+        if contact is not None and contact == request.headers.first().get("contact"):
+            return
         try:
             dialog.refresh_target(response)
         except ParseError:

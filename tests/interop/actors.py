@@ -9,6 +9,7 @@ import base64
 import importlib.metadata
 import json
 import os
+import pty
 import re
 import shutil
 import signal
@@ -18,7 +19,7 @@ import tempfile
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import aiohttp
 
@@ -620,6 +621,135 @@ class Baresip:
         text = subprocess.run(["baresip", "-h"], capture_output=True, text=True, check=False).stdout
         found = re.search(r"baresip v(\S+)", text)
         return found[1] if found else "unknown"
+
+
+class DeskPhone:
+    """A phone nobody here wrote, told at its start whom to watch or what to publish; it prints what it sees.
+
+    linphonec and Twinkle are programs for a terminal and get their files; of the others the library is driven
+    by a program of ours in `clients`.
+    """
+
+    PACKAGES: ClassVar = {
+        "linphonec": "linphone-cli",
+        "linphone": "liblinphone10",
+        "purple": "libpurple0",
+        "twinkle": "twinkle-console",
+    }
+    """Debian's packages, for their versions."""
+
+    def __init__(self, client: str, name: str, server: tuple[str, int], transport: str) -> None:
+        self.client, self.name, self.server, self.transport = client, name, server, transport
+        self.folder = Path(tempfile.mkdtemp(prefix=f"sipbridge-{client}-"))
+        self.port = free_port(socket.SOCK_DGRAM if transport == "udp" else socket.SOCK_STREAM)
+        self.process: Process | None = None
+        self.output = ""
+        self.news = asyncio.Event()
+        self.reader: asyncio.Task[None] | None = None
+        self.terminal: int | None = None
+
+    def command(self, what: str, word: str) -> list[str]:
+        if self.client == "linphonec":
+            return ["linphonec", "-c", self.write_linphonec(what, word)]
+        if self.client == "twinkle":
+            self.write_twinkle(what, word)
+            return ["twinkle-console"]
+        host, port = self.server
+        script = str(HERE / "clients" / f"{self.client}_client.py")
+        who = [self.transport, self.name, f"pw-{self.name}", str(self.port), str(self.folder)]
+        return [sys.executable, script, host, str(port), *who, what, word]
+
+    def write_linphonec(self, what: str, word: str) -> str:
+        host, port = self.server
+        hop = f"sip:{host}:{port};transport={self.transport}"
+        ports = {kind: self.port if kind == self.transport else 0 for kind in ("udp", "tcp")}
+        text = (
+            f"[sip]\nsip_port={ports['udp']}\nsip_tcp_port={ports['tcp']}\nsip_tls_port=0\n"
+            "bind_address=127.0.0.1\nguess_hostname=1\nuse_ipv6=0\ndefault_proxy=0\n"
+            "subscribe_presence_only_when_registered=0\n"
+            f"[auth_info_0]\nusername={self.name}\npasswd=pw-{self.name}\ndomain=example.com\n"
+            f"[proxy_0]\nreg_proxy=<{hop}>\nreg_route=<{hop};lr>\n"
+            f"reg_identity=sip:{self.name}@example.com\nreg_expires=600\nreg_sendregister=1\n"
+            f"publish={int(what == 'publish')}\npublish_expires=600\n"
+        )
+        if what == "watch":
+            text += f'[friend_0]\nurl="{word}" <sip:{word}@example.com>\npol=accept\nsubscribe=1\n'
+        (self.folder / ".local/share/linphone").mkdir(parents=True, exist_ok=True)
+        path = self.folder / "linphonerc"
+        path.write_text(text)
+        return str(path)
+
+    def write_twinkle(self, what: str, word: str) -> None:
+        host, port = self.server
+        home = self.folder / ".twinkle"
+        home.mkdir()
+        (home / f"{self.name}.cfg").write_text(
+            f"user_name={self.name}\nuser_domain=example.com\nauth_name={self.name}\n"
+            f"auth_pass=pw-{self.name}\noutbound_proxy={host}:{port}\nuse_outbound_proxy=yes\n"
+            f"all_requests_to_proxy=yes\nregistrar={host}:{port}\nregister_at_startup=yes\n"
+            f"registration_time=600\nsip_transport={self.transport}\npres_publication_time=600\n"
+            "pres_subscription_time=600\n"
+            f"pres_publish_startup={'yes' if what == 'publish' else 'no'}\n"
+        )
+        (home / "twinkle.sys").write_text(
+            "dev_ringtone=/dev/null\ndev_speaker=/dev/null\ndev_mic=/dev/null\n"
+            f"sip_port={self.port}\nsip_udp_port={self.port}\nrtp_port={free_port() // 2 * 2}\n"
+            f"start_user_profile={self.name}\n"
+        )
+        if what == "watch":
+            (home / f"{self.name}.bud").write_text(f"{word}|sip:{word}@example.com|y\n")
+
+    async def start(self, what: str, word: str) -> None:
+        """`what` is watch or publish, `word` whom or what."""
+        command = self.command(what, word)
+        self.terminal, there = pty.openpty()  # a terminal, or the programs for people do nothing
+        self.process = await asyncio.create_subprocess_exec(
+            *command,
+            stdin=there,
+            stdout=PIPE,
+            stderr=STDOUT,
+            start_new_session=True,
+            env={**os.environ, "HOME": str(self.folder), "TERM": "dumb"},
+        )
+        os.close(there)
+        self.reader = asyncio.create_task(self.read_output())
+
+    async def read_output(self) -> None:
+        assert self.process is not None and self.process.stdout is not None
+        while chunk := await self.process.stdout.read(4096):
+            self.output += chunk.decode("utf-8", "replace")
+            self.news.set()
+
+    async def wait_for(self, pattern: str, seconds: float) -> None:
+        """Until it has printed what fits; what was printed before that does not count again."""
+        try:
+            async with asyncio.timeout(seconds):
+                while (found := re.search(pattern, self.output)) is None:
+                    self.news.clear()
+                    await self.news.wait()
+        except TimeoutError:
+            seen = self.output[-1500:]
+            raise ActorFailed(f"{self.client} never printed {pattern!r}: {seen}") from None
+        self.output = self.output[found.end() :]
+
+    async def stop(self) -> None:
+        if self.process is not None:
+            await end(self.process)
+        if self.reader is not None:
+            await self.reader
+        if self.terminal is not None:
+            os.close(self.terminal)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    @classmethod
+    def version(cls, client: str) -> str:
+        import subprocess
+
+        if client == "pjsua":
+            return importlib.metadata.version("pjsua2-python")
+        command = ["dpkg-query", "-W", "-f", "${Version}", cls.PACKAGES[client]]
+        told = subprocess.run(command, capture_output=True, text=True, check=False)
+        return told.stdout or "unknown"
 
 
 async def run_sipp(

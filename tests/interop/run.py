@@ -1,6 +1,6 @@
 """`make interop`: plays every case against the real peers and writes down what came of each.
 
-    python -m tests.interop.run [--only WORD]
+    python -m tests.interop.run [--only WORD] [--brief]
 
 `interop/results/latest.json` holds one object for each case and variant: peers with versions, case, sections
 of RFCs, verdict, seconds, what was seen. `junit.xml` is the same for machines that read that. Exit status 1
@@ -14,13 +14,15 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 from tests.interop.actors import Kamailio
-from tests.interop.runner import Verdict, all_cases, play, variant_name
+from tests.interop.runner import Case, Verdict, all_cases, play, variant_name
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE.parents[1] / "interop" / "results"
@@ -93,6 +95,19 @@ def show(verdict: Verdict) -> None:
         print("     " + verdict.seen.replace("\n", "\n     "), flush=True)
 
 
+def brief(cases: Sequence[Case]) -> dict[str, list[dict[str, Any]]]:
+    """One variant of each case that is also played with digest, in turns with and without; all of others."""
+    chosen: dict[str, list[dict[str, Any]]] = {}
+    wants_digest = False
+    for case in cases:
+        chosen[case.name] = case.variants
+        if any(v.get("digest") for v in case.variants):
+            wants = [v for v in case.variants if bool(v.get("digest")) == wants_digest]
+            chosen[case.name] = wants[:1] or case.variants[:1]
+            wants_digest = not wants_digest
+    return chosen
+
+
 async def main() -> int:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument(
@@ -100,10 +115,18 @@ async def main() -> int:
         default="",
         help="cases whose name or variant has this word, and modules of this name",
     )
-    only = options.parse_args().only
+    options.add_argument(
+        "--brief",
+        action="store_true",
+        help="each foreign client once, in turns with and without digest",
+    )
+    given = options.parse_args()
+    only = given.only
     begun, verdicts = datetime.now(UTC), []
-    for case in all_cases():
-        for variant in case.variants:
+    cases = all_cases()
+    chosen = brief(cases) if given.brief else {case.name: case.variants for case in cases}
+    for case in cases:
+        for variant in chosen[case.name]:
             if only not in f"{case.name} {variant_name(variant)}":
                 continue
             verdicts.append(await play(case, variant))

@@ -26,6 +26,7 @@ from tests.interop.actors import (
     BayeuxClient,
     Bridge,
     Cutter,
+    DeskPhone,
     Kamailio,
     Printing,
     WebPhone,
@@ -107,6 +108,7 @@ class Stage:
     phones: dict[str, Baresip] = field(default_factory=dict)
     clients: dict[str, BayeuxClient] = field(default_factory=dict)
     web_phones: dict[str, WebPhone] = field(default_factory=dict)
+    desk_phones: dict[str, DeskPhone] = field(default_factory=dict)
     cutter: Cutter | None = None
     saved: dict[str, str] = field(default_factory=dict)
     subscriptions: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -160,6 +162,8 @@ class Stage:
             await application.close()
         for phone in self.phones.values():
             await phone.stop()
+        for desk_phone in self.desk_phones.values():
+            await desk_phone.stop()
         for client in (*self.clients.values(), *self.web_phones.values()):
             await client.stop()
         if self.cutter is not None:
@@ -450,6 +454,19 @@ async def do_baresip_command(stage: Stage, step: dict[str, Any]) -> None:
     stage.phones[step["who"]].command(step["command"])
 
 
+async def do_desk_phone(stage: Stage, step: dict[str, Any]) -> None:
+    """Start the phone `client` as `who`; it `watches` somebody, or `publishes` a word."""
+    phone = DeskPhone(step["client"], step["who"], stage.server(step), stage.transport)
+    stage.desk_phones[step["who"]] = phone
+    what = "watch" if "watches" in step else "publish"
+    await phone.start(what, step.get("watches") or step["publishes"])
+
+
+async def do_desk_says(stage: Stage, step: dict[str, Any]) -> None:
+    """The phone prints what fits `pattern`."""
+    await stage.desk_phones[step["who"]].wait_for(step["pattern"], 2 * STEP_SECONDS)
+
+
 async def do_web_phone(stage: Stage, step: dict[str, Any]) -> None:
     """Start a browser's user agent, `client` sipjs or jssip, as `who`, over the case's kind of WebSocket."""
     assert stage.bridge is not None
@@ -624,6 +641,8 @@ def peers_of(case: Case) -> dict[str, str]:
     for step in case.steps:
         if step["do"] in ("client", "web_phone"):
             found[step["client"]] = Printing.version(step["client"])
+        if step["do"] == "desk_phone":
+            found[step["client"]] = DeskPhone.version(step["client"])
     return found
 
 

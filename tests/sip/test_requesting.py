@@ -520,6 +520,18 @@ def test_a_2xx_moves_the_target_of_the_dialog(pair: Pair) -> None:
     assert outcome.status == 200 and dialog.remote_target == "sip:bob@192.0.2.77"
 
 
+def test_a_2xx_that_echoes_our_contact_does_not_turn_us_towards_ourselves(pair: Pair) -> None:
+    answers = Answers(200, headers=[("Contact", "<sip:alice@192.0.2.1:5060>")])
+    pair.bob.serve("SUBSCRIBE", answers)
+    pair.bob.add_dialog(bobs_side(), answers)
+    dialog = dialog_of(pair, "sip:bob@192.0.2.2")
+    contact = [("Event", "presence"), ("Contact", "<sip:alice@192.0.2.1:5060>")]
+    request = dialog.new_request("SUBSCRIBE", contact)
+    pair.alice.request_in_dialog(dialog, request, outcome := Outcome(), pair.now)
+    pair.turn()
+    assert outcome.status == 200 and dialog.remote_target == "sip:bob@192.0.2.2"
+
+
 def test_the_arrival_connection_is_preferred_while_it_lives(pair: Pair) -> None:
     hint = Flow("tcp", ALICE, ("192.0.2.50", 40000), 9)
     dialog = dialog_of(pair, "sip:bob@192.0.2.2;transport=udp", hint)
