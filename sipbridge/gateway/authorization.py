@@ -16,7 +16,7 @@ from functools import lru_cache
 
 from sipbridge.gateway.ports import StoredRules
 from sipbridge.identities import PresentityKey
-from sipbridge.mapping.attributes import Attribute, AttributeKind, Other
+from sipbridge.mapping.attributes import KINDS, Attribute, AttributeKind, Other
 from sipbridge.mapping.other import owner_of
 from sipbridge.mapping.permissions import kinds_visible, transformations_for
 from sipbridge.presence.rules import Permission, RuleSet, SubHandling, evaluate
@@ -49,7 +49,7 @@ class Decision:
         asked = set(requested)
         return tuple(
             (kind.value, kind in self.granted)
-            for kind in AttributeKind
+            for kind in KINDS
             if kind in asked and (kind in self.granted or kind in self.denied)
         )
 

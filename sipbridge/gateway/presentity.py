@@ -7,6 +7,7 @@ presence agent, which re-evaluates SIP watchers, and to `Watchers`, which re-eva
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 import orjson
 from msgspec.structs import replace
@@ -47,6 +48,9 @@ OPEN_STATES = frozenset({"pending", "waiting"})
 SUBSCRIBED_STATES = frozenset({"pending", "active"})
 """Those in which there is a subscription by which the watcher sees, or may see soon."""
 
+
+MAX_READ = 8192
+"""Published attributes that are kept as they were read; a few hundred bytes each."""
 
 MAX_AHEAD = timedelta(seconds=60)
 """How far in the future an application's lastChange may lie: clocks differ, but not by minutes."""
@@ -374,7 +378,13 @@ def published_attributes(record: PublishedRecord | None) -> list[Attribute]:
     """What an application has published so far."""
     if record is None:
         return []
-    return [from_json(orjson.loads(text), "presence") for _, text in record.attributes]
+    return [published_attribute(text) for _, text in record.attributes]
+
+
+@lru_cache(maxsize=MAX_READ)
+def published_attribute(text: bytes) -> Attribute:
+    """One of them. What is kept is read again with each call that publishes something else."""
+    return from_json(orjson.loads(text), "presence")
 
 
 def kept_with(attribute: Attribute) -> AttributeKind:

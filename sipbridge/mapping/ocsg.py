@@ -30,6 +30,7 @@ from msgspec.structs import replace
 
 from sipbridge.mapping import activity, communication, other, place, privacy, sphere
 from sipbridge.mapping.attributes import (
+    KINDS,
     Attribute,
     AttributeKind,
     Other,
@@ -204,7 +205,7 @@ def write_person(
     )
     if person == Person(person.id):
         return None
-    said = [a for kind in AttributeKind if kind is not COMMUNICATION for a in writing.of(kind)]
+    said = [a for kind in KINDS if kind is not COMMUNICATION for a in writing.of(kind)]
     stamp = writing.stamp(said) or Timestamp(print_instant(writing.at), writing.at)
     return replace(person, timestamp=stamp)
 

@@ -16,7 +16,7 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import TypeVar
 
-from sipbridge.mapping.attributes import Attribute, AttributeKind, Other
+from sipbridge.mapping.attributes import KINDS, Attribute, AttributeKind, Other
 from sipbridge.mapping.reading import CHANGED
 from sipbridge.mapping.rows import Table
 from sipbridge.mapping.schedule import NCNAME, parse_token, timestamp
@@ -47,7 +47,7 @@ class Writing:
         self.open_means = False
         self.willingness: Basic | None = None
         self.note: str | None = None
-        self.kinds: dict[AttributeKind, list[Attribute]] = {kind: [] for kind in AttributeKind}
+        self.kinds: dict[AttributeKind, list[Attribute]] = {kind: [] for kind in KINDS}
         self.pairs: dict[str, list[str]] = {}
         for attribute in attributes:
             self.kinds[attribute.kind].append(attribute)
@@ -61,10 +61,12 @@ class Writing:
 
     def take(self, name: str) -> list[str]:
         """The values of a pair, which is used up with that."""
-        return self.pairs.pop(name, [])
+        return self.pairs.pop(name, []) if self.pairs else []
 
     def take_one(self, name: str) -> str | None:
         """The first value; further ones are kept as own names."""
+        if not self.pairs:
+            return None
         values = self.take(name)
         for value in values[1:]:
             self.keep(name, value)

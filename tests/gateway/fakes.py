@@ -36,12 +36,17 @@ class HandClock:
 
     def __init__(self) -> None:
         self.passed = 0.0
+        self.date = (0.0, START)
 
     def now(self) -> float:
         return self.passed
 
     def at(self) -> datetime:
-        return START + timedelta(seconds=self.passed)
+        passed, date = self.date
+        if passed != self.passed:
+            date = START + timedelta(seconds=self.passed)
+            self.date = (self.passed, date)
+        return date
 
 
 @dataclass

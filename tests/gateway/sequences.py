@@ -251,6 +251,10 @@ class Running:
     """What was said last of each member."""
 
 
+ALL, NOTHING = Verdict(granted=set(K)), Verdict()
+"""Never changed: who decides gets a verdict of their own."""
+
+
 class Model:
     """What may be sent. Names of people instead of keys; application ids for whoever watches."""
 
@@ -271,11 +275,10 @@ class Model:
 
     def verdict(self, watcher: str, presentity: str) -> Verdict:
         if presentity == ELSEWHERE:
-            active = self.elsewhere.get(watcher) == "active"
-            return Verdict(granted=set(K) if active else set())
+            return ALL if self.elsewhere.get(watcher) == "active" else NOTHING
         known = self.verdicts.get((watcher, presentity))
         if known is None:
-            return Verdict(granted=set(K) if self.default is SubHandling.ALLOW else set())
+            return ALL if self.default is SubHandling.ALLOW else NOTHING
         return known
 
     def visible(self, application: str, presentity: str, kinds: frozenset[str]) -> Shown | None:
@@ -320,8 +323,8 @@ class Model:
         for (application, _), contract in self.contracts.items():
             for member, told in contract.told.items():
                 granted = self.verdict(APPLICATIONS[application], member).granted
-                asked = self.subscriptions.get((application, member), frozenset())
-                for kind in [k for k in told if k not in granted & asked]:
+                seen = granted & self.subscriptions.get((application, member), frozenset())
+                for kind in told.keys() - seen:
                     del told[kind]
 
     # --- what was sent
@@ -573,7 +576,8 @@ class World:
         if not self.knows(presentity, watcher):
             refused(call, UnknownWatcher)
             return
-        verdict = model.verdict(watcher, presentity)
+        before = model.verdict(watcher, presentity)
+        verdict = Verdict(set(before.granted), set(before.denied), before.blocked)
         model.verdicts[watcher, presentity] = verdict
         if verdict.blocked:
             if not any(granted for _, granted in decisions):
