@@ -12,7 +12,7 @@ from sipbridge.app.pacing import RESUME_RATE
 from sipbridge.app.sip_client import SipClient
 from sipbridge.events.subscriber import Notified
 from sipbridge.uri import Uri
-from tests.app.rig import free_port, kept, presence_server, remote, settings, site
+from tests.app.rig import Application, free_port, kept, presence_server, remote, settings, site
 from tests.interop.wire import Message
 
 ALICE, BOB, CAROL = (f"sip:{name}@example.com" for name in ("alice", "bob", "carol"))
@@ -156,3 +156,29 @@ def restore(folder: Path, copy: Path, table: str) -> None:
         db.execute("ATTACH ? AS before", (str(copy / "state.db"),))
         db.execute(f"DELETE FROM main.{table}")
         db.execute(f"INSERT INTO main.{table} SELECT * FROM before.{table}")
+
+
+async def test_sessions_end_with_us_and_what_was_asked_for_does_not(tmp_path: Path) -> None:
+    wanted = settings(store=kept(tmp_path), ocsg={"sessions": True})
+    path = "/rest/presence/subscription?status=open"
+    async with site(wanted) as there:
+        bob = there.application("bob")
+        session = await opened(bob)
+        body = {
+            "application": "Desk app",
+            "presentity": ALICE,
+            "reference": bob.reference("s-1"),
+        }
+        path_to = "/rest/presence/subscription"
+        assert (await bob.ask("POST", path_to, body, **session))[0] == 204
+    async with site(wanted) as there:
+        alice = there.application("alice")
+        status, answer = await there.application("bob").ask("GET", path, **session)
+        assert (status, answer["error"]["type"]) == (403, "GeneralException")
+        status, answer = await alice.ask("GET", path, **await opened(alice))
+        assert (status, [o["watcher"] for o in answer["result"]]) == (200, [BOB])
+
+
+async def opened(application: Application) -> dict[str, str]:
+    _, answer = await application.ask("POST", "/rest/session_manager/sessions")
+    return {"X-Session-ID": answer["getSessionReturn"]}
