@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sipbridge import __version__
+from sipbridge.cli.completion import MAPPINGS, TRANSPORTS, one_of, values_of
 from sipbridge.cli.files import print_json, read_input, wrong
 
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 app = typer.Typer(
     name="sipbridge",
     help="SIP SIMPLE presence on one side, plain JSON on the other.",
-    add_completion=False,
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -26,6 +26,7 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Overrides one key; may be repeated."),
 ]
+Json = Annotated[bool, typer.Option("--json", help="For programs.")]
 InputFile = Annotated[str | None, typer.Argument(metavar="FILE", help="Default: standard input.")]
 
 
@@ -71,32 +72,47 @@ def serve(config: ConfigFile = None, set_: Overrides = None) -> None:
 @app.command()
 def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Leave it running.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Each step as a line of JSON too.")] = False,
 ) -> None:
     """The main job on real sockets, each step checked and shown."""
     import asyncio
 
     from sipbridge.cli import demo as command
 
-    raise typer.Exit(asyncio.run(command.run(keep)))
+    raise typer.Exit(asyncio.run(command.run(keep, json)))
 
 
 @app.command("check-config")
 def check_config(
     config: Annotated[Path, typer.Option("-c", "--config", metavar="FILE")],
     set_: Overrides = None,
+    json: Json = False,
 ) -> None:
     """Check a configuration file: silent when it is good, else one line for each fault."""
-    from sipbridge.app.settings import load
+    from sipbridge.app.settings import ConfigurationErrors, load
 
-    load(config, overridden(set_))
+    try:
+        load(config, overridden(set_))
+    except ConfigurationErrors as wrong_ones:
+        if not json:
+            raise
+        faults = [{"key": f.key, "expected": f.expected} for f in wrong_ones.faults]
+        print_json({"valid": False, "faults": faults})
+        raise typer.Exit(2) from None
+    if json:
+        print_json({"valid": True, "faults": []})
 
 
 @app.command("print-config")
-def print_config(config: ConfigFile = None, set_: Overrides = None) -> None:
+def print_config(config: ConfigFile = None, set_: Overrides = None, json: Json = False) -> None:
     """Print the merged configuration as TOML, secrets masked."""
-    from sipbridge.app.settings import load, to_toml
+    from sipbridge.app.settings import as_table, load, to_toml
 
-    print(to_toml(load(config, overridden(set_))), end="")
+    settings = load(config, overridden(set_))
+    if json:
+        print_json(as_table(settings, masked=True))
+    else:
+        print(to_toml(settings), end="")
 
 
 @app.command("hash-password")
@@ -105,12 +121,16 @@ def hash_password(
         tuple[str, str] | None,
         typer.Option("--ha1", metavar="USER REALM", help="Lines for agent.users_file."),
     ] = None,
+    json: Json = False,
 ) -> None:
     """Read a password from the terminal or standard input, print its hash."""
     from sipbridge.cli.hash_password import ask, hash_lines
 
-    for line in hash_lines(ask(), ha1):
-        print(line)
+    lines = hash_lines(ask(), ha1)
+    if json:
+        print_json({"hashes": lines})
+    else:
+        print("\n".join(lines))
 
 
 # --- documents and messages ---------------------------------------------------------------------------
@@ -153,18 +173,24 @@ def validate(
     ] = False,
 ) -> None:
     """Check documents against the schemas, one JSON line each."""
-    from sipbridge.cli.validate import validate_bytes
+    from sipbridge.cli.validate import validate_bytes, with_progress
 
-    told = [validate_bytes(read_input(name), name, strict) for name in files or ["-"]]
-    for each in told:
+    bodies = [(name, read_input(name)) for name in files or ["-"]]
+    told = (validate_bytes(body, name, strict) for name, body in bodies)
+    valid = True
+    for each in with_progress(told, len(bodies)):
         print_json(each, line=True)
-    raise typer.Exit(0 if all(each["valid"] for each in told) else 1)
+        valid = valid and each["valid"] is True
+    raise typer.Exit(0 if valid else 1)
 
 
 @app.command("map")
 def map_(
     file: InputFile = None,
-    to: Annotated[str, typer.Option(metavar="attributes|webex|bems|document")] = "attributes",
+    to: Annotated[
+        str,
+        typer.Option(metavar="|".join(MAPPINGS), autocompletion=one_of(*MAPPINGS)),
+    ] = "attributes",
     at: Annotated[str, typer.Option(metavar="TIME", help="ISO 8601; default: now.")] = "",
     entity: Annotated[str | None, typer.Option(metavar="URI", help="The presentity.")] = None,
     config: ConfigFile = None,
@@ -185,7 +211,7 @@ def map_(
 
 @app.command()
 def tables(
-    json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    json: Json = False,
     config: ConfigFile = None,
 ) -> None:
     """Show the mapping tables and the codes of deviations."""
@@ -245,7 +271,10 @@ Server = Annotated[
         help="Default: 127.0.0.1; port 5060, tls 5061, ws 80, wss 443.",
     ),
 ]
-Transport = Annotated[str, typer.Option("--transport", metavar="udp|tcp|tls|ws|wss")]
+Transport = Annotated[
+    str,
+    typer.Option("--transport", metavar="|".join(TRANSPORTS), autocompletion=one_of(*TRANSPORTS)),
+]
 From = Annotated[str, typer.Option("--from", metavar="URI")]
 User = Annotated[str, typer.Option("--user", help="For digest; default: the user part of --from.")]
 PasswordFile = Annotated[Path | None, typer.Option("--password-file", metavar="FILE")]
@@ -259,10 +288,15 @@ Insecure = Annotated[bool, typer.Option("--insecure", help="Do not check certifi
 @app.command()
 def publish(
     uri: Annotated[str, typer.Argument(metavar="URI")],
-    activity: Annotated[str, typer.Option(help="Activity, such as Meeting or on-the-phone.")] = "",
-    place: str = "",
-    sphere: str = "",
-    privacy: str = "",
+    activity: Annotated[
+        str,
+        typer.Option(
+            help="Activity, such as Meeting or on-the-phone.", autocompletion=values_of("Activity")
+        ),
+    ] = "",
+    place: Annotated[str, typer.Option(autocompletion=values_of("Place"))] = "",
+    sphere: Annotated[str, typer.Option(autocompletion=values_of("Sphere"))] = "",
+    privacy: Annotated[str, typer.Option(autocompletion=values_of("Privacy"))] = "",
     note: str = "",
     file: Annotated[
         str | None, typer.Option(metavar="PIDF", help="This document as it is.")
@@ -306,6 +340,7 @@ def watch(
         bool, typer.Option("--winfo", help="Who watches them, not what they do.")
     ] = False,
     raw: Annotated[bool, typer.Option("--raw", help="Print bodies too.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Lines of JSON on a terminal too.")] = False,
     server: Server = "",
     transport: Transport = "udp",
     from_: From = "",
@@ -314,7 +349,10 @@ def watch(
     ca_file: CaFile = None,
     insecure: Insecure = False,
 ) -> None:
-    """Subscribe as a SIP watcher and print one JSON line for each notification until interrupted."""
+    """Subscribe as a SIP watcher and show notifications until interrupted.
+
+    A line of JSON for each; on a terminal a table that follows them.
+    """
     import asyncio
 
     from sipbridge.cli import watch as command
@@ -322,4 +360,4 @@ def watch(
 
     peer = connection(server, transport, from_, user, password_file, ca_file, insecure)
     watched = [address("URI", uri) for uri in uris]
-    raise typer.Exit(asyncio.run(command.run(watched, peer, winfo, raw)))
+    raise typer.Exit(asyncio.run(command.run(watched, peer, winfo, raw, json)))

@@ -31,6 +31,7 @@ from sipbridge.cli.demo_cast import (
     subscribe,
     values,
 )
+from sipbridge.cli.files import print_json
 from sipbridge.events.subscriber import Notified, Refused, Terminated
 from sipbridge.uri import Uri
 
@@ -61,10 +62,14 @@ class Story:
 
     bridge: Bridge
     console: Console
+    json: bool = False
+    """Also a line of JSON for each step, on standard output."""
+    title: str = ""
     started: float = field(default_factory=time.monotonic)
     checked: int = 0
 
     def scene(self, text: str) -> None:
+        self.title = text
         self.console.print(f"\n[bold]{text}[/bold]")
 
     async def step(self, arrow: str, work: Awaitable[str]) -> None:
@@ -73,7 +78,13 @@ class Story:
         result = await work
         self.checked += 1
         took = (time.monotonic() - begun) * 1000
+        self.tell(arrow, result, took, True)
         self.console.print(f"  {arrow:<44} {result} [dim]({took:.0f} ms)[/dim] [green]✓[/green]")
+
+    def tell(self, step: str, result: str, took: float, holds: bool) -> None:
+        if self.json:
+            told = {"scene": self.title, "step": step, "result": result, "ms": round(took, 1)}
+            print_json({**told, "holds": holds}, line=True)
 
 
 def reference(correlator: str) -> dict[str, str]:
@@ -328,21 +339,20 @@ class Tale:
         return f"{await self.alice_sees(BOB)}; carol heard nothing more"
 
 
-async def run(keep: bool) -> int:
-    """The whole demo; returns the exit status."""
+async def run(keep: bool, json: bool = False) -> int:
+    """The whole demo; returns the exit status. json: the steps also as lines on standard output."""
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     async with running(load(None, SETTINGS, environ={})) as bridge:
         ready = bridge.ready
         console.print(f"bridge: {ready.http}, SIP {', '.join(ready.sip)}")
-        story = Story(bridge, console)
+        story = Story(bridge, console, json)
         try:
             udp, tcp = (point.split(":", 1)[1] for point in ready.sip)
             await asyncio.wait_for(Tale(story, ready.http, udp, tcp).tell(), WHOLE_STORY)
-        except StepFailed as failed:
-            console.print(f"  [red]✗ {failed}[/red]")
-            return 1
-        except TimeoutError:
-            console.print(f"  [red]✗ the story took longer than {WHOLE_STORY:g} s[/red]")
+        except (StepFailed, TimeoutError) as failed:
+            said = str(failed) or f"the story took longer than {WHOLE_STORY:g} s"
+            story.tell("", said, 0.0, False)
+            console.print(f"  [red]✗ {said}[/red]")
             return 1
         took = time.monotonic() - story.started
         console.print(f"\n{story.checked} steps, every one checked, in {took:.1f} s")

@@ -6,10 +6,26 @@ document that has any is not valid either, and each is an error too: that is wha
 rule would say.
 """
 
+import sys
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
 from sipbridge.presence.model import Deviation
 from sipbridge.presence.schema import Verdict, validate
 
+T = TypeVar("T")
 Object = dict[str, object]
+
+
+def with_progress(work: Iterable[T], total: int) -> Iterator[T]:
+    """The same, with a bar on standard error if that is a terminal and there is more than one thing to do."""
+    if total < 2 or not sys.stderr.isatty():
+        yield from work
+        return
+    from rich.console import Console
+    from rich.progress import track
+
+    yield from track(work, "validating", total, transient=True, console=Console(stderr=True))
 
 
 def validate_file(path: str, strict: bool = False) -> Object:

@@ -1,21 +1,26 @@
 """`sipbridge watch`: a SIP watcher on the command line, one JSON line for each notification.
 
-Each line is `{"at", "presentity", "state", "reason", "expires", "content_type", "attributes", "watchers",
-"deviations", "call_id"}`; with `--raw` the body too. The subscriptions are refreshed until the command is
-interrupted, then ended. Exit status 1 when a subscription is refused.
+On a terminal it is a table instead that follows the notifications (`watch_table.py`), unless `--json` or
+`--raw` asks for lines. Each line is `{"at", "presentity", "state", "reason", "expires", "content_type",
+"attributes", "watchers", "deviations", "call_id"}`; with `--raw` the body too. The subscriptions are
+refreshed until the command is interrupted, then ended. Exit status 1 when a subscription is refused.
 """
 
 import asyncio
 import signal
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Protocol
 
 from msgspec.structs import asdict
+from rich.console import Console
 
 from sipbridge.app.sip_client import SipClient
 from sipbridge.cli.connection import Connection
 from sipbridge.cli.files import complain, print_json
 from sipbridge.cli.publish import client_of
+from sipbridge.cli.watch_table import WatchTable
 from sipbridge.errors import DocumentError
 from sipbridge.events.presence_package import PRESENCE
 from sipbridge.events.subscriber import Notified, Refused, Terminated
@@ -33,17 +38,42 @@ WATCHER = "sip:watcher@localhost"
 """Who watches when `--from` does not say."""
 
 
-async def run(uris: Sequence[Uri], peer: Connection, winfo: bool, raw: bool) -> int:
+class Show(Protocol):
+    """How notifications are shown."""
+
+    def show(self, line: Mapping[str, object]) -> None: ...
+
+    def end(self, uri: str, state: str) -> None: ...
+
+
+class Lines:
+    """For programs: a line of JSON for each."""
+
+    def show(self, line: Mapping[str, object]) -> None:
+        print_json(line, line=True)
+
+    def end(self, uri: str, state: str) -> None:
+        """Said on standard error; there is no line for what was no notification."""
+
+
+async def run(
+    uris: Sequence[Uri], peer: Connection, winfo: bool, raw: bool, json: bool = False
+) -> int:
     """Returns the exit status: 1 when a subscription was refused."""
     client = client_of(peer.from_ or (uris[0] if winfo else Uri.parse(WATCHER)), peer)
     await client.open()
     try:
-        return await keep_watching(client, uris, winfo, raw)
+        if json or raw or not sys.stdout.isatty():
+            return await keep_watching(client, uris, winfo, raw, Lines())
+        with WatchTable(map(str, uris), winfo, Console(file=sys.stdout)) as table:
+            return await keep_watching(client, uris, winfo, raw, table)
     finally:
         await client.close()
 
 
-async def keep_watching(client: SipClient, uris: Sequence[Uri], winfo: bool, raw: bool) -> int:
+async def keep_watching(
+    client: SipClient, uris: Sequence[Uri], winfo: bool, raw: bool, show: Show
+) -> int:
     loop = asyncio.get_running_loop()
     interrupted = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -58,7 +88,7 @@ async def keep_watching(client: SipClient, uris: Sequence[Uri], winfo: bool, raw
         if not heard.done():
             heard.cancel()
             break
-        refused += hear(heard.result(), watched, raw)
+        refused += hear(heard.result(), watched, raw, show)
     stop.cancel()
     for subscription in watched:
         client.unsubscribe(subscription)
@@ -67,18 +97,21 @@ async def keep_watching(client: SipClient, uris: Sequence[Uri], winfo: bool, raw
     return 1 if refused else 0
 
 
-def hear(said: object, watched: dict[str, Uri], raw: bool) -> int:
-    """Print a notification, forget what ended; 1 for a refusal."""
+def hear(said: object, watched: dict[str, Uri], raw: bool, show: Show) -> int:
+    """Show a notification, forget what ended; 1 for a refusal."""
     match said:
         case Notified() if said.subscription in watched:
-            print_json(line_of(said, watched[said.subscription], raw), line=True)
+            show.show(line_of(said, watched[said.subscription], raw))
         case Refused() if said.subscription in watched:
             uri = watched.pop(said.subscription)
+            show.end(str(uri), f"refused: {said.status} {said.reason}")
             complain(f"{uri}: refused: {said.status} {said.reason}")
             return 1
         case Terminated() if said.subscription in watched and not said.will_retry:
             uri = watched.pop(said.subscription)
-            complain(f"{uri}: ended: {said.reason or said.status or 'without a reason'}")
+            reason = said.reason or said.status or "without a reason"
+            show.end(str(uri), f"terminated: {reason}")
+            complain(f"{uri}: ended: {reason}")
             return 1
     return 0
 

@@ -192,3 +192,23 @@ def test_a_document_and_words_exclude_each_other(shell: Shell, tmp_path: Path) -
     path.write_bytes(PIDF)
     told = shell("publish", "sip:a@b", "--file", str(path), "--note", "x")
     assert (told.status, told.err) == (2, "sipbridge: --file and --note exclude each other\n")
+
+
+# --- for programs
+
+
+def test_every_answer_can_be_had_as_json(shell: Shell, tmp_path: Path) -> None:
+    good, bad = tmp_path / "good.toml", tmp_path / "bad.toml"
+    good.write_text("[http]\nport = 0\n")
+    bad.write_text("[http]\nprot = 1\nport = 'x'\n")
+    told = shell("check-config", "--json", "-c", str(good))
+    assert (told.status, json.loads(told.out)) == (0, {"valid": True, "faults": []})
+    told = shell("check-config", "--json", "-c", str(bad))
+    assert (told.status, told.err) == (2, "")
+    faults = json.loads(told.out)["faults"]
+    assert {fault["key"] for fault in faults} == {"http.prot", "http.port"}
+    assert all(fault["expected"] for fault in faults)
+    told = shell("print-config", "--json", "-c", str(good))
+    assert json.loads(told.out)["http"]["port"] == 0
+    told = shell("hash-password", "--json", "--ha1", "a", "b", stdin=b"secret\n")
+    assert [h.split(":")[2] for h in json.loads(told.out)["hashes"]] == ["MD5", "SHA-256"]

@@ -93,3 +93,12 @@ async def test_a_call_that_is_refused_says_what_was_answered(
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "✗" in line]
     fault = json.loads(line[line.index("{") :])
     assert fault["error"]["detail"] == "not today"
+
+
+async def test_the_steps_as_lines_of_json() -> None:
+    async with command("demo", "--json") as story:
+        steps = [json.loads(line) for line in await story.rest()]
+        assert await story.ended() == 0
+    assert len(steps) == len([line for line in story.log if line.endswith("✓")])
+    assert all(step["holds"] and step["step"] and step["ms"] >= 0 for step in steps)
+    assert {step["scene"][0] for step in steps} == {"1", "2", "3"}

@@ -1,12 +1,14 @@
 """`sipbridge validate`: the shape of a line, and what --strict adds."""
 
+import io
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
 from sipbridge.cli import main
-from sipbridge.cli.validate import validate_bytes, validate_file
+from sipbridge.cli.validate import validate_bytes, validate_file, with_progress
 
 GOOD = b"<presence xmlns='urn:ietf:params:xml:ns:pidf' entity='sip:a@example.com'/>"
 NO_ID = GOOD.replace(b"/>", b"><tuple><status/></tuple></presence>")
@@ -64,3 +66,27 @@ def test_the_command_prints_a_line_a_file_and_fails_if_one_does(
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line["valid"] for line in lines] == [True, False]
     assert main(["validate", str(tmp_path / "none")]) == 2
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_many_files_have_a_bar_on_a_terminal_and_one_has_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    shown: dict[int, str] = {}
+    for number in (1, 3):
+        screen = Terminal()
+        monkeypatch.setattr(sys, "stderr", screen)
+        assert list(with_progress(range(number), number)) == list(range(number))
+        shown[number] = screen.getvalue()
+    assert shown[1] == ""
+    assert "validating" in shown[3]
+
+
+def test_programs_see_no_bar(capsys: pytest.CaptureFixture[str]) -> None:
+    assert list(with_progress(range(3), 3)) == [0, 1, 2]
+    assert capsys.readouterr().err == ""
