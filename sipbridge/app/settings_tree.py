@@ -27,12 +27,13 @@ from pydantic import (
     field_validator,
 )
 
-from sipbridge.errors import ParseError
+from sipbridge.errors import InvalidValue, ParseError
 from sipbridge.gateway.acting import IdentityPattern
 from sipbridge.gateway.policies import EVERYBODY, watchers
 from sipbridge.mapping.attributes import AttributeKind
 from sipbridge.uri import Uri, parse_hostport
 from sipbridge.webhooks.signing import read_secret as read_key
+from sipbridge.webhooks.targets import Target
 
 CHANNEL_SEGMENT = re.compile(r"[A-Za-z0-9\-_!~()$@]+")
 """Bayeux 1.0 §2.2.1: what may stand between two slashes of a channel name."""
@@ -253,6 +254,15 @@ def check_store(text: str) -> str:
         raise ValueError(
             f"{text!r} is not memory://, sqlite:///relative/path or sqlite:////absolute/path"
         )
+    return text
+
+
+def check_target(text: str) -> str:
+    if text:
+        try:
+            Target.parse(text)
+        except InvalidValue as error:
+            raise ValueError(str(error)) from None
     return text
 
 
@@ -573,7 +583,7 @@ class BemsSettings(Section):
     queue_length: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
     max_sessions: Annotated[int, Field(ge=1)] = 10_000
     max_contacts: Annotated[int, Field(ge=1, le=100_000)] = 1000
-    wake_url: Annotated[str, matching(WEB_URL, "an http or https URL")] = ""
+    wake_url: Annotated[str, AfterValidator(check_target)] = ""
     wake_interval: Positive = 10.0
 
 
