@@ -151,11 +151,13 @@ class UserAgent:
         parser = self.streams.get(flow.connection)
         return (parser.completed, parser.pending) if parser is not None else (0, 0)
 
-    def connection_closed(self, flow: Flow, now: float) -> None:
+    def connection_closed(
+        self, flow: Flow, now: float, error: str = "the connection was closed"
+    ) -> None:
         """A stream connection ended: requests that wait on it try elsewhere or fail."""
         self.streams.pop(flow.connection, None)
         self.answering.connection_closed(flow.connection)
-        self.asking.transport_failed(flow, now, "the connection was closed")
+        self.asking.transport_failed(flow, now, error)
 
     def transport_failed(self, flow: Flow, now: float, error: str) -> None:
         """What was to leave on this flow could not (§18.4). `error` is for people."""

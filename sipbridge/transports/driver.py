@@ -313,8 +313,8 @@ class Driver:
     def connection_opened(self, flow: Flow) -> None:
         self.core.connection_opened(flow)
 
-    def stream_closed(self, flow: Flow) -> None:
-        self.safely(self.core.connection_closed, flow, self.now())
+    def stream_closed(self, flow: Flow, error: str) -> None:
+        self.safely(self.core.connection_closed, flow, self.now(), error)
 
     def send_failed(self, flow: Flow, error: str) -> None:
         self.safely(self.core.transport_failed, flow, self.now(), error)

@@ -111,7 +111,7 @@ class ConnectionUser(Protocol):
 
     def connection_opened(self, flow: Flow) -> None: ...
 
-    def stream_closed(self, flow: Flow) -> None: ...
+    def stream_closed(self, flow: Flow, error: str) -> None: ...
 
     def send_failed(self, flow: Flow, error: str) -> None: ...
 
@@ -182,7 +182,8 @@ class Connection(asyncio.Protocol):
             self.endpoint.user.receive_stream(data, self.flow)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.error = self.error or (str(exc) if exc is not None else "the connection was closed")
+        closed = reason_of(exc) if isinstance(exc, OSError) else "the connection was closed"
+        self.error = self.error or closed
         flow, self.flow = self.flow, None
         self.endpoint.closed(self, flow)
         self.settle()
@@ -386,9 +387,9 @@ class TcpEndpoint:
             self.forget(connection, flow)
         if not self.stopping:
             if flow is not None:
-                self.user.stream_closed(flow)
+                self.user.stream_closed(flow, connection.error)
             for alias in connection.aliases:
-                self.user.send_failed(alias, "the connection was closed")
+                self.user.send_failed(alias, connection.error)
         elif not self.open and not self.arriving:
             self.all_closed.set()
 

@@ -78,9 +78,7 @@ class Tls:
         """Until when the certificates in use are good, by the key that names them."""
         self.seen = self.signature()
         self.loaded, self.ours = self.load()
-        self.outer = self.server_context() if self.pairs else None
-        if self.outer is not None:
-            self.outer.sni_callback = self.choose
+        self.outer = self.outer_context()
 
     @property
     def checks(self) -> bool:
@@ -93,6 +91,7 @@ class Tls:
 
     def server(self) -> ssl.SSLContext:
         """For connections that are accepted. The certificate is chosen in the handshake."""
+        self.refresh()
         if self.outer is None:
             raise ConfigurationError("sip.tls.cert", "needed where TLS connections are accepted")
         return self.outer
@@ -141,6 +140,7 @@ class Tls:
         except ConfigurationError as error:
             self.report(CertificateRefused(error.key, error.expected))
         else:
+            self.outer = self.outer_context()  # a new one: sessions of before are not resumed
             for key, until in self.expires.items():
                 self.report(CertificateLoaded(key, until.isoformat()))
 
@@ -164,6 +164,14 @@ class Tls:
         }
         return loaded, ours
 
+    def outer_context(self) -> ssl.SSLContext | None:
+        """What handshakes begin with; it has no certificate, `choose` gives one."""
+        if not self.pairs:
+            return None
+        context = self.server_context()
+        context.sni_callback = self.choose
+        return context
+
     def server_context(self) -> ssl.SSLContext:
         context = plain_context(ssl.PROTOCOL_TLS_SERVER)
         if self.mutual:
@@ -185,7 +193,6 @@ class Tls:
 
     def choose(self, connection: Any, name: str | None, context: ssl.SSLContext) -> None:
         """Called within each handshake: the certificate for the name the client asks for, else the first."""
-        self.refresh()
         connection.context = self.fitting((name or "").lower().rstrip(".")).context
 
     def fitting(self, name: str) -> Loaded:

@@ -98,13 +98,13 @@ def show(verdict: Verdict) -> None:
 def brief(cases: Sequence[Case]) -> dict[str, list[dict[str, Any]]]:
     """One variant of each case that is also played with digest, in turns with and without; all of others."""
     chosen: dict[str, list[dict[str, Any]]] = {}
-    wants_digest = False
+    turn = 0
     for case in cases:
         chosen[case.name] = case.variants
         if any(v.get("digest") for v in case.variants):
-            wants = [v for v in case.variants if bool(v.get("digest")) == wants_digest]
-            chosen[case.name] = wants[:1] or case.variants[:1]
-            wants_digest = not wants_digest
+            wants = [v for v in case.variants if bool(v.get("digest")) == bool(turn % 2)]
+            chosen[case.name] = [wants[turn // 2 % len(wants)]]
+            turn += 1
     return chosen
 
 

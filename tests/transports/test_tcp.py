@@ -53,7 +53,7 @@ class User:
         assert isinstance(indication, ConnectionDropped)
         self.dropped.put_nowait(indication)
 
-    def stream_closed(self, flow: Flow) -> None:
+    def stream_closed(self, flow: Flow, error: str) -> None:
         self.closed.put_nowait(flow)
 
     def send_failed(self, flow: Flow, error: str) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import timedelta
@@ -16,7 +17,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from sipbridge.errors import ConfigurationError
 from sipbridge.sip.address import NameAddr
 from sipbridge.sip.flow import Flow
-from sipbridge.sip.indications import CertificateLoaded, CertificateRefused, ConnectionDropped
+from sipbridge.sip.indications import (
+    CertificateLoaded,
+    CertificateRefused,
+    ConnectionDropped,
+    DestinationFailed,
+)
 from sipbridge.sip.user_agent import UserAgent
 from sipbridge.transports import tcp
 from sipbridge.transports.driver import Bound, Driver, bind, bind_outgoing
@@ -285,6 +291,30 @@ async def test_mutual_demands_a_certificate_of_every_client(stations: Stations) 
     assert await nobody.ask(uri).future == "transport"
     assert await stranger.ask(uri).future == "transport"
     assert {said.reason for said in bob.dropped()} == {"handshake"}
+
+
+async def test_why_a_server_ends_tls_is_told(stations: Stations) -> None:
+    pair = stations.authority.issue("strict", ["localhost"])
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pair.cert, pair.key)
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(stations.authority.ca)
+
+    def serve(listener: socket.socket) -> None:
+        accepted, _ = listener.accept()
+        with pytest.raises(ssl.SSLError):
+            context.wrap_socket(accepted, server_side=True).close()
+        accepted.close()
+
+    nobody = await stations.add((), None)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        serving = asyncio.get_running_loop().run_in_executor(None, serve, listener)
+        waiting = nobody.ask(f"sip:b@localhost:{listener.getsockname()[1]};transport=tls")
+        assert await waiting.future == "transport"
+        await serving
+    nobody.driver.flush()
+    failed = [said.error for said in nobody.told if isinstance(said, DestinationFailed)]
+    assert len(failed) == 1 and "certificate required" in failed[0]
 
 
 async def test_an_outgoing_client_is_reached_on_its_connection(stations: Stations) -> None:
