@@ -338,7 +338,7 @@ def make_tokens(inside: Inside) -> Tokens:
         frozenset(algorithm.value for algorithm in wanted.algorithms),
         wanted.leeway,
     )
-    return Tokens(holder, written, issuer, keys)
+    return Tokens(holder, written, issuer, keys, inside.clock)
 
 
 def make_bayeux(inside: Inside, gate: Authenticator) -> BayeuxApp:

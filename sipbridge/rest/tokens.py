@@ -23,6 +23,7 @@ import asyncio
 import hashlib
 import json
 import os
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -36,6 +37,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from sipbridge.gateway.caller import Caller
+from sipbridge.gateway.ports import Clock
 from sipbridge.rest.faults import unauthenticated
 
 MAX_TOKEN = 8192
@@ -50,6 +52,11 @@ LONGEST = 86400.0
 """Seconds that keys count for while nothing new can be read."""
 MIN_RSA_BITS = 2048
 """RFC 7518 §3.3."""
+
+REMEMBER = 60.0
+"""Seconds that a verified token is believed without looking again; but not beyond its own end."""
+MAX_REMEMBERED = 4096
+"""Tokens remembered at a time."""
 
 CHALLENGE = ((b"www-authenticate", b'Bearer realm="sipbridge", error="invalid_token"'),)
 """RFC 6750 §3."""
@@ -74,6 +81,8 @@ PEM_BEGIN = "-----BEGIN "
 UNBELIEVABLE = (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError)
 """What the library raises at tokens that do not verify, and at odd ones."""
 
+Owner = tuple[str, str]
+"""Application and identity, as `Holder` takes them."""
 Key = RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey
 Read = Callable[[], Awaitable[bytes]]
 """The keys as they are now: a JWK Set or PEM. Raises OSError or ValueError."""
@@ -176,6 +185,8 @@ class KeyRing:
         self.fresh_at = 0.0
         self.tried_at: float | None = None
         self.reading: asyncio.Task[None] | None = None
+        self.generation = 0
+        """How often keys were read."""
 
     async def find(self, id: str, algorithm: str) -> list[Key]:
         """The keys that may have signed a token with these words in its header."""
@@ -207,6 +218,7 @@ class KeyRing:
         try:
             self.keys = read_keys(await self.read())
             self.fresh_at = self.now()
+            self.generation += 1
         except (OSError, ValueError, RecursionError) as error:
             self.failed(str(error) or type(error).__name__)
         finally:
@@ -239,23 +251,52 @@ class Tokens:
         written: Mapping[str, tuple[str, str]],
         issuer: Issuer | None = None,
         keys: KeyRing | None = None,
+        clock: Clock | None = None,
     ) -> None:
-        """written: tokens of the configuration to (application, identity)."""
+        """written: tokens of the configuration to (application, identity).
+
+        clock: with it a signed token that was verified is remembered for a while.
+        """
         self.holder = holder
         self.secret = os.urandom(32)
         self.written = {self.digest(token): owner for token, owner in written.items()}
         self.issuer = issuer
         self.keys = keys
+        self.clock = clock
+        self.remembered: OrderedDict[bytes, tuple[Owner, float, int]] = OrderedDict()
+        """What verified tokens prove, until when, and the generation of keys that verified them."""
 
     async def __call__(self, token: str) -> Caller | None:
         if not token or len(token) > MAX_TOKEN or not token.isascii():
             return None
         # Looked up by a keyed hash: how long that takes says nothing about any token.
-        known = self.written.get(self.digest(token))
-        if known is not None:
-            return self.holder(*known)
-        claims = await self.claims(token) if token.count(".") == 2 else None
-        return self.proven(claims) if claims is not None else None
+        digest = self.digest(token)
+        owner = self.written.get(digest) or self.recall(digest)
+        if owner is None and token.count(".") == 2:
+            owner = await self.owner(token, digest)
+        return self.holder(*owner) if owner is not None else None
+
+    def recall(self, digest: bytes) -> Owner | None:
+        """What was verified a moment ago, by keys that still are the newest."""
+        known = self.remembered.get(digest)
+        if known is None or self.clock is None or self.keys is None:
+            return None
+        owner, until, generation = known
+        return owner if self.clock.now() < until and generation == self.keys.generation else None
+
+    async def owner(self, token: str, digest: bytes) -> Owner | None:
+        """Whom a signed token names."""
+        claims = await self.claims(token)
+        owner = self.named(claims) if claims is not None else None
+        if claims is None or owner is None or self.clock is None or self.keys is None:
+            return owner
+        leeway = self.issuer.leeway if self.issuer is not None else 0.0
+        left = int(claims["exp"]) + leeway - self.clock.at().timestamp()
+        until = self.clock.now() + min(left, REMEMBER)
+        self.remembered[digest] = owner, until, self.keys.generation
+        while len(self.remembered) > MAX_REMEMBERED:
+            self.remembered.popitem(last=False)
+        return owner
 
     def digest(self, token: str) -> bytes:
         return hashlib.blake2b(token.encode(), key=self.secret).digest()
@@ -283,7 +324,7 @@ class Tokens:
                 return None
         return None
 
-    def proven(self, claims: Mapping[str, Any]) -> Caller | None:
+    def named(self, claims: Mapping[str, Any]) -> Owner | None:
         issuer = self.issuer
         if issuer is None:
             return None
@@ -293,7 +334,7 @@ class Tokens:
             application = claims.get(issuer.application_claim) or application
         if not isinstance(identity, str) or not identity or not isinstance(application, str):
             return None
-        return self.holder(application, identity)
+        return application, identity
 
 
 def verified(token: str, key: Key, algorithm: str, issuer: Issuer) -> Mapping[str, Any]:

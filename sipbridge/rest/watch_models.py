@@ -8,7 +8,7 @@ ISO 8601 in the others. Requests are read by these models, and all of them descr
 from typing import Annotated, Any, TypeVar
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, ValidationError
 
 from sipbridge.errors import InvalidValue
 from sipbridge.gateway.wishes import Seen
@@ -22,6 +22,20 @@ MAX_SUBJECTS = 50
 MAX_TTL = 86_400
 """Seconds; a longer wish is cut to it, and the answer says so."""
 DEFAULT_TTL = 600
+
+
+WORDS = (
+    "active",
+    "calendarItem",
+    "call",
+    "clear",
+    "dnd",
+    "inactive",
+    "meeting",
+    "ooo",
+    "presenting",
+)
+"""What the presence service can be told, and tells."""
 
 
 class Model(BaseModel):
@@ -117,7 +131,7 @@ class SubscriptionsRequest(CompositionsRequest):
     """`subscriptionTtl` in seconds; 0 ends the subscriptions."""
 
     subscriptionTtl: Annotated[StrictInt, Field(ge=0, le=2**31 - 1)] = DEFAULT_TTL
-    includeStatus: bool = False
+    includeStatus: StrictBool = False
 
 
 class SubscriptionAnswer(Model):
@@ -135,7 +149,7 @@ class EventRequest(Model):
     """The caller's own status; `ttl` in seconds, 0 for no end."""
 
     subject: str
-    eventType: str
+    eventType: Annotated[str, Field(json_schema_extra={"enum": list(WORDS)})]
     label: str | None = None
     ttl: Annotated[StrictInt, Field(ge=0, le=10 * 365 * 86_400)] = 0
 
@@ -155,18 +169,6 @@ class EventResult(Model):
     label: str | None = None
     ttl: int
 
-
-WORDS = (
-    "active",
-    "calendarItem",
-    "call",
-    "clear",
-    "dnd",
-    "inactive",
-    "meeting",
-    "ooo",
-    "presenting",
-)
 
 REQUESTS: tuple[type[BaseModel], ...] = (
     WatchRequest,

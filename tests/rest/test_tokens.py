@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from sipbridge.gateway.caller import Caller
+from sipbridge.rest import tokens as tokens_module
 from sipbridge.rest.faults import Refused
 from sipbridge.rest.tokens import (
     ALGORITHMS,
@@ -30,6 +31,7 @@ from sipbridge.rest.tokens import (
     Tokens,
     bearer,
     read_keys,
+    verified,
 )
 from sipbridge.uri import Uri
 from tests.rest.conftest import IDENTITIES
@@ -368,6 +370,73 @@ async def test_old_keys_count_while_no_new_ones_can_be_had_but_not_for_ever() ->
     source.text = key_set(jwk(RSA_KEY, kid="k1"))
     source.time += 400
     assert await asked(token)
+
+
+@dataclass
+class Clock:
+    """The source's monotonic time, and a date."""
+
+    source: Source
+    date: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    def now(self) -> float:
+        return self.source.time
+
+    def at(self) -> datetime:
+        return self.date
+
+
+async def test_a_verified_token_is_believed_for_a_while_but_not_beyond_its_end_or_its_key(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source = Source(key_set(jwk(RSA_KEY, kid="k1")))
+    asked = Tokens(holder, {}, ISSUER, source.ring(), Clock(source))
+    looked: list[str] = []
+
+    def looking(token: str, *more: Any) -> Any:
+        looked.append(token)
+        return verified(token, *more)
+
+    monkeypatch.setattr(tokens_module, "verified", looking)
+    long, short = signed(), signed(claims(exp=time.time() + 10))
+    for _ in range(5):
+        assert await asked(long) and await asked(short)
+    assert looked == [long, short]
+    source.time += 41  # ten seconds and the leeway are over
+    await asked(long)
+    await asked(short)
+    assert looked == [long, short, short]
+    source.time += 20
+    await asked(long)
+    assert looked == [long, short, short, long]
+    # Another key: what the old one verified is not believed any more.
+    source.text = key_set(jwk(OTHER_RSA_KEY, kid="k2"))
+    source.time += 300
+    assert await asked(long) is None
+    assert await asked(long[:-4] + "AAAA") is None
+    assert len(asked.remembered) == 2
+
+
+async def test_an_end_may_be_written_in_any_way_that_is_understood() -> None:
+    source = Source(key_set(jwk(RSA_KEY, kid="k1")))
+    asked = Tokens(holder, {}, ISSUER, source.ring(), Clock(source))
+    for end in (time.time() + 60, int(time.time()) + 60, str(int(time.time()) + 60), 1e15):
+        assert await asked(signed(claims(exp=end)))
+    assert await asked(signed(claims(exp=str(int(time.time()) - 60)))) is None
+
+
+async def test_a_remembered_token_of_somebody_who_may_not_call_any_more_is_refused() -> None:
+    gone: list[str] = []
+
+    def leaving(application: str, identity: str) -> Caller | None:
+        return None if gone else holder(application, identity)
+
+    source = Source(key_set(jwk(RSA_KEY, kid="k1")))
+    asked = Tokens(leaving, {}, ISSUER, source.ring(), Clock(source))
+    token = signed()
+    assert await asked(token)
+    gone.append("app_portal")
+    assert await asked(token) is None
 
 
 async def test_a_key_that_was_withdrawn_verifies_nothing_any_more() -> None:
