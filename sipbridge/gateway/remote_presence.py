@@ -181,8 +181,8 @@ class RemotePresence:
         before = self.sessions.get(token)
         if before is not None and before.caller.application != caller.application:
             raise AgainstPolicy("the device has a session elsewhere", rule="device")
-        if before is not None and not before.over:
-            if reconnect and before.caller.key == caller.key:
+        if before is not None:
+            if reconnect and not before.over and before.caller.key == caller.key:
                 before.push = push or before.push
                 self.reconnect(before)
                 await self.keep(before)
@@ -295,7 +295,8 @@ class RemotePresence:
             self.keeper.remember(*row)
         if rows:
             await self.keeper.save_snapshot(*rows[-1])
-        self.start(session, requests)
+        # The end of the session comes last, wherever it stands.
+        self.start(session, sorted(requests, key=lambda r: r.operation is Operation.TERMINATE))
         if session.over:  # so said at once, and so it is
             await self.keeper.delete_snapshot(SESSION, session.token)
 

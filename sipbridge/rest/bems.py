@@ -57,6 +57,8 @@ TOKEN = "x-good-gd-authtoken"
 DEVICE = "deviceToken"
 UNGUESSABLE = 16
 """Characters of a client's own device token from which on it proves who calls."""
+COOKIE_AGE = 365 * 86400
+"""Seconds. It names a device; how long the session lives is known here."""
 KINDS = frozenset(
     {"", "application/json", "application/json-rpc", "application/jsonrequest", "text/json"}
     | {"text/plain"}
@@ -313,9 +315,8 @@ class Bems:
         return self.gate.admit(caller, visit.headers)
 
     def cookie(self, session: Session) -> tuple[bytes, bytes]:
-        age = round(self.remote.limits.timeout)
         text = (
-            f"{DEVICE}={session.token}; Path={ROOT}; Max-Age={age}; HttpOnly; SameSite=Lax"
+            f"{DEVICE}={session.token}; Path={ROOT}; Max-Age={COOKIE_AGE}; HttpOnly; SameSite=Lax"
             f"{'; Secure' if self.secure else ''}"
         )
         return b"set-cookie", text.encode("ascii")

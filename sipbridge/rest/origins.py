@@ -19,7 +19,8 @@ Pairs = list[tuple[bytes, bytes]]
 
 ALLOWED_HEADERS = (
     b"Authorization, Content-Type, Last-Event-ID, X-Presence-Expires, X-Presence-Identity, "
-    b"X-Request-ID, X-Session-ID"
+    b"X-Request-ID, X-Session-ID, X-Good-GD-AuthToken, X-Good-DeviceId, X-Good-GNP-Token, "
+    b"X-Good-Presence-Version, deviceToken"
 )
 PREFLIGHT: Pairs = [
     (b"access-control-allow-methods", b"GET, POST, PUT, PATCH, DELETE, OPTIONS"),

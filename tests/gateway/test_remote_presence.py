@@ -327,6 +327,25 @@ async def test_beginning_again_starts_anew_unless_it_reconnects() -> None:
         await bench.remote.begin(bench.bench.alice, "device", chosen=True, reconnect=True)
 
 
+async def test_a_device_whose_session_was_terminated_may_begin_at_once() -> None:
+    bench = await made(remote=RemoteLimits(timeout=100.0))
+    client = await bench.begin()
+    await client.ask(TERMINATE)
+    again = await bench.begin(reconnect=True)
+    assert again.session is not client.session and bench.remote.live["app_bob"] == 1
+    bench.bench.pass_seconds(GRACE)
+    assert bench.remote.find("device") is again.session
+    bench.bench.pass_seconds(100.0)
+    assert bench.remote.sessions == {} and bench.remote.live["app_bob"] == 0
+
+
+async def test_the_end_of_a_session_comes_after_the_rest_of_its_batch() -> None:
+    bench = await made()
+    client = await bench.begin()
+    await client.ask_all([Request("t", "TerminateSession", TERMINATE), Request("p", "Ping", PING)])
+    assert [m["id"] for m in client.next()] == ["p", "t"]
+
+
 async def test_sessions_are_bounded_for_each_application() -> None:
     bench = await made(remote=RemoteLimits(sessions=2))
     await bench.begin("one")
