@@ -285,6 +285,13 @@ def check_alias(text: str) -> str:
     return text
 
 
+def check_short_token(secret: SecretStr) -> SecretStr:
+    """Given out elsewhere, so its length is not ours to choose, as with passwords."""
+    if not re.fullmatch(r"[!-~]{1,4096}", secret.get_secret_value()):
+        raise ValueError("a token has 1 to 4096 visible ASCII characters")
+    return secret
+
+
 def check_token(secret: SecretStr) -> SecretStr:
     if not VISIBLE.fullmatch(secret.get_secret_value()):
         raise ValueError("a token has 16 to 4096 visible ASCII characters")
@@ -328,6 +335,7 @@ Hash = Annotated[
 
 
 Token = Annotated[SecretStr, AfterValidator(check_token)]
+ShortToken = Annotated[SecretStr, AfterValidator(check_short_token)]
 
 
 class Section(BaseModel):
@@ -704,7 +712,7 @@ class ApplicationSettings(Section):
     webhooks: bool = False
     webhook_secret: Annotated[SecretStr | None, AfterValidator(check_webhook_secret)] = None
     webhook_secret_file: FilePath = None
-    auth_tokens: tuple[Token, ...] = ()
+    auth_tokens: tuple[ShortToken, ...] = ()
 
     @property
     def identity(self) -> Uri:
