@@ -201,7 +201,7 @@ class Ear:
                     event = {}
 
     def hear(self, event: dict[str, str]) -> None:
-        if "id" in event:
+        if "id" in event and "event" in event:  # an id alone says where the stream begins
             self.ids.append(int(event["id"]))
         if "event" in event:
             self.kinds.append(event["event"])

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.app.crashing import CROWD, Dialog, Member, Phones, applications, burst, name, phones, uri
-from tests.app.processes import Command, command, written
+from tests.app.processes import Child, child, command, written
 from tests.app.rig import Application, configuration, free_port, kept
 
 ROUNDS = 20
@@ -101,9 +101,9 @@ def tree(folder: Path, port: int) -> dict[str, Any]:
 
 
 @contextlib.asynccontextmanager
-async def alive(config: Path, crowd: Crowd) -> AsyncIterator[Command]:
+async def alive(config: Path, crowd: Crowd) -> AsyncIterator[Child]:
     """The bridge in one life, with everybody connected."""
-    async with command("serve", "-c", str(config)) as bridge:
+    async with child("serve", "-c", str(config)) as bridge:
         ready = await bridge.line()
         listening = []
         for member in crowd.members:
@@ -112,9 +112,8 @@ async def alive(config: Path, crowd: Crowd) -> AsyncIterator[Command]:
         try:
             yield bridge
         finally:
-            if bridge.process.returncode is None:
-                bridge.process.kill()
-            await bridge.process.wait()
+            bridge.process.kill()
+            await bridge.ended()
             for dialog in crowd.dialogs:
                 dialog.before = len(dialog.notified)
             for one in listening:
