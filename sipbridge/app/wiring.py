@@ -517,6 +517,7 @@ def make_watching(
     users = read_users(settings.agent.users_file) if settings.agent.users_file else {}
     named = [Uri.parse(p.uri) for p in settings.identities]
     named += [Uri("sip", escape_user(user), domain) for user, _, _ in users]
+    named += [Uri.parse(member) for group in settings.groups for member in group.members]
     provisioned = frozenset(map(directory.identities.canonical, named))
 
     def known(key: PresentityKey) -> bool:

@@ -16,6 +16,7 @@ Nothing here knows HTTP, JSON or the words of other interfaces than Webex' own s
 
 import json
 from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from itertools import count
 from typing import Protocol
@@ -275,15 +276,23 @@ class Watching:
         seen, when = self.derived(sight) if sight is not None else (self.plain(PENDING), None)
         self.wake(pair, when)
         for contact in mine.values():
-            before = contact.seen
-            if before is None or differs(before, seen):
-                contact.seen = seen
+            before, contact.seen = contact.seen, seen
+            if before is None:
                 self.tell(contact)
+                continue
+            if before.presence.status is seen.presence.status:
+                contact.seen = replace(seen, since=before.since)
+            if differs(before, seen):
+                self.tell(contact)
+            elif before.service != seen.service:
+                self.tell(contact, leases_only=True)
 
-    def tell(self, contact: Contact) -> None:
+    def tell(self, contact: Contact, *, leases_only: bool = False) -> None:
+        """There is news of a contact. leases_only: news that only the service's words show."""
         feeds: dict[Feed, list[Wish]] = {}
         for wish in contact.wishes:
-            feeds.setdefault(wish.feed, []).append(wish)
+            if not (leases_only and isinstance(wish.name, int)):
+                feeds.setdefault(wish.feed, []).append(wish)
         for feed, wishes in feeds.items():
             feed.touch(wishes)
 

@@ -102,14 +102,12 @@ class Feed:
 
 
 def differs(before: Seen, after: Seen) -> bool:
-    """Is there anything that a client would show in another way?"""
+    """Is it news? A refresh is none, nor is when somebody who is active was so last."""
     one, other = before.presence, after.presence
     if (one.status, one.custom_status, one.expires_time) != (
         other.status,
         other.custom_status,
         other.expires_time,
     ):
-        return True
-    if before.rest != after.rest:
         return True
     return other.status is Status.INACTIVE and one.last_active_time != other.last_active_time

@@ -200,6 +200,42 @@ async def test_a_refresh_is_no_news_and_a_note_is(house: House) -> None:
     assert house.told() == []
 
 
+async def test_busy_people_who_become_idle_are_news_where_busy_is_no_word(house: House) -> None:
+    await house.watch(ALICE)
+    house.watching.lease(house.bob, ALICE, 600)
+    await house.grant()
+    await house.publish(Activity.BUSY, ("rpid.user-input", "active"))
+    house.told(), house.told(LEASES)
+    await house.publish(Activity.BUSY, ("rpid.user-input", "idle"))
+    assert house.told() == []
+    (wish,) = house.watching.feed(house.bob, LEASES).wishes.values()
+    assert house.watching.seen(wish).service == "inactive"
+    assert house.told(LEASES) == [(ALICE, "Busy")]
+
+
+async def test_when_somebody_was_active_is_no_news_but_who_comes_new_is_told_the_newest(
+    house: House,
+) -> None:
+    (wish,) = await house.watch(ALICE)
+    await house.grant()
+    stamps = ("2026-03-01T11:00:00Z", "2026-03-01T11:30:00Z")
+    for stamp in stamps:
+        house.told()
+        began = house.watching.seen(wish).since
+        house.pass_seconds(5)
+        await house.publish(
+            Activity.AVAILABLE,
+            ("rpid.user-input", "active"),
+            ("rpid.user-input.last-input", stamp),
+        )
+    assert house.told() == []
+    seen = house.watching.seen(wish)
+    assert seen.presence.last_active_time == round(
+        (START - timedelta(minutes=30)).timestamp() * 1000
+    )
+    assert seen.since == began
+
+
 async def test_a_blocked_watcher_knows_nothing_until_the_block_is_lifted(house: House) -> None:
     (wish,) = await house.watch(ALICE)
     await house.grant()
