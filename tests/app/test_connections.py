@@ -17,7 +17,7 @@ from sipbridge.events.subscriber import Notified, Terminated
 from sipbridge.sip.indications import DestinationFailed
 from sipbridge.transports.tls import Tls
 from sipbridge.uri import Uri
-from tests.app.rig import PATIENCE, Site, configuration, document, settings, site
+from tests.app.rig import PATIENCE, Site, configuration, document, settings, site, until
 from tests.transports.certificates import Authority
 
 ALICE, BOB, CAROL = (Uri.parse(f"sip:{name}@example.com") for name in ("alice", "bob", "carol"))
@@ -159,6 +159,19 @@ async def test_pages_that_may_use_rest_may_use_sip(authority: Authority) -> None
         with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
             await browser.ws_connect(url, protocols=["sip"], origin=evil)
         assert caught.value.status == 403
+
+
+async def test_who_closes_the_page_watches_no_longer(authority: Authority) -> None:
+    known = settings(sip=sip(authority, "ws:127.0.0.1:0"), agent={"sub_handling": "allow"})
+    async with site(known) as here:
+        alice = here.application("alice")
+        server = server_of(here, "ws")
+        async with phone(BOB, server, "ws") as bob:
+            bob.subscribe(ALICE)
+            await told(bob, b"")
+            assert str(BOB) in await alice.watchers()
+        await alice.publish(Activity="Busy")  # the NOTIFY of this finds nobody
+        await until(alice.watchers, lambda found: str(BOB) not in found)
 
 
 async def test_an_address_has_as_many_connections_as_configured(authority: Authority) -> None:

@@ -638,8 +638,17 @@ class DeskPhone:
     }
     """Debian's packages, for their versions."""
 
-    def __init__(self, client: str, name: str, server: tuple[str, int], transport: str) -> None:
+    def __init__(
+        self,
+        client: str,
+        name: str,
+        server: tuple[str, int],
+        transport: str,
+        trusted: str = "",
+    ) -> None:
+        """`trusted`: the file of authorities, for TLS; pjsua2 checks nobody by default."""
         self.client, self.name, self.server, self.transport = client, name, server, transport
+        self.trusted = trusted
         self.folder = Path(tempfile.mkdtemp(prefix=f"sipbridge-{client}-"))
         self.port = free_port(socket.SOCK_DGRAM if transport == "udp" else socket.SOCK_STREAM)
         self.process: Process | None = None
@@ -661,10 +670,14 @@ class DeskPhone:
 
     def write_linphonec(self, what: str, word: str) -> str:
         host, port = self.server
+        if self.transport == "tls":
+            host = "localhost"  # it knows DNS names in certificates and no addresses
         hop = f"sip:{host}:{port};transport={self.transport}"
-        ports = {kind: self.port if kind == self.transport else 0 for kind in ("udp", "tcp")}
+        kinds = ("udp", "tcp", "tls")
+        ports = {kind: self.port if kind == self.transport else 0 for kind in kinds}
         text = (
-            f"[sip]\nsip_port={ports['udp']}\nsip_tcp_port={ports['tcp']}\nsip_tls_port=0\n"
+            f"[sip]\nsip_port={ports['udp']}\nsip_tcp_port={ports['tcp']}\n"
+            f"sip_tls_port={ports['tls']}\nroot_ca={self.trusted}\nverify_server_certs=1\n"
             "bind_address=127.0.0.1\nguess_hostname=1\nuse_ipv6=0\ndefault_proxy=0\n"
             "subscribe_presence_only_when_registered=0\n"
             f"[auth_info_0]\nusername={self.name}\npasswd=pw-{self.name}\ndomain=example.com\n"

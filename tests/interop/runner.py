@@ -456,7 +456,8 @@ async def do_baresip_command(stage: Stage, step: dict[str, Any]) -> None:
 
 async def do_desk_phone(stage: Stage, step: dict[str, Any]) -> None:
     """Start the phone `client` as `who`; it `watches` somebody, or `publishes` a word."""
-    phone = DeskPhone(step["client"], step["who"], stage.server(step), stage.transport)
+    server, transport = stage.server(step), stage.transport
+    phone = DeskPhone(step["client"], step["who"], server, transport, stage.trusted)
     stage.desk_phones[step["who"]] = phone
     what = "watch" if "watches" in step else "publish"
     await phone.start(what, step.get("watches") or step["publishes"])
@@ -685,7 +686,7 @@ def sip_section(
     listens = variant.get("listener", True)
     section: dict[str, Any] = {"listen": [f"{stage.transport}:127.0.0.1:0"] if listens else []}
     if stage.authority is not None:
-        pair = stage.authority.issue("bridge", ["127.0.0.1"])
+        pair = stage.authority.issue("bridge", ["127.0.0.1", "localhost"])
         section["tls"] = {
             "cert": str(pair.cert),
             "key": str(pair.key),

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator
 
 import pytest
@@ -311,3 +312,16 @@ async def test_without_descriptors_accepting_waits_and_goes_on(
     assert (await bob.user.got.get())[0] == b"late"
     writer.close()
     await ended(reader, writer)
+
+
+async def test_the_kernel_asks_whether_silent_peers_still_exist(ends: Ends) -> None:
+    alice, bob = ends
+    alice.endpoint.send(b"hello", alice.to(bob))
+    await bob.user.got.get()
+    for endpoint in (alice.endpoint, bob.endpoint):
+        (connection,) = endpoint.open.values()
+        assert connection.transport is not None
+        sock = connection.transport.get_extra_info("socket")
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 120
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
