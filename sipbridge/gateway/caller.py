@@ -17,7 +17,8 @@ class Caller:
     application: its id (Basic-auth user name, Bayeux prefix). identity: the SIP address it acts as, as
     presentity and as watcher; `key` is that address's key. trace: the id of this request, for logs, faults
     and everything the request causes. bound: credentials of a person, not of the application: it may neither
-    name another identity nor read or end what the application holds for others.
+    name another identity nor read or end what the application holds for others. until: monotonic seconds at
+    which the credentials end; None: never.
     """
 
     application: str
@@ -25,3 +26,4 @@ class Caller:
     key: PresentityKey
     trace: str = ""
     bound: bool = False
+    until: float | None = None

@@ -133,6 +133,7 @@ class Feeds:
             stream = FeedStream(caller.application, self.ping, reader, self.life, name)
             stream.start(last_event_id(headers, scope["query_string"]))
             self.enter(stream, reader.feed)
+            stream.end_at(caller.until)
         except (Refused, SipBridgeError) as error:
             fault = self.fault(error)
             body = render_fault(fault, headers, self.exchange)
@@ -178,6 +179,7 @@ class Feeds:
             reader = FeedReader(feed_of(caller), render)
             stream = FeedStream(caller.application, self.ping, reader, self.life, b"")
             self.enter(stream, reader.feed)
+            stream.end_at(caller.until)
         except (Refused, SipBridgeError) as error:
             self.fault(error)
             # Before it is accepted this is an HTTP 403; a page would not be shown more of an answer.
@@ -202,7 +204,7 @@ class Feeds:
         mine.add(stream)
 
     def leave(self, stream: OpenStream) -> None:
-        stream.forget()
+        stream.close()
         mine = self.open[stream.application]
         mine.discard(stream)
         if not mine:

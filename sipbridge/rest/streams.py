@@ -142,6 +142,7 @@ class EventStreams:
             raise Refused(Fault(503, "SVC0001", ("too-many-streams",), detail))
         stream = Stream(self.log, caller.application, self.ping, self.recheck, self.restate)
         stream.start(last_event_id(headers, asked))
+        stream.end_at(caller.until)
         stream.forget = self.bus.subscribe(
             self.topic(caller.application), lambda entry: stream.woken.set()
         )
@@ -149,7 +150,7 @@ class EventStreams:
         return stream
 
     def close(self, stream: "Stream") -> None:
-        stream.forget()
+        stream.close()
         mine = self.streams[stream.application]
         mine.discard(stream)
         if not mine:
@@ -175,6 +176,7 @@ class OpenStream(ABC):
         self.ended = False
         self.woken = asyncio.Event()
         self.forget: Callable[[], None] = lambda: None
+        self.ending: asyncio.TimerHandle | None = None
 
     @abstractmethod
     def read(self) -> bytes:
@@ -187,6 +189,18 @@ class OpenStream(ABC):
     def end(self) -> None:
         self.ended = True
         self.woken.set()
+
+    def end_at(self, until: float | None) -> None:
+        """End when the credentials do that opened it: `Caller.until`."""
+        if until is not None:
+            loop = asyncio.get_running_loop()
+            self.ending = loop.call_later(max(0.0, until - loop.time()), self.end)
+
+    def close(self) -> None:
+        """It is not read any more."""
+        self.forget()
+        if self.ending is not None:
+            self.ending.cancel()
 
     async def run(self, receive: Receive, send: Send, cors: Pairs) -> None:
         """Write until the peer goes away or `end` is called."""

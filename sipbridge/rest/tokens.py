@@ -25,7 +25,7 @@ import json
 import os
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jwt
@@ -242,6 +242,16 @@ class Issuer:
     leeway: float = 30.0
 
 
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """A token that was verified: whom it names, when it was looked at, its end (monotonic), by which keys."""
+
+    owner: Owner
+    looked: float
+    ends: float
+    generation: int
+
+
 class Tokens:
     """A token to the caller it proves, or None."""
 
@@ -255,7 +265,7 @@ class Tokens:
     ) -> None:
         """written: tokens of the configuration to (application, identity).
 
-        clock: with it a signed token that was verified is remembered for a while.
+        issuer, keys, clock: for signed tokens; without all of them these prove nobody.
         """
         self.holder = holder
         self.secret = os.urandom(32)
@@ -263,40 +273,44 @@ class Tokens:
         self.issuer = issuer
         self.keys = keys
         self.clock = clock
-        self.remembered: OrderedDict[bytes, tuple[Owner, float, int]] = OrderedDict()
-        """What verified tokens prove, until when, and the generation of keys that verified them."""
+        self.remembered: OrderedDict[bytes, Remembered] = OrderedDict()
 
     async def __call__(self, token: str) -> Caller | None:
         if not token or len(token) > MAX_TOKEN or not token.isascii():
             return None
         # Looked up by a keyed hash: how long that takes says nothing about any token.
         digest = self.digest(token)
-        owner = self.written.get(digest) or self.recall(digest)
-        if owner is None and token.count(".") == 2:
-            owner = await self.owner(token, digest)
-        return self.holder(*owner) if owner is not None else None
+        owner = self.written.get(digest)
+        if owner is not None:
+            return self.holder(*owner)
+        if token.count(".") != 2 or self.clock is None or self.keys is None:
+            return None
+        known = self.recall(digest, self.clock, self.keys)
+        known = known or await self.look(token, digest, self.clock, self.keys)
+        caller = self.holder(*known.owner) if known is not None else None
+        return replace(caller, until=known.ends) if caller is not None and known else None
 
-    def recall(self, digest: bytes) -> Owner | None:
+    def recall(self, digest: bytes, clock: Clock, keys: KeyRing) -> Remembered | None:
         """What was verified a moment ago, by keys that still are the newest."""
         known = self.remembered.get(digest)
-        if known is None or self.clock is None or self.keys is None:
+        if known is None or known.generation != keys.generation:
             return None
-        owner, until, generation = known
-        return owner if self.clock.now() < until and generation == self.keys.generation else None
+        return known if clock.now() < min(known.looked + REMEMBER, known.ends) else None
 
-    async def owner(self, token: str, digest: bytes) -> Owner | None:
-        """Whom a signed token names."""
+    async def look(
+        self, token: str, digest: bytes, clock: Clock, keys: KeyRing
+    ) -> Remembered | None:
+        """Whom a signed token names, remembered for a while."""
         claims = await self.claims(token)
         owner = self.named(claims) if claims is not None else None
-        if claims is None or owner is None or self.clock is None or self.keys is None:
-            return owner
-        leeway = self.issuer.leeway if self.issuer is not None else 0.0
-        left = int(claims["exp"]) + leeway - self.clock.at().timestamp()
-        until = self.clock.now() + min(left, REMEMBER)
-        self.remembered[digest] = owner, until, self.keys.generation
+        if claims is None or owner is None or self.issuer is None:
+            return None
+        left = int(claims["exp"]) + self.issuer.leeway - clock.at().timestamp()
+        made = Remembered(owner, clock.now(), clock.now() + left, keys.generation)
+        self.remembered[digest] = made
         while len(self.remembered) > MAX_REMEMBERED:
             self.remembered.popitem(last=False)
-        return owner
+        return made
 
     def digest(self, token: str) -> bytes:
         return hashlib.blake2b(token.encode(), key=self.secret).digest()

@@ -125,6 +125,26 @@ async def test_what_proves_nobody_is_refused_in_so_many_words(key_file: Path, to
         assert "invalid_token" in nobody.headers["WWW-Authenticate"]
 
 
+async def test_a_stream_ends_with_the_token_that_opened_it_also_by_a_ticket(key_file: Path) -> None:
+    auth = {"jwt": {**JWT, "keys_file": str(key_file), "leeway": 0}}
+    end = int(time.time()) + 3
+    async with (
+        site(auth=auth, applications=[PORTAL]) as there,
+        person(there.base, signed(ALICE, exp=end)) as alice,
+        aiohttp.ClientSession() as page,
+    ):
+        url = f"{there.base}/webex/people/presences"
+        given = await ticket(alice)
+        async with (
+            alice.http.get(f"{url}/events") as one,
+            page.ws_connect(f"{url}/stream?ticket={given}") as other,
+        ):
+            assert b"retry" in await asyncio.wait_for(one.read(), PATIENCE)
+            assert (await other.receive(timeout=PATIENCE)).type is aiohttp.WSMsgType.CLOSE
+            assert time.time() >= end - 0.1
+        assert (await alice.ask("POST", "/auth/tickets"))[0] == 401
+
+
 async def test_one_person_does_not_end_what_another_started(key_file: Path) -> None:
     auth = {"jwt": {**JWT, "keys_file": str(key_file)}}
     async with (

@@ -24,6 +24,7 @@ from sipbridge.rest.faults import Refused
 from sipbridge.rest.tokens import (
     ALGORITHMS,
     MAX_TOKEN,
+    REMEMBER,
     RETRY,
     BearerAuthenticator,
     Issuer,
@@ -104,7 +105,11 @@ class Source:
 
 
 def tokens(text: bytes = b"", issuer: Issuer = ISSUER) -> Tokens:
-    return Tokens(holder, WRITTEN, issuer, Source(text or key_set(jwk(RSA_KEY, kid="k1"))).ring())
+    return asking(Source(text or key_set(jwk(RSA_KEY, kid="k1"))), issuer)
+
+
+def asking(source: "Source", issuer: Issuer = ISSUER) -> Tokens:
+    return Tokens(holder, WRITTEN, issuer, source.ring(), Clock(source))
 
 
 def claims(**more: object) -> dict[str, Any]:
@@ -329,19 +334,19 @@ async def test_without_an_issuer_signed_tokens_prove_nobody() -> None:
 
 async def test_keys_are_read_once_for_all_who_wait_and_again_when_they_are_old() -> None:
     source = Source(key_set(jwk(RSA_KEY, kid="k1")))
-    asked = Tokens(holder, {}, ISSUER, source.ring())
+    asked = asking(source)
     token = signed()
     found = await asyncio.gather(*(asked(token) for _ in range(20)))
     assert all(found) and source.asked == 1
     source.time += 299
     assert await asked(token) and source.asked == 1
-    source.time += 2
+    source.time += REMEMBER + 2
     assert await asked(token) and source.asked == 2
 
 
 async def test_a_new_key_is_fetched_when_a_token_names_it_but_not_for_every_token() -> None:
     source = Source(key_set(jwk(RSA_KEY, kid="k1")))
-    asked = Tokens(holder, {}, ISSUER, source.ring())
+    asked = asking(source)
     assert await asked(signed())
     source.text = key_set(jwk(RSA_KEY, kid="k1"), jwk(OTHER_RSA_KEY, kid="k2"))
     new = signed(key=OTHER_RSA_KEY, kid="k2")
@@ -355,7 +360,7 @@ async def test_a_new_key_is_fetched_when_a_token_names_it_but_not_for_every_toke
 
 async def test_old_keys_count_while_no_new_ones_can_be_had_but_not_for_ever() -> None:
     source = Source(key_set(jwk(RSA_KEY, kid="k1")))
-    asked = Tokens(holder, {}, ISSUER, source.ring())
+    asked = asking(source)
     token = signed(claims(exp=time.time() + 200_000))
     assert await asked(token)
     source.text = b""
@@ -390,7 +395,7 @@ async def test_a_verified_token_is_believed_for_a_while_but_not_beyond_its_end_o
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     source = Source(key_set(jwk(RSA_KEY, kid="k1")))
-    asked = Tokens(holder, {}, ISSUER, source.ring(), Clock(source))
+    asked = asking(source)
     looked: list[str] = []
 
     def looking(token: str, *more: Any) -> Any:
@@ -419,7 +424,7 @@ async def test_a_verified_token_is_believed_for_a_while_but_not_beyond_its_end_o
 
 async def test_an_end_may_be_written_in_any_way_that_is_understood() -> None:
     source = Source(key_set(jwk(RSA_KEY, kid="k1")))
-    asked = Tokens(holder, {}, ISSUER, source.ring(), Clock(source))
+    asked = asking(source)
     for end in (time.time() + 60, int(time.time()) + 60, str(int(time.time()) + 60), 1e15):
         assert await asked(signed(claims(exp=end)))
     assert await asked(signed(claims(exp=str(int(time.time()) - 60)))) is None
@@ -441,7 +446,7 @@ async def test_a_remembered_token_of_somebody_who_may_not_call_any_more_is_refus
 
 async def test_a_key_that_was_withdrawn_verifies_nothing_any_more() -> None:
     source = Source(key_set(jwk(RSA_KEY, kid="k1")))
-    asked = Tokens(holder, {}, ISSUER, source.ring())
+    asked = asking(source)
     assert await asked(signed())
     source.text = key_set(jwk(OTHER_RSA_KEY, kid="k2"))
     source.time += 301
