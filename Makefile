@@ -31,7 +31,7 @@ bench: .venv/.installed-test
 soak: .venv/.installed-test
 	$(BIN)/python -m bench.soak $(ARGS)
 
-fuzz: .venv/.installed-test
+fuzz: .venv/.installed-fuzz
 	$(BIN)/python -m tests.fuzz $(ARGS)
 
 clean:
@@ -50,6 +50,11 @@ clean:
 
 .venv/.installed-test: .venv/.installed-server
 	@$(PIP) -e '.[server,client,test]'
+	@touch $@
+
+# Coverage where there is a wheel for this Python; without it inputs are mutated blindly.
+.venv/.installed-fuzz: .venv/.installed-test
+	@$(PIP) --only-binary :all: -e '.[fuzz]' || echo "no coverage for this Python: blind mutations"
 	@touch $@
 
 .venv/.installed-check: .venv/.installed-test

@@ -35,6 +35,7 @@ from sipbridge.mapping.schedule import parse_token, scheduled_pair
 from sipbridge.mapping.table import Tables
 from sipbridge.mapping.vocabulary import FEATURES, RELATIONSHIPS, SERVICE_CLASSES
 from sipbridge.mapping.writing import Writing, stable_id
+from sipbridge.presence.capabilities import in_order
 from sipbridge.presence.model import (
     Basic,
     Capabilities,
@@ -580,12 +581,8 @@ def caps_of(text: str) -> tuple[Capabilities | None, tuple[ServiceDescription, .
             supported.append((feature, ",".join(dict.fromkeys(values))))
         else:
             return None
-    order = list(FEATURES)
-    supported.sort(key=lambda pair: order.index(pair[0]))
-    return (
-        Capabilities(supported=tuple(supported)) if supported else None,
-        tuple(descriptions),
-    )
+    stated = in_order(Capabilities(supported=tuple(supported))) if supported else None
+    return stated, tuple(descriptions)
 
 
 def rounded(priority: float) -> float:

@@ -160,8 +160,8 @@ def complaints(root: Element) -> tuple[Complaint, ...]:
 
     found: list[Complaint] = []
     # The Python validator walks by recursion and gives up before libxml2's 256 levels; an xsi:type nobody
-    # knows ends it too. What it cannot say, libxml2 says.
-    with suppress(RecursionError, XMLSchemaException):
+    # knows ends it too, and a year beyond its calendar. What it cannot say, libxml2 says.
+    with suppress(RecursionError, XMLSchemaException, ArithmeticError, ValueError):
         found += islice(python_complaints(root), MAX_COMPLAINTS)
     return tuple(found) or tuple(libxml2_complaints(root))
 

@@ -1,0 +1,113 @@
+"""What is fuzzed: bytes that strangers send us. A step raises when a promise is broken.
+
+`sip`: one SIP message, as a datagram and over a stream, in one piece and in two. `document`: one presence
+body of any format, with everything that is made of it. A refusal by one of our own errors is a good
+answer. A target is several steps, and each has to be done in time.
+"""
+
+import contextlib
+import json
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+
+from sipbridge.cli.decode import decode
+from sipbridge.cli.inspect import inspect_bytes
+from sipbridge.errors import DocumentError, InvalidValue, SipBridgeError
+from sipbridge.mapping import bems, webex
+from sipbridge.mapping.attributes import list_from_json, list_to_json
+from sipbridge.mapping.ocsg import to_attributes, to_document
+from sipbridge.presence import common_policy, pidf
+from sipbridge.presence.model import Presence
+from sipbridge.presence.reading import read
+from sipbridge.presence.schema import is_valid, validate
+from sipbridge.sip.message import Request, Response
+from sipbridge.sip.parser import KeepAlive, MessageError, StreamParser, parse_datagram
+
+AT = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+PRESENTITY = "sip:alice@example.com"
+MAX_VALIDATED = 8 * 1024
+
+
+def datagram(data: bytes) -> None:
+    """Read, judge, print and read again."""
+    json.dumps(decode(data))
+    try:
+        message = parse_datagram(data)
+    except MessageError:
+        return
+    if isinstance(message, Request | Response):
+        printed = bytes(message)
+        again = parse_datagram(printed)
+        assert not isinstance(again, KeepAlive)
+        assert bytes(again) == printed, "what was printed reads as something else"
+
+
+def stream(data: bytes) -> None:
+    """A stream says the same however it is cut."""
+    whole = StreamParser()
+    found = [seen(one) for one in whole.feed(data)]
+    cut = len(data) // 2
+    halves = StreamParser()
+    cut_found = [seen(one) for part in (data[:cut], data[cut:]) for one in halves.feed(part)]
+    assert cut_found == found, "a stream in two pieces says something else"
+
+
+def seen(one: Request | Response | KeepAlive | MessageError) -> str:
+    return str(one) if isinstance(one, KeepAlive | MessageError) else repr(bytes(one))
+
+
+def inspection(data: bytes) -> None:
+    """Whatever it is, it can be told as JSON."""
+    status, facts = inspect_bytes(data)
+    json.dumps(facts, default=str)
+    assert status == 1 or "error" not in facts
+
+
+def validation(data: bytes) -> None:
+    """For people, who validate documents of a size that people read."""
+    if len(data) <= MAX_VALIDATED:
+        validate(data)
+
+
+def policy(data: bytes) -> None:
+    """Presence rules, as clients upload them."""
+    with contextlib.suppress(SipBridgeError):
+        common_policy.parse(data)
+
+
+def reading(data: bytes) -> None:
+    """Read it as whatever it is; map and print presence."""
+    try:
+        found = read(data)
+    except SipBridgeError:
+        return
+    if isinstance(found, Presence):
+        presence(found)
+
+
+def presence(found: Presence) -> None:
+    """Print and read again; map to every vocabulary and back."""
+    printed = pidf.serialise(found)
+    try:
+        again = pidf.parse(printed)
+    except DocumentError as error:
+        raise AssertionError(f"what we print we do not read: {error}") from error
+    assert pidf.serialise(again) == printed, "printing is not stable"
+    webex.derive(found, at=AT)
+    bems.derive(found, at=AT)
+    mapped = list_to_json(to_attributes(found, at=AT, presentity=PRESENTITY).attributes)
+    try:
+        attributes = list_from_json(json.loads(json.dumps(mapped)))
+    except InvalidValue:
+        return  # shown as it is, and longer, or less of a URI, than what may be published
+    written = pidf.serialise(to_document(attributes, presentity=PRESENTITY, at=AT))
+    # RFC 4480 §3.2 has `lunch` in its prose, and not in its schema.
+    if b"lunch" not in written and not is_valid(written):
+        raise AssertionError(f"what we write is not valid: {validate(written).errors}")
+
+
+Step = Callable[[bytes], None]
+TARGETS: Mapping[str, tuple[Step, ...]] = {
+    "sip": (datagram, stream),
+    "document": (inspection, validation, policy, reading),
+}
