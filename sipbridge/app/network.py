@@ -317,6 +317,9 @@ class SipNetwork:
         kind = self.kind_of(presentity)
         key = (kind, caller.key, self.identities.canonical(presentity))
         if (watch := self.watches.get(key)) is not None:
+            self.answer_watch(
+                watch.id, None
+            )  # whoever waits for the server's answer needs none any more
             self.forget_watch(watch)
             self.subscriber.end(watch.id, self.now())
             self.turn()

@@ -1,17 +1,20 @@
 """BEMS sessions and lists when the bridge is killed: real processes, the state in SQLite."""
 
+import asyncio
 import contextlib
+import itertools
 import os
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
 from tests.app.processes import Served, served
 from tests.app.rig import application, attributes, configuration, kept
-from tests.rest.devices import LOOKUP, Device, device, token_of
+from tests.rest.devices import LOOKUP, Device, call, device, token_of
 
 # Three starts of a process each.
 pytestmark = pytest.mark.timeout(60)
@@ -20,6 +23,8 @@ NAMES = ("alice", "bob", "carol")
 ALICE, BOB, CAROL = (f"sip:{name}@example.com" for name in NAMES)
 DEVICE = "the-device-token-of-bob"
 Json = Any
+LIVES = int(os.environ.get("SIPBRIDGE_LIVES", "3"))
+"""Times the bridge falls while it has the most to do."""
 
 
 @contextlib.asynccontextmanager
@@ -117,6 +122,71 @@ async def test_nothing_is_told_twice_because_the_bridge_fell(tmp_path: Path) -> 
         assert [m["id"] for m in bob.seen] == ["q"]
         await publish(bridge, "alice", "Away")
         await bob.contact(ALICE, "away")
+
+
+class Busy:
+    """A client that asks as fast as it can, while another reads; both live as long as the bridge does."""
+
+    def __init__(self, phone: Device, accepted: dict[str, str], answered: list[Json]) -> None:
+        self.phone, self.accepted, self.answered = phone, accepted, answered
+        self.news = asyncio.Event()
+
+    async def ask(self, life: int) -> None:
+        with contextlib.suppress(aiohttp.ClientError, AssertionError):
+            for n in itertools.count():
+                id = f"{life}-{n}"
+                batch = [
+                    call(f"{id}-s", "SetPresence", presence=("busy", "away")[n % 2]),
+                    call(f"{id}-r", "RegisterTempRemotePresence", contactId=(ALICE, CAROL)[n % 2]),
+                    call(
+                        f"{id}-u", "UnRegisterTempRemotePresence", contactId=(CAROL, ALICE)[n % 2]
+                    ),
+                ]
+                _, answers = await self.phone.post(batch)
+                self.accepted |= {a["id"]: a["result"]["data"]["method"] for a in answers}
+                self.news.set()
+
+    async def read(self) -> None:
+        with contextlib.suppress(aiohttp.ClientError, AssertionError):
+            while True:
+                self.answered.append(await self.phone.message())
+
+
+@pytest.mark.timeout(60 + 20 * LIVES)  # each a start, and a burst of requests
+async def test_what_was_accepted_is_answered_once_however_the_bridge_falls(tmp_path: Path) -> None:
+    accepted: dict[str, str] = {}
+    answered: list[Json] = []
+    after = 0
+    for number in range(LIVES):
+        async with life(tmp_path, queue_length=100_000) as bridge, phone(bridge) as bob:
+            if number == 0:
+                await bob.begin(deviceToken=DEVICE)
+            bob.after = after or bob.after
+            busy = Busy(bob, accepted, answered)
+            jobs = [asyncio.create_task(busy.ask(number)), asyncio.create_task(busy.read())]
+            wanted = len(accepted) + 60
+            while len(accepted) < wanted:
+                busy.news.clear()
+                await asyncio.wait_for(busy.news.wait(), 10.0)
+            os.kill(bridge.bridge.process.pid, signal.SIGKILL)
+            await asyncio.gather(*jobs)
+            after = answered[-1]["sequence"] if answered else 0
+    async with life(tmp_path, queue_length=100_000) as bridge, phone(bridge) as bob:
+        bob.after = after
+        left = accepted.keys() - {m.get("id") for m in answered}
+        while left:
+            answered.append(await bob.message())
+            left.discard(answered[-1].get("id"))
+        await bob.say("end", "Ping")
+        await bob.completed("end")
+        answered += [m for m in bob.seen if m not in answered]
+    ids = [m["id"] for m in answered if m.get("id") in accepted]
+    assert len(ids) == len(set(ids)), "an answer comes once"
+    for message in answered:
+        if (method := accepted.get(message.get("id", ""))) is not None:
+            assert message["result"]["data"]["method"] == method
+    numbers = [m["sequence"] for m in answered]
+    assert numbers == sorted(set(numbers))
 
 
 async def test_a_session_times_out_while_nobody_serves_it(tmp_path: Path) -> None:

@@ -257,6 +257,20 @@ async def test_a_caller_that_hangs_up_leaves_the_subscription_to_the_others() ->
 # --- publications
 
 
+async def test_who_leaves_before_the_server_has_answered_lets_nobody_wait() -> None:
+    async with presence_server() as server:
+        server.silent.add("SUBSCRIBE")
+        async with site(presence_server=remote(server)) as here:
+            bob = here.application("bob")
+            asking = asyncio.create_task(bob.subscribe(CAROL))
+            await server.subscription(CAROL)
+            status, _ = await bob.ask("DELETE", f"/rest/presence/subscription?presentity={CAROL}")
+            assert status == 204
+            await asyncio.wait_for(asking, 5.0)
+            assert here.graph is not None
+            assert here.graph.gateway.registry.live["app_bob"] == 0
+
+
 async def test_publications_of_different_kinds_at_one_moment_add_up() -> None:
     """Neither call was refused, so what each of them said is there."""
     async with site() as here:
