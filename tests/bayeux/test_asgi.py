@@ -144,9 +144,11 @@ async def test_the_hold_ends_by_the_clock() -> None:
 
 async def test_a_session_expires_by_the_clock() -> None:
     async with running(Settings(max_interval=0.05)) as site:
+        ended = (
+            asyncio.Event()
+        )  # listened for first: the session may be over before the answer is read
+        site.app.told = lambda said: ended.set() if isinstance(said, Ended) else None
         await site.connected()
-        ended = asyncio.Event()
-        site.app.told = lambda said: ended.set()
         await ended.wait()
         assert site.server.sessions == {}
 
