@@ -20,6 +20,7 @@ from sipbridge.client.values import (
     OpenSubscription,
     TimeMetric,
     attributes_of,
+    read_attributes,
     read_text,
     time_metric,
 )
@@ -29,7 +30,6 @@ from sipbridge.mapping.attributes import (
     AttributeKind,
     Value,
     kind_from_json,
-    list_from_json,
     list_to_json,
     mapping,
     sequence,
@@ -178,7 +178,7 @@ def get_user_presence(
 ) -> Call[list[Attribute]]:
     asked = {"presentity": str(presentity), "attributes": list(attributes)}
     query = quote(json.dumps(asked, separators=(",", ":")), safe="")
-    return Call("GET", f"{PRESENCE}?query={query}", read_attributes)
+    return Call("GET", f"{PRESENCE}?query={query}", read_presence)
 
 
 # --- reading and writing ------------------------------------------------------------------------------
@@ -192,8 +192,8 @@ def read_addresses(answer: object) -> list[str]:
     return [text(item, "result", MAX_TEXT) for item in read_result(answer)]
 
 
-def read_attributes(answer: object) -> list[Attribute]:
-    return list(list_from_json(read_result(answer), "result"))
+def read_presence(answer: object) -> list[Attribute]:
+    return list(read_attributes(read_result(answer), "result"))
 
 
 def read_open_subscriptions(answer: object) -> list[OpenSubscription]:

@@ -12,22 +12,28 @@ from enum import StrEnum
 
 from sipbridge.errors import InvalidValue
 from sipbridge.mapping.attributes import (
+    MEMBER,
     Activity,
     Attribute,
     AttributeKind,
+    Means,
+    MeansType,
     Other,
     Place,
     Privacy,
     Sphere,
     Value,
     kind_from_json,
-    list_from_json,
     mapping,
+    not_listed,
+    number,
     sequence,
     text,
+    time_from_json,
+    value_from_json,
 )
 
-MAX_TEXT = 1 << 16
+MAX_TEXT = 1 << 20
 """Characters of one string in an answer: beyond every limit of the bridge."""
 MAX_ITEMS = 100_000
 """Elements of one list in an answer: watchers of a presentity, for example."""
@@ -178,7 +184,7 @@ def read_status(body: Mapping[str, object], event_id: str) -> Notification:
     return StatusChanged(
         read_text(body, "presentity"),
         read_text(body, "correlator"),
-        list_from_json(body.get("changedAttributes"), "changedAttributes"),
+        read_attributes(body.get("changedAttributes"), "changedAttributes"),
         event_id,
     )
 
@@ -215,6 +221,46 @@ def read_text(members: Mapping[str, object], name: str) -> str:
 
 
 # --- attributes ---------------------------------------------------------------------------------------
+
+
+def read_attributes(obj: object, part: str) -> tuple[Attribute, ...]:
+    """What the bridge shows of somebody, which is more than what one may publish.
+
+    A document from elsewhere may have a contact that is no URI, and notes of any length. Raises InvalidValue.
+    """
+    return tuple(read_attribute(item, part) for item in sequence(obj, part, MAX_ITEMS))
+
+
+def read_attribute(obj: object, part: str) -> Attribute:
+    members = mapping(obj, part)
+    union = mapping(members.get("typeAndValue"), part)
+    kind = kind_from_json(union.get("unionElement"), part)
+    note = members.get("note")
+    return Attribute(
+        kind,
+        read_value(kind, union.get(MEMBER[kind]), part),
+        None if note is None else text(note, part, MAX_TEXT),
+        time_from_json(members.get("lastChange"), part),
+    )
+
+
+def read_value(kind: AttributeKind, obj: object, part: str) -> Value:
+    if kind is AttributeKind.OTHER:
+        members = mapping(obj, part)
+        return Other(read_text(members, "name"), read_text(members, "value"))
+    if kind is not AttributeKind.COMMUNICATION:
+        return value_from_json(kind, obj, part)
+    found = []
+    for item in sequence(mapping(obj, part).get("means"), part, MAX_ITEMS):
+        means = mapping(item, part)
+        try:
+            type_ = MeansType(means.get("type"))  # type: ignore[arg-type]
+        except ValueError:
+            raise not_listed(means.get("type"), part, MeansType) from None
+        priority = number(means.get("priority"), part)
+        found.append(Means(read_text(means, "contact"), priority, type_))
+    return tuple(found)
+
 
 KINDS: tuple[tuple[type, AttributeKind], ...] = (
     (Activity, AttributeKind.ACTIVITY),
