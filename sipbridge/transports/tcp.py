@@ -28,7 +28,7 @@ from typing import Any, Protocol, cast
 
 from sipbridge.sip.flow import Address, Flow, ListeningPoint
 from sipbridge.sip.indications import ConnectionDropped
-from sipbridge.transports.tls import Tls, reason_of, shown_identities
+from sipbridge.transports.tls import UNDER_WAY, Handshake, Tls, reason_of, shown_identities
 
 CONNECT_TIMEOUT = 4.0
 """Seconds to open a connection, with its handshakes: well below timer F, so that UDP can still be tried
@@ -345,17 +345,42 @@ class TcpEndpoint:
         sock.setblocking(False)
         tend(sock)
         connection = self.kind(self, remote, opened_by_us=False)
-        secured: dict[str, Any] = {}
-        if self.tls is not None:
-            secured = {"ssl": self.tls.server(), "ssl_handshake_timeout": HANDSHAKE_TIMEOUT}
-            secured["ssl_shutdown_timeout"] = CLOSE_TIMEOUT
         try:
-            await self.loop.connect_accepted_socket(lambda: connection, sock, **secured)
+            if self.tls is None:
+                await self.loop.connect_accepted_socket(lambda: connection, sock)
+            else:
+                await self.shake_hands(connection, sock, self.tls)
         except OSError as error:  # of TLS too; a time-out is one
             self.report(remote, "handshake", reason_of(error))
         finally:
             if connection.transport is None:
                 self.leave(remote[0])
+
+    async def shake_hands(self, connection: Connection, sock: socket.socket, tls: Tls) -> None:
+        """TLS with a client. Raises OSError; the client has been told why then."""
+        handshake = Handshake()
+        UNDER_WAY.set(handshake)  # of this task alone
+        with sock.dup() as another:  # the loop closes its own before we can speak
+            try:
+                await self.loop.connect_accepted_socket(
+                    lambda: connection,
+                    sock,
+                    ssl=tls.server(),
+                    ssl_handshake_timeout=HANDSHAKE_TIMEOUT,
+                    ssl_shutdown_timeout=CLOSE_TIMEOUT,
+                )
+            finally:
+                if handshake.alert:
+                    await self.say_last(another, handshake.alert)
+
+    async def say_last(self, sock: socket.socket, alert: bytes) -> None:
+        """Send this and wait for the peer to close: a close with bytes unread would take it back."""
+        with contextlib.suppress(OSError):  # a time-out is one
+            sock.send(alert)
+            sock.shutdown(socket.SHUT_WR)
+            async with asyncio.timeout(CLOSE_TIMEOUT):
+                while await self.loop.sock_recv(sock, 4096):
+                    pass
 
     def leave(self, host: str) -> None:
         """One connection less of an address."""

@@ -12,6 +12,9 @@ name. They are compared with the host we asked for before it was looked up; lett
 wildcard matches nothing but itself. An IP address is no SIP domain: where one was asked for it has to stand
 among the IP addresses of the certificate (RFC 9525 §6.5), or as the host of a `sip:` URI.
 
+A client whose handshake fails is told why. The event loops only close the connection then, with the alert
+still unsent; `Handshake` keeps it, and whoever accepted the connection sends it (RFC 8446 §6.2).
+
 `verify`: "peer" checks servers we connect to, "mutual" also demands a certificate of every client, "none"
 checks nobody.
 """
@@ -20,6 +23,7 @@ import ipaddress
 import os
 import ssl
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,6 +41,48 @@ NOT_CHECKED = "none"
 Wall = Callable[[], datetime]
 Signature = tuple[tuple[int, int, int], ...]
 """Of each file when it was changed, its length and its number on the disk."""
+
+
+@dataclass(slots=True)
+class Handshake:
+    """One handshake with a client; `alert` is what it has to be told when it has failed."""
+
+    alert: bytes = b""
+
+
+UNDER_WAY: ContextVar[Handshake | None] = ContextVar("handshake", default=None)
+"""The handshake of the task that accepts a connection."""
+
+
+class TellingObject(ssl.SSLObject):
+    """Keeps the alert of a failed handshake for `Handshake`."""
+
+    outgoing: ssl.MemoryBIO
+    handshake: Handshake | None
+
+    def do_handshake(self) -> None:
+        try:
+            super().do_handshake()
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            raise
+        except ssl.SSLError:
+            if self.handshake is not None:
+                self.handshake.alert = self.outgoing.read()
+            raise
+
+
+class TellingContext(ssl.SSLContext):
+    """Makes `TellingObject`s for the handshake under way."""
+
+    sslobject_class = TellingObject
+
+    def wrap_bio(
+        self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, *more: Any, **named: Any
+    ) -> Any:
+        made = super().wrap_bio(incoming, outgoing, *more, **named)
+        assert isinstance(made, TellingObject)
+        made.outgoing, made.handshake = outgoing, UNDER_WAY.get()
+        return made
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +252,7 @@ class Tls:
 
 def plain_context(protocol: int) -> ssl.SSLContext:
     """TLS 1.2 and 1.3; what is older has been forbidden since RFC 8996."""
-    context = ssl.SSLContext(protocol)
+    context = TellingContext(protocol)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context
 

@@ -290,6 +290,10 @@ async def test_mutual_demands_a_certificate_of_every_client(stations: Stations) 
     assert await alice.ask(uri).future == 200
     assert await nobody.ask(uri).future == "transport"
     assert await stranger.ask(uri).future == "transport"
+    nobody.driver.flush()
+    assert [said.error for said in nobody.told if isinstance(said, DestinationFailed)] == [
+        "tlsv13 alert certificate required"
+    ]
     assert {said.reason for said in bob.dropped()} == {"handshake"}
 
 
@@ -506,9 +510,13 @@ def test_the_same_on_the_loop_that_serves(authority: Authority) -> None:
         try:
             assert [await alice.ask(uri).future for _ in range(3)] == [200] * 3
             authority.issue("station1", ["new.example"])
+            uri = uri.replace("localhost", "new.example")
             nobody = await made.add((), None)
             assert await nobody.ask(uri).future == "transport"
-            assert await alice.ask(uri.replace("localhost", "new.example")).future == 200
+            nobody.driver.flush()
+            (failed,) = [said for said in nobody.told if isinstance(said, DestinationFailed)]
+            assert failed.error == "tlsv13 alert certificate required"
+            assert await alice.ask(uri).future == 200
         finally:
             for station in made.made:
                 await station.driver.stop()
