@@ -24,7 +24,8 @@ from sipbridge.app.settings_tree import (
     is_loopback,
 )
 from sipbridge.errors import ConfigurationError
-from sipbridge.identities import NormalisingIdentities
+from sipbridge.gateway.acting import Represented
+from sipbridge.identities import KnownIdentities, NormalisingIdentities, Person
 from sipbridge.sip.flow import WEB
 from sipbridge.uri import Uri
 from sipbridge.webhooks.signing import read_secret as read_key
@@ -207,6 +208,7 @@ def check_tokens(settings: Settings) -> Faults:
         if (entry.token is None) == (entry.token_file is None):
             yield ConfigurationError(f"{key}.token", "exactly one of token, token_file")
         yield from check_known(settings, f"{key}.application", entry.application)
+        yield from check_identity_of(settings, key, entry)
         try:
             token = token_of(n, entry)
         except ConfigurationError as fault:
@@ -220,6 +222,21 @@ def check_tokens(settings: Settings) -> Faults:
             if given.get_secret_value() in seen:
                 yield ConfigurationError(f"applications[{n}].auth_tokens[{m}]", "is listed twice")
             seen.add(given.get_secret_value())
+
+
+def check_identity_of(settings: Settings, key: str, entry: TokenSettings) -> Faults:
+    """A token may be of a person only if its application may act as that person."""
+    owner = next((a for a in settings.applications if a.id == entry.application), None)
+    if owner is None or not entry.identity:
+        return
+    persons = KnownIdentities(
+        Person(Uri.parse(p.uri), tuple(map(Uri.parse, p.aliases))) for p in settings.identities
+    )
+    represented = Represented(persons)
+    represented.put(owner.id, owner.identity, owner.acts_for)
+    if not represented.allowed(owner.id, persons.canonical(Uri.parse(entry.identity))):
+        told = f"{owner.id} may not act as {entry.identity}: see its acts_for"
+        yield ConfigurationError(f"{key}.identity", told)
 
 
 def token_of(number: int, entry: TokenSettings) -> str:

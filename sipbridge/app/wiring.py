@@ -48,7 +48,13 @@ from sipbridge.gateway import Caller, Gateway, Group, Policy
 from sipbridge.gateway.contract import ContractLimits
 from sipbridge.gateway.policies import OperatorPolicy
 from sipbridge.gateway.watching import Watching
-from sipbridge.identities import Identities, KnownIdentities, Person, PresentityKey
+from sipbridge.identities import (
+    Identities,
+    KnownIdentities,
+    NormalisingIdentities,
+    Person,
+    PresentityKey,
+)
 from sipbridge.mapping.table import DEFAULT
 from sipbridge.observability import gauges
 from sipbridge.observability.counting import MessageCounter
@@ -448,7 +454,9 @@ def authenticator_of(settings: Settings, directory: Directory) -> DigestAuthenti
 
 
 def identities_of(settings: Settings) -> Identities:
-    """Who has several names."""
+    """Who has several names. Where nobody has, nothing is looked up for every message."""
+    if not settings.identities:
+        return NormalisingIdentities()
     return KnownIdentities(
         Person(Uri.parse(p.uri), tuple(map(Uri.parse, p.aliases)), p.bot)
         for p in settings.identities

@@ -373,6 +373,7 @@ PERSON = "[[identities]]\nuri = 'sip:alice@example.com'\naliases = ['tel:+1555']
         (ENTRY + "token_file = 'absent'", "tokens[0].token: exactly one of token, token_file"),
         ("[[tokens]]\napplication = 'app_alice'", "tokens[0].token: exactly one of"),
         (ENTRY + "identity = 'tel:+1'", "tokens[0].identity: 'tel:+1' is not a SIP identity"),
+        (ENTRY + "identity = 'sip:bob@example.com'", "tokens[0].identity: app_alice may not act as sip:bob@"),
         (PERSON.replace("tel:+1555", "fax:1"), "identities[0].aliases[0]: 'fax:1' is not a URI of"),
         (PERSON.replace("sip:alice", "tel:alice"), "identities[0].uri: "),
         (PERSON + PERSON.replace("alice", "bob"), "identities[1].aliases[0]: tel:+1555 is a name"),
@@ -386,7 +387,7 @@ def test_what_is_wrong_about_tokens_and_names(tmp_path: Path, text: str, said: s
 
 def test_tokens_of_files_and_of_applications(tmp_path: Path) -> None:
     (tmp_path / "bob.token").write_text(f"{TOKEN}\n")
-    text = f"{ALICE}auth_tokens = ['fedcba9876543210']\n"
+    text = f"{ALICE}auth_tokens = ['fedcba9876543210']\nacts_for = ['sip:*@example.com']\n"
     entry = "[[tokens]]\ntoken_file = 'bob.token'\napplication = 'app_alice'\n"
     entry += "identity = 'sip:bob@example.com'\n"
     settings = read(tmp_path, text + entry)

@@ -98,6 +98,12 @@ class House(Bench):
         decisions = [(kind, True) for kind in kinds] or ALL
         await self.gateway.update_authorization(self.alice, Uri.parse(BOB), decisions)
 
+    async def grant_unasked(self) -> None:
+        """Bob sees everything of Alice, and does not watch her at the moment."""
+        (wish,) = await self.watch(ALICE)
+        await self.grant()
+        await self.watching.stop(self.bob, [int(wish.name)])
+
     async def restarted_house(self) -> "House":
         """Another process on the same store."""
         new = House(self.store, self.memory)

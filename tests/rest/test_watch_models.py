@@ -1,11 +1,10 @@
-"""What the Webex-style interfaces read, and how they write times."""
+"""What the Webex-style interfaces read."""
 
 import pytest
 from pydantic import BaseModel
 
 from sipbridge.errors import InvalidValue
 from sipbridge.mapping.rows import Status
-from sipbridge.rest.people import iso
 from sipbridge.rest.watch_models import (
     MAX_CONTACTS,
     EventRequest,
@@ -56,15 +55,3 @@ def test_a_word_that_cannot_be_set_lists_those_that_can() -> None:
     assert (
         read(EventRequest, b'{"subject": "a", "eventType": "ooo"}').status is Status.OUT_OF_OFFICE
     )
-
-
-@pytest.mark.parametrize(
-    ("milliseconds", "text"),
-    [
-        (1445178376028, "2015-10-18T14:26:16.028Z"),
-        (0, "1970-01-01T00:00:00.000Z"),
-        (1714978089000, "2024-05-06T06:48:09.000Z"),
-    ],
-)
-def test_times_of_the_other_interfaces(milliseconds: int, text: str) -> None:
-    assert iso(milliseconds) == text
