@@ -71,6 +71,8 @@ MAX_REGISTRATIONS = 10_000
 """Contacts of one session: a few times the largest company directory somebody looks at."""
 GRACE = 60.0
 """Seconds a terminated session may still be asked for its last messages."""
+MAX_PENDING = 1000
+"""Requests of one session in progress: ten full batches."""
 AT_A_TIME = 20
 """Contacts that are asked about at the same time for one request."""
 STEPS = 20
@@ -301,7 +303,9 @@ class RemotePresence:
             await self.keeper.delete_snapshot(SESSION, session.token)
 
     def check(self, session: Session, request: Request) -> None:
-        """Raises ActionPending when this id is in progress."""
+        """Raises ActionPending when this id is in progress, QuotaExceeded when too many are."""
+        if len(session.pending) >= MAX_PENDING:
+            raise QuotaExceeded("requests", f"{MAX_PENDING} are in progress", retry_after=1.0)
         if str(request.id) in session.pending:
             raise ActionPending(f"request {request.id} is in progress")
 
@@ -597,10 +601,19 @@ class RemotePresence:
         if contacts:
             self.post(session, lambda number: self.wording.changed(number, contacts))
 
-    def acknowledge(self, session: Session, sequence: int) -> None:
-        """The client has everything up to here; a number that was never given out acknowledges nothing."""
-        if sequence <= self.numbers.last:
-            session.queue.acknowledge(sequence)
+    def acknowledge(self, session: Session, sequence: int | None) -> int:
+        """The client has everything up to here; returns the number after which it reads on.
+
+        None, and a number that was never given out, acknowledge nothing: everything that is there comes.
+        """
+        queue = session.queue
+        if sequence is None or sequence > self.numbers.last:
+            return queue.acknowledged
+        lost = queue.lost
+        queue.acknowledge(sequence)
+        if lost != queue.lost and not session.over:
+            self.keeper.remember(*self.rows.session(session, self.ends(session)))
+        return sequence
 
     # --- restart ---
 

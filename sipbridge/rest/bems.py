@@ -202,8 +202,16 @@ class Bems:
         begins = any(isinstance(call, Call) and call.begin is not None for call in calls)
         if visit.anonymous and not begins:
             raise unauthenticated(CHALLENGES)
+        self.charge(visit, len(calls) - 1)
         answers = await self.perform(visit, calls)
         return json_reply(answers if batch else answers[0], extra=visit.cookies)
+
+    def charge(self, visit: Visit, more: int) -> None:
+        """A batch is as many requests as are in it. Raises QuotaExceeded."""
+        caller = visit.known or (visit.session.caller if visit.session else None)
+        if caller is not None:
+            for _ in range(more):
+                self.gate.rate.require(caller.application, REQUESTS)
 
     async def perform(
         self, visit: Visit, calls: Sequence[Call | Mistaken]

@@ -67,9 +67,7 @@ class Readers:
         query = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
         after, hold = number(query, "after"), self.hold_of(query)
         self.remote.use(session)
-        if after is not None:
-            self.remote.acknowledge(session, after)
-        start = session.queue.acknowledged if after is None else after
+        start = self.remote.acknowledge(session, after)
         messages = self.remote.read(session, start)
         if not messages and not session.silent and hold:
             messages = await self.wait(session, start, hold, receive)
@@ -101,10 +99,7 @@ class Readers:
         self, session: Session, scope: Scope, receive: Receive, send: Send
     ) -> Callable[[Pairs], Awaitable[None]]:
         """Writes until the peer goes away, the session ends, or we stop."""
-        cursor = last_seen(scope)
-        if cursor is not None:
-            self.remote.acknowledge(session, cursor)
-        begin = session.queue.acknowledged if cursor is None else cursor
+        begin = self.remote.acknowledge(session, last_seen(scope))
 
         async def run(more: Pairs) -> None:
             headers = [*STREAM_HEADERS, *more]

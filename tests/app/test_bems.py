@@ -103,6 +103,10 @@ async def test_too_many_requests_are_429_with_whatever_proves_the_caller() -> No
         await phone.post(call("b", "BeginSession", gdAuthToken=token_of("bob")))
         statuses = [(await phone.post(call(f"p{n}", "Ping")))[0] for n in range(6)]
         assert 429 in statuses and statuses[0] == 200
+    async with site(applications=applications(), limits=limits) as here, device(here.base) as phone:
+        await phone.post(call("b", "BeginSession", gdAuthToken=token_of("bob")))
+        batch = [call(f"p{n}", "Ping") for n in range(4)]
+        assert (await phone.post(batch))[0] == 429, "a batch counts as what is in it"
 
 
 async def test_a_long_poll_and_a_stream_end_when_the_bridge_stops() -> None:

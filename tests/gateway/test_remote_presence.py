@@ -13,7 +13,7 @@ from sipbridge.errors import (
     TransactionTimeout,
 )
 from sipbridge.gateway.ports import Reference
-from sipbridge.gateway.remote_presence import GRACE, RemoteLimits
+from sipbridge.gateway.remote_presence import GRACE, MAX_PENDING, RemoteLimits
 from sipbridge.gateway.sessions import Operation, Request
 from sipbridge.mapping import bems
 from sipbridge.mapping.attributes import Activity, Attribute, AttributeKind, Other
@@ -390,8 +390,30 @@ async def test_a_number_nobody_was_given_acknowledges_nothing() -> None:
     bench = await made()
     client = await bench.begin()
     await client.ask(PING)
-    bench.remote.acknowledge(client.session, bench.numbers.last + 1)
+    assert bench.remote.acknowledge(client.session, bench.numbers.last + 1) == 0
     assert len(client.look()) == 1
+    assert bench.remote.acknowledge(client.session, None) == 0
+
+
+async def test_too_many_requests_in_progress_are_refused() -> None:
+    bench = await made()
+    client = await bench.begin()
+    request = Request("a", "Ping", PING)
+    client.session.pending |= {str(n): request for n in range(MAX_PENDING - 1)}
+    bench.remote.check(client.session, request)
+    client.session.pending["one more"] = request
+    with pytest.raises(QuotaExceeded):
+        bench.remote.check(client.session, request)
+
+
+async def test_a_loss_that_was_acknowledged_is_not_told_again_after_a_restart() -> None:
+    bench = await made(remote=RemoteLimits(queue=4))
+    client = await bench.begin()
+    for _ in range(6):
+        await client.ask(PING)
+    assert client.next()[0]["result"]["data"]["method"] == "NotificationsLost"
+    again = await bench.restarted()
+    assert Client(again, again.remote.find("device")).look() == []
 
 
 async def test_a_client_that_does_not_listen_is_woken() -> None:
