@@ -15,7 +15,8 @@ tuples, `pidf.contact[id]` names the contact of such a tuple (empty: none).
 
 Written is one tuple for each contact, and always the status tuple first, since some servers can not build
 their offline document without a `basic`. Types that the scheme and the capabilities can not express, and a
-second priority of the same contact, travel as `x:means` elements.
+second priority of the same contact, travel as `x:means` elements; so does the note of Communication, which
+belongs to all means and thus to no tuple's note: it is an attribute of the first of these elements.
 """
 
 import re
@@ -26,16 +27,20 @@ from functools import lru_cache
 from html import escape
 from urllib.parse import quote, unquote
 
-from sipbridge.errors import ParseError
+from msgspec import Struct
+
+from sipbridge.errors import DocumentError, ParseError
 from sipbridge.mapping.attributes import ANY_URI, AttributeKind, Means, MeansType, uri_fault
 from sipbridge.mapping.privacy import set_of
 from sipbridge.mapping.privacy import tokens_of as privacy_tokens
-from sipbridge.mapping.reading import Reading, Said
+from sipbridge.mapping.reading import NOTE, Reading, Said
 from sipbridge.mapping.schedule import parse_token, scheduled_pair
 from sipbridge.mapping.table import Tables
 from sipbridge.mapping.vocabulary import FEATURES, RELATIONSHIPS, SERVICE_CLASSES
 from sipbridge.mapping.writing import Writing, stable_id
 from sipbridge.presence.capabilities import in_order
+from sipbridge.presence.fragments import from_fragment
+from sipbridge.presence.markup import quote as quoted
 from sipbridge.presence.model import (
     Basic,
     Capabilities,
@@ -78,10 +83,7 @@ SERVICE_OF = {
 }
 """service-id written in OMA mode, where a contact has one type only."""
 
-OWN_MEANS = re.compile(
-    r"<(?:[\w.\-]+:)?means\b(?P<attributes>[^>]*)>\s*(?P<type>\w+)\s*</(?:[\w.\-]+:)?means\s*>"
-)
-PRIORITY = re.compile(r"""\bpriority\s*=\s*["']([01](?:\.[0-9]{0,3})?)["']""")
+PRIORITY = re.compile(r"[01](?:\.[0-9]{0,3})?")
 
 
 # --- to JSON ------------------------------------------------------------------------------------------
@@ -92,8 +94,11 @@ def read(reading: Reading) -> list[Said]:
     reading.bound = None
     found: list[Means] = []
     newest: datetime | None = None
+    note: str | None = None
     for service in reading.document.tuples:
         types = types_of(service, reading.tables)
+        if note is None and service.extensions:
+            note = next((own.note for own in own_elements_of(service) if own.note), None)
         if service.basic is not None:
             state_basic(reading, service.basic, service.contact is None and not types)
         if types:
@@ -101,18 +106,14 @@ def read(reading: Reading) -> list[Said]:
             if newest is None or changed > newest:
                 newest = changed
             means_of(reading, service, types, changed, found)
-        for note in service.notes:
-            reading.pair("ServiceNote", note.text, reading.changed(service.timestamp))
-        said = refinements(reading, service, types)
-        if said:
-            id_pairs(reading, service, types, said)
+        service_pairs(reading, service, types)
     if reading.status_basic is None and (reading.any_open or reading.any_closed):
         reading.status_basic = reading.any_open
     if not found or newest is None:
         return []
     if len(found) > 1:
         found = sorted(dict.fromkeys(found), key=lambda m: (-m.priority, m.contact, m.type))
-    return [((KIND, tuple(found), None), newest)]
+    return [((KIND, tuple(found), note), newest)]
 
 
 def state_basic(reading: Reading, basic: Basic, status: bool) -> None:
@@ -130,9 +131,9 @@ def types_of(service: Tuple, tables: Tables) -> tuple[tuple[MeansType, float | N
     """The types of means a tuple is, with priorities of their own; empty for one without contact that
     does not say what it can do."""
     if service.extensions:
-        own = tuple(m for e in service.extensions if e.name == MEANS and (m := own_means(e)))
+        own = own_elements_of(service)
         if own:
-            return own
+            return tuple((each.type, each.priority) for each in own)
     for description in service.service_descriptions:
         kind = tables.services.get(description.service_id.strip().lower())
         if kind is not None:
@@ -165,14 +166,32 @@ def capable(supported: dict[str, str]) -> tuple[tuple[MeansType, float | None], 
     return tuple(types)
 
 
+class OwnMeans(Struct, frozen=True):
+    """What an `x:means` element says: type, a priority of its own, the note of all means."""
+
+    type: MeansType
+    priority: float | None
+    note: str | None
+
+
+def own_elements_of(service: Tuple) -> list[OwnMeans]:
+    """Our own elements in a tuple."""
+    return [m for e in service.extensions if e.name == MEANS and (m := own_means(e))]
+
+
 @lru_cache(maxsize=1024)
-def own_means(element: Extension) -> tuple[MeansType, float | None] | None:
+def own_means(element: Extension) -> OwnMeans | None:
     """An `x:means` element of ours; None if it is not one of those we write."""
-    match = OWN_MEANS.search(element.xml)
-    if match is None or match["type"] not in set(MeansType):
+    try:
+        found = from_fragment(element.xml)
+    except DocumentError:  # larger than a document may be, once written as a fragment
         return None
-    priority = PRIORITY.search(match["attributes"])
-    return MeansType(match["type"]), float(priority[1]) if priority else None
+    kind = (found.text or "").strip()
+    if kind not in set(MeansType):
+        return None
+    priority = (found.get("priority") or "").strip()
+    weight = float(priority) if PRIORITY.fullmatch(priority) else None
+    return OwnMeans(MeansType(kind), weight, found.get(NOTE))
 
 
 def means_of(
@@ -214,13 +233,15 @@ def reaches(choice: Choice, only: str) -> bool:
     return all(token.name == only for token in tokens)
 
 
-def id_pairs(
-    reading: Reading,
-    service: Tuple,
-    types: tuple[tuple[MeansType, float | None], ...],
-    said: list[tuple[str, str]],
+def service_pairs(
+    reading: Reading, service: Tuple, types: tuple[tuple[MeansType, float | None], ...]
 ) -> None:
     """What the means do not say, by the tuple's id; and which tuple that is, where it is not plain."""
+    for note in service.notes:
+        reading.pair("ServiceNote", note.text, reading.changed(service.timestamp))
+    said = refinements(reading, service, types)
+    if not said:
+        return
     changed = reading.changed(service.timestamp)
     id = service.id or ""
     for name, value in said:
@@ -322,6 +343,8 @@ class Service:
     basic: Basic | None = None
     means: list[Means] = field(default_factory=list)
     caps: str | None = None
+    note: str | None = None
+    """The note of Communication as a whole."""
     devices: list[str] = field(default_factory=list)
     classes: list[str] = field(default_factory=list)
     privacy: list[TokenList] = field(default_factory=list)
@@ -391,6 +414,7 @@ def write(writing: Writing) -> tuple[Tuple, ...]:
         if isinstance(attribute.value, tuple):
             for means in attribute.value:
                 services.contact(means.contact, Basic.OPEN).means.append(means)
+    give_note(writing, services)
     for uri in writing.take("pidf.closed-contact"):
         if uri_fault(uri) is None:
             services.closed(uri)
@@ -404,6 +428,18 @@ def write(writing: Writing) -> tuple[Tuple, ...]:
         made(service, writing, status_stamp if service is services.status else stamp)
         for service in services.by_id.values()
     )
+
+
+def give_note(writing: Writing, services: Services) -> None:
+    """The note of Communication goes to the first tuple that has means."""
+    note = next((a.note for a in writing.of(KIND) if a.note), None)
+    if note is None:
+        return
+    for service in services.by_id.values():
+        if service.means:
+            service.note = note
+            return
+    writing.dropped("Communication note", note, "there are no means")
 
 
 ID_PAIR = re.compile(
@@ -508,7 +544,7 @@ def made(service: Service, writing: Writing, stamp: Timestamp | None) -> Tuple:
             capabilities=capabilities,
             service_descriptions=descriptions,
         )
-        extensions = own_elements(bare, service.means, weight, writing.tables)
+        extensions = own_elements(bare, service, weight, writing.tables)
     return Tuple(
         service.id,
         service.basic,
@@ -527,19 +563,28 @@ def made(service: Service, writing: Writing, stamp: Timestamp | None) -> Tuple:
 
 
 def own_elements(
-    bare: Tuple, means: list[Means], weight: float, tables: Tables
+    bare: Tuple, service: Service, weight: float, tables: Tables
 ) -> tuple[Extension, ...]:
-    """`x:means` for each means, if the tuple without them would be read as something else."""
+    """`x:means` for each means, if there is a note or the tuple would be read as something else without."""
     said = {(kind, weight) for kind, _ in types_of(bare, tables)}
-    wanted = dict.fromkeys((m.type, rounded(m.priority)) for m in means)
-    if not wanted or {(kind, rounded(p)) for kind, p in said} == set(wanted):
+    wanted = list(dict.fromkeys((m.type, rounded(m.priority)) for m in service.means))
+    plain = {(kind, rounded(p)) for kind, p in said} == set(wanted)
+    if not wanted or (plain and service.note is None):
         return ()
-    return tuple(own_element(kind, p, rounded(weight)) for kind, p in wanted)
+    notes = [service.note] + [None] * (len(wanted) - 1)
+    return tuple(
+        own_element(kind, p, rounded(weight), note)
+        for (kind, p), note in zip(wanted, notes, strict=True)
+    )
 
 
 @lru_cache(maxsize=1024)
-def own_element(kind: MeansType, priority: float, weight: float) -> Extension:
-    own = f' priority="{print_priority(priority)}"' if priority != weight else ""
+def own_element(
+    kind: MeansType, priority: float, weight: float, note: str | None = None
+) -> Extension:
+    own = "" if note is None else f' x:note="{quoted(note)}"'
+    if priority != weight:
+        own += f' priority="{print_priority(priority)}"'
     return Extension(
         MEANS,
         f'<x:means xmlns:x="{escape(SIPBRIDGE)}"{own}>{kind.value}</x:means>',

@@ -98,9 +98,9 @@ def to_attributes(
     found += sphere.read(reading)
     found += means
     other.read(reading)
+    note_of = reading.notes.get
     found += [
-        ((OTHER, Other(name, value), None), changed)
-        for (name, value), changed in reading.pairs.items()
+        ((OTHER, Other(*pair), note_of(pair)), changed) for pair, changed in reading.pairs.items()
     ]
     if memory is None:
         return Mapped(tuple([Attribute(*said, changed) for said, changed in found]), reading.soon)
@@ -213,7 +213,9 @@ def write_person(
 def own_names(writing: Writing) -> tuple[OtherInfo, ...]:
     """Everything no writer took: an application's own names."""
     return tuple(
-        OtherInfo(name, value) for name, values in writing.pairs.items() for value in values
+        OtherInfo(name, value, writing.notes.get((name, value)))
+        for name, values in writing.pairs.items()
+        for value in values
     )
 
 

@@ -158,25 +158,31 @@ def owner_of(name: str, value: str = "", persons: Collection[str] = ()) -> Attri
 def read(reading: Reading) -> None:
     """Pairs of everything that belongs to no other kind."""
     for person in reading.document.persons:
-        reading.bound = None
-        changed = reading.changed(person.timestamp)
-        if person.overriding_willingness is not None:
-            reading.pair("oma.overriding-willingness", person.overriding_willingness.value, changed)
-        if person.user_input is not None:
-            read_user_input(reading, person.user_input, changed)
-        if person.cipid is not None:
-            read_cipid(reading, person.cipid, changed)
-        for word in person.classes:
-            reading.pair(f"rpid.class[{person.id or ''}]", word, changed)
-        for info in person.other_info:
-            reading.pair(info.name, info.value, changed)
-        if person.moods or person.time_offsets or person.status_icons:
-            read_moods(reading, person)
-            read_time_offsets(reading, person)
-            read_icons(reading, person)
+        read_person(reading, person)
     for device in reading.document.devices:
         for note in device.notes:
             reading.pair("DeviceNote", note.text, reading.changed(device.timestamp))
+
+
+def read_person(reading: Reading, person: Person) -> None:
+    reading.bound = None
+    changed = reading.changed(person.timestamp)
+    if person.overriding_willingness is not None:
+        reading.pair("oma.overriding-willingness", person.overriding_willingness.value, changed)
+    if person.user_input is not None:
+        read_user_input(reading, person.user_input, changed)
+    if person.cipid is not None:
+        read_cipid(reading, person.cipid, changed)
+    for word in person.classes:
+        reading.pair(f"rpid.class[{person.id or ''}]", word, changed)
+    for info in person.other_info:
+        reading.pair(info.name, info.value, changed)
+        if info.note is not None:
+            reading.notes[info.name, info.value] = info.note
+    if person.moods or person.time_offsets or person.status_icons:
+        read_moods(reading, person)
+        read_time_offsets(reading, person)
+        read_icons(reading, person)
 
 
 def read_moods(reading: Reading, person: Person) -> None:

@@ -43,6 +43,7 @@ class Reading:
         "document",
         "explain",
         "languages",
+        "notes",
         "pairs",
         "soon",
         "status_basic",
@@ -70,6 +71,8 @@ class Reading:
         self.container_stamp: Timestamp | None = None
         self.container_changed: datetime | None = None
         self.pairs: dict[tuple[str, str], datetime] = {}
+        self.notes: dict[tuple[str, str], str] = {}
+        """Notes of an application's own names."""
         self.any_open = False
         self.any_closed = False
         self.status_basic: bool | None = None

@@ -49,10 +49,14 @@ class Writing:
         self.note: str | None = None
         self.kinds: dict[AttributeKind, list[Attribute]] = {kind: [] for kind in KINDS}
         self.pairs: dict[str, list[str]] = {}
+        self.notes: dict[tuple[str, str], str] = {}
         for attribute in attributes:
             self.kinds[attribute.kind].append(attribute)
             if isinstance(attribute.value, Other):
-                self.pairs.setdefault(attribute.value.name, []).append(attribute.value.value)
+                name, value = attribute.value.name, attribute.value.value
+                self.pairs.setdefault(name, []).append(value)
+                if attribute.note:
+                    self.notes[name, value] = attribute.note
 
     def of(self, kind: AttributeKind) -> list[Attribute]:
         return self.kinds[kind]
@@ -74,7 +78,7 @@ class Writing:
 
     def keep(self, name: str, value: str) -> None:
         """A reserved name with a value that RPID can not express: carried as an own name."""
-        self.own.append(OtherInfo(name, value))
+        self.own.append(OtherInfo(name, value, self.notes.get((name, value))))
         if self.explain is not None:
             self.explain.append({"pair": name, "value": value, "written": "x:other-info"})
 

@@ -18,7 +18,6 @@ from sipbridge.presence.markup import (
     attributes,
     escape,
     local,
-    quote,
     text_of,
 )
 from sipbridge.presence.model import (
@@ -83,7 +82,8 @@ def willingness(field: str) -> Handler:
 
 def read_other_info(element: Element, notes: Notebook) -> OtherInfo:
     """x:other-info"""
-    return OtherInfo(element.get("name") or "", text_of(element))
+    note = element.get(f"{{{SIPBRIDGE}}}note")
+    return OtherInfo(element.get("name") or "", text_of(element), note)
 
 
 RPID_ROWS = {
@@ -203,7 +203,8 @@ def print_person(person: Person) -> str:
             )
         )
     for info in person.other_info:
-        out.append(f'<x:other-info name="{quote(info.name)}">{escape(info.value)}</x:other-info>')
+        head = attribute("name", info.name) + attribute("x:note", info.note)
+        out.append(f"<x:other-info{head}>{escape(info.value)}</x:other-info>")
     first, last = print_extensions(person.extensions, PERSON)
     out.append(first + print_end(person.notes, person.timestamp) + last)
     head = attribute("id", person.id) + attributes(person.attributes)

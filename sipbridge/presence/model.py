@@ -238,10 +238,11 @@ class Tuple(Struct, frozen=True):
 
 
 class OtherInfo(Struct, frozen=True):
-    """x:other-info: an application's own name and value, carried under the person."""
+    """x:other-info: an application's own name and value, with its note, carried under the person."""
 
     name: str
     value: str
+    note: str | None = None
 
 
 class Person(Struct, frozen=True):

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 
 import pytest
+from msgspec.structs import replace
 
 from sipbridge.mapping.attributes import (
     Activity,
@@ -22,6 +23,7 @@ from sipbridge.presence.model import (
     Capabilities,
     Choice,
     Contact,
+    Extension,
     Note,
     Presence,
     ServiceDescription,
@@ -29,7 +31,7 @@ from sipbridge.presence.model import (
     Token,
     Tuple,
 )
-from sipbridge.presence.namespaces import RPID
+from sipbridge.presence.namespaces import RPID, SIPBRIDGE
 from sipbridge.presence.schema import is_valid
 
 AT = datetime(2030, 1, 1, 11, 5, tzinfo=UTC)
@@ -319,3 +321,32 @@ def test_contacts_are_compared_after_normalising() -> None:
     assert contact_key("tel:+1-555-0100") == contact_key("tel:+15550100")
     assert contact_key("sip:a@x;transport=tcp") != contact_key("sip:a@x")
     assert contact_key("not a uri") == "not a uri"
+
+
+@pytest.mark.parametrize(
+    "note", ["call me", "a \"quoted\" <note> & priority='1'\n\tof two lines", "Grüße"]
+)
+def test_the_note_of_communication_comes_back(note: str) -> None:
+    means = (Means("tel:+15550100", 0.8, MeansType.PHONE), Means(ALICE, 0.5, MeansType.CHAT))
+    attributes = [Attribute(KIND, means, note)]
+    document = to_document(attributes, presentity=ALICE, at=AT)
+    body = pidf.serialise(document)
+    assert is_valid(body), body.decode()
+    mapped = to_attributes(pidf.parse(body), at=AT, presentity=ALICE)
+    said = [a for a in mapped.attributes if a.kind is not AttributeKind.ACTIVITY]
+    assert [a.fingerprint for a in said] == [(KIND, means, note)]
+
+
+def test_a_note_without_means_is_told_of() -> None:
+    explain: list[dict[str, object]] = []
+    to_document([Attribute(KIND, (), "call me")], presentity=ALICE, at=AT, explain=explain)
+    assert [e["dropped"] for e in explain] == ["there are no means"]
+
+
+def test_an_own_element_that_makes_no_sense_says_nothing() -> None:
+    for inside in ("Pigeon", "<deep/>", "", "x" * 300_000):
+        xml = f'<x:means xmlns:x="{SIPBRIDGE}">{inside}</x:means>'
+        odd = replace(
+            service("tel:+15550100"), extensions=(Extension(f"{{{SIPBRIDGE}}}means", xml),)
+        )
+        assert types(odd) == ["Phone"]

@@ -220,3 +220,12 @@ def test_a_device_for_its_note_has_the_required_id() -> None:
 
 def test_every_mood_of_the_schema_is_known() -> None:
     assert MOODS | {"other"} == MOOD_ELEMENTS
+
+
+def test_the_note_of_an_own_name_comes_back() -> None:
+    pair = Attribute(AttributeKind.OTHER, Other("shift", "night"), 'until "six" & a bit')
+    document = to_document([pair], presentity=ALICE, at=AT)
+    body = pidf.serialise(document)
+    assert is_valid(body), body.decode()
+    mapped = to_attributes(pidf.parse(body), at=AT, presentity=ALICE)
+    assert pair.fingerprint in [a.fingerprint for a in mapped.attributes]
