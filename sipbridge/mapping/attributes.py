@@ -51,6 +51,8 @@ ANY_URI = re.compile(
     rf"(?:\?(?:{PCHAR}|[/?])*)?(?:#(?:{PCHAR}|[/?])*)?"
 )
 
+IPV6 = re.compile(r"\[[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*\]")
+
 
 class AttributeKind(StrEnum):
     """The six kinds (`unionElement`, `presenceAttribute`)."""
@@ -308,8 +310,8 @@ def uri_fault(text: str) -> str | None:
         uri = Uri.parse(text)
     except ParseError as error:
         return str(error)
-    # A SIP URI may hold an IPv6 address where RFC 3986 has none.
-    plain = text.replace("[", "").replace("]", "") if uri.is_address else text
+    # A SIP URI may hold an IPv6 address where RFC 3986 has none; other brackets it may not have.
+    plain = IPV6.sub("address", text) if uri.is_address else text
     return None if ANY_URI.fullmatch(plain) else f"{text[:80]!r} is no URI"
 
 

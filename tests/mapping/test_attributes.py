@@ -173,6 +173,7 @@ def test_something_that_is_no_attribute_is_refused(obj: object) -> None:
         ({"contact": "tel:1", "priority": True, "type": "Phone"}, "priority"),
         ({"contact": "tel:1", "type": "Phone"}, "priority"),
         ({"contact": "no uri", "priority": 1, "type": "Phone"}, "contact"),
+        ({"contact": "sip:a]@example.com", "priority": 1, "type": "Phone"}, "contact"),
         ({"priority": 1, "type": "Phone"}, "contact"),
         ({"contact": "tel:1", "priority": 1, "type": "phone"}, "type"),
         ({"contact": "tel:1", "priority": 1}, "type"),
