@@ -19,7 +19,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sipbridge.errors import AgainstPolicy, SipBridgeError
+from sipbridge.errors import AgainstPolicy, GatewayError, SipBridgeError
 from sipbridge.gateway.authorization import ALL_KINDS
 from sipbridge.gateway.caller import Caller
 from sipbridge.gateway.deadlines import Deadlines
@@ -179,9 +179,9 @@ class Observations:
         """What there is to see now, asked once; nothing is observed. A wait as Get User Presence has it."""
         key = self.watchers.identities.canonical(presentity)
         pair = (caller.key, key)
-        if not self.network.serves(presentity) or not (
-            presentity.is_address or presentity.scheme == "tel"
-        ):
+        try:
+            self.watchers.check_presentity(presentity)
+        except GatewayError:
             return Sight(Standing.ENDED)
         if pair in self.registry.subscriptions:
             await self.watchers.fetch(caller, pair, presentity)

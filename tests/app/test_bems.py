@@ -217,3 +217,41 @@ async def test_a_person_s_token_opens_that_person_s_session_only() -> None:
         given = {"X-Presence-Identity": ALICE}
         begin = call("c2", "BeginSession", gdAuthToken="carol-s-own-token-0123")
         assert (await phone.post(begin, **given))[1]["error"]["code"] == 1013
+
+
+async def test_whoever_has_several_names_is_told_of_under_the_one_that_was_used() -> None:
+    names = ["tel:+15550100", "mailto:asmith@example.com"]
+    identities = [{"uri": ALICE, "aliases": names}]
+    async with (
+        site(applications=applications(), agent=OPEN, identities=identities) as here,
+        device(here.base) as phone,
+    ):
+        await phone.begin()
+        await publish(here, "alice", "Busy")
+        await phone.register("tel:+1-555-0100")
+        assert (await phone.contact("tel:+1-555-0100", "busy"))["availability"] == 6000
+        await phone.say("q", "GetContactsState", contactIds=["asmith@example.com", *names])
+        contacts = (await phone.completed("q"))["contacts"]
+        assert [c["contactId"] for c in contacts] == ["asmith@example.com", *names]
+        assert [c["availability"] for c in contacts] == [6000] * 3
+        body = {"contacts": ["asmith@example.com", "alice@example.com"], "notify": "k"}
+        given = {"X-Good-GD-AuthToken": token_of("bob")}
+        async with phone.http.post(here.base + LOOKUP, json=body, headers=given) as got:
+            answer = await got.json()
+        assert [c["availability"] for c in answer["contacts"]] == [6000, 6000]
+        assert here.graph is not None
+        assert here.graph.gateway.registry.live["app_bob"] == 1
+        await phone.say("u", "UnRegisterTempRemotePresence", contactId=ALICE)
+        await phone.completed("u")
+        await publish(here, "alice", "Away")
+        await phone.say("p", "Ping")
+        assert "id" in await phone.message(), "one person, whatever name is used"
+
+
+async def test_a_session_may_begin_with_a_bearer_token() -> None:
+    async with site(applications=applications()) as here, device(here.base) as phone:
+        given = {"Authorization": f"Bearer {token_of('bob')}"}
+        _, answer = await phone.post(call("c1", "BeginSession"), **given)
+        assert answer["error"] is None
+        wrong = {"Authorization": "Bearer nonsense-nonsense-nonsense"}
+        assert (await phone.post(call("c1", "BeginSession"), **wrong))[0] == 401
