@@ -12,7 +12,17 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import agent, durable, fanout, fronts, messages, notify, publishing, reading
+from bench import (
+    agent,
+    durable,
+    fanout,
+    fronts,
+    messages,
+    notify,
+    publishing,
+    reading,
+    transports,
+)
 from bench.measure import Effort, Figure, Skipped
 from bench.processes import environment
 
@@ -25,6 +35,7 @@ BENCHMARKS: dict[str, Callable[[Effort], Iterator[Figure]]] = {
     "fanout": fanout.run,
     "agent": agent.run,
     "fronts": fronts.run,
+    "transports": transports.run,
 }
 FULL = Effort(runs=5, count=10_000)
 QUICK = Effort(runs=1, count=200)
