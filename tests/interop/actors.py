@@ -281,10 +281,15 @@ class Bridge:
 
 
 class Cutter:
-    """A TCP proxy in front of the bridge that can cut every connection at once."""
+    """A TCP proxy in front of the bridge that can cut every connection at once.
 
-    def __init__(self, host: str, port: int) -> None:
+    no_websockets: it answers upgrades with 403, as proxies do that do not know them; `refused` counts them.
+    """
+
+    def __init__(self, host: str, port: int, *, no_websockets: bool = False) -> None:
         self.target = (host, port)
+        self.no_websockets = no_websockets
+        self.refused = 0
         self.server: asyncio.Server | None = None
         self.writers: set[asyncio.StreamWriter] = set()
         self.port = 0
@@ -300,6 +305,14 @@ class Cutter:
             writer.close()
             return
         self.writers |= {writer, back}
+        first = await reader.read(65536)
+        if self.no_websockets and b"upgrade: websocket" in first.lower():
+            self.refused += 1
+            writer.write(
+                b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+            )
+            writer.close()
+        back.write(first if not writer.is_closing() else b"")
         await asyncio.gather(pump(reader, back), pump(there, writer))
         self.writers -= {writer, back}
 

@@ -529,11 +529,12 @@ async def do_metric(stage: Stage, step: dict[str, Any]) -> None:
 async def do_client(stage: Stage, step: dict[str, Any]) -> None:
     """Start a foreign Bayeux `client` as `who`, `by` a transport, through a proxy that can cut.
 
-    It has to subscribe to its own channel, and has to be denied another application's.
+    It has to subscribe to its own channel, and has to be denied another application's. By `fallback` it tries
+    WebSockets, which the proxy refuses, and has to go on with long-polling.
     """
     assert stage.bridge is not None
     host, port = stage.bridge.ready["http"].removeprefix("http://").rsplit(":", 1)
-    stage.cutter = Cutter(host, int(port))
+    stage.cutter = Cutter(host, int(port), no_websockets=stage.by == "fallback")
     await stage.cutter.start()
     base = f"http://127.0.0.1:{stage.cutter.port}"
     client = BayeuxClient(step["client"], step["who"], base, stage.by)
@@ -544,6 +545,8 @@ async def do_client(stage: Stage, step: dict[str, Any]) -> None:
     client.taken = 0
     if (await client.next("denied", STEP_SECONDS))["successful"]:
         raise NotSeen("another application's channel was not refused")
+    if stage.by == "fallback" and not stage.cutter.refused:
+        raise NotSeen("the client never tried a WebSocket")
 
 
 async def do_series(stage: Stage, step: dict[str, Any]) -> None:

@@ -8,7 +8,8 @@ const [url, user, password, channel, foreign, transport] = process.argv.slice(2)
 const say = (event, more = {}) => process.stdout.write(JSON.stringify({event, ...more}) + "\n");
 const client = new CometD();
 for (const name of ["long-polling", "websocket", "callback-polling"]) {
-  if (name !== transport) client.unregisterTransport(name);
+  const wanted = transport === "fallback" ? ["websocket", "long-polling"] : [transport];
+  if (!wanted.includes(name)) client.unregisterTransport(name);
 }
 client.registerExtension("ack", new AckExtension());
 client.configure({url, requestHeaders: {Authorization: "Basic " + btoa(`${user}:${password}`)}, logLevel: "error",

@@ -6,7 +6,7 @@ const say = (event, more = {}) => process.stdout.write(JSON.stringify({event, ..
 const client = new faye.Client(url, {retry: 0.2});
 client.setHeader("Authorization", "Basic " + btoa(`${user}:${password}`));
 // Its handshake always goes over HTTP; a WebSocket comes afterwards if it is not disabled.
-if (transport !== "websocket") client.disable("websocket");
+if (transport === "long-polling") client.disable("websocket");
 client.disable("eventsource");
 client.addExtension({incoming(message, callback) {
   if (message.channel === "/meta/handshake") say("handshake", {successful: message.successful});
