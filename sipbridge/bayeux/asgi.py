@@ -191,13 +191,18 @@ class BayeuxApp:
         self.arm()
 
     def arm(self) -> None:
+        deadlines = self.server.deadlines
+        if self.timer is not None and not deadlines.sooner:
+            return  # it rings early at worst, and is armed again then
         when = self.server.next_timeout()
         if self.timer is not None:
             if when is not None and self.timer.when() <= when:
-                return  # it rings early at worst, and is armed again then
+                deadlines.watched(self.timer.when())
+                return
             self.timer.cancel()
         loop = asyncio.get_running_loop()
         self.timer = None if when is None else loop.call_at(when, self.ring)
+        deadlines.watched(when)
 
     def ring(self) -> None:
         self.timer = None

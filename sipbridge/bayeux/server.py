@@ -207,8 +207,8 @@ class BayeuxServer:
 
     def undelivered(self, application: str) -> set[int]:
         """Tags of an application's events that are queued, or not acknowledged, in any session."""
-        theirs = (s for s in self.sessions.values() if s.application == application)
-        return {tag for session in theirs for tag in session.undelivered()}
+        behind = (s for s in self.sessions.values() if s.queue or s.unacknowledged)
+        return {tag for s in behind if s.application == application for tag in s.undelivered()}
 
     def queued(self) -> dict[str, set[int]]:
         """The same for every application that has any."""

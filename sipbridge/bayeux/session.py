@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from itertools import count
+from math import inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +189,10 @@ class Deadlines:
     def __init__(self) -> None:
         self.heap: list[tuple[float, int, Session | Link]] = []
         self.numbers = count()
+        self.alarm = inf
+        """When whoever keeps the real timer looks again."""
+        self.sooner = False
+        """Has something been set since that is due before?"""
 
     def set(self, timed: "Session | Link", when: float | None) -> None:
         """Set or clear the deadline."""
@@ -195,6 +200,13 @@ class Deadlines:
         if when is not None and (timed.armed is None or when < timed.armed):
             timed.armed = when
             heappush(self.heap, (when, next(self.numbers), timed))
+            if when < self.alarm:
+                self.sooner = True
+
+    def watched(self, alarm: float | None) -> None:
+        """Somebody looks again at that moment (None: not before something is set)."""
+        self.alarm = inf if alarm is None else alarm
+        self.sooner = False
 
     def next(self) -> float | None:
         """The earliest deadline."""
