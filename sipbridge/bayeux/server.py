@@ -25,6 +25,7 @@ answered exactly as if it did not exist, and the owner notices nothing.
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from operator import attrgetter
 
 from sipbridge.bayeux import channels, messages, words
 from sipbridge.bayeux.messages import Message
@@ -43,6 +44,7 @@ from sipbridge.errors import LocalProtocolError
 
 __all__ = ["BayeuxServer", "Counters", "Ended", "Gauges", "Indication", "Settings", "Subscribed"]
 
+TAG = attrgetter("tag")
 Fields = Mapping[str, object]
 Operation = Callable[[Message, Session, Outlet, float, bool], bytes | None]
 
@@ -207,8 +209,13 @@ class BayeuxServer:
 
     def undelivered(self, application: str) -> set[int]:
         """Tags of an application's events that are queued, or not acknowledged, in any session."""
-        behind = (s for s in self.sessions.values() if s.queue or s.unacknowledged)
-        return {tag for s in behind if s.application == application for tag in s.undelivered()}
+        found: set[int] = set()
+        for session in self.sessions.values():
+            if (session.queue or session.unacknowledged) and session.application == application:
+                found.update(map(TAG, session.queue))
+                for _, events in session.unacknowledged:
+                    found.update(map(TAG, events))
+        return found
 
     def queued(self) -> dict[str, set[int]]:
         """The same for every application that has any."""

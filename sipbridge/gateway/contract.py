@@ -240,7 +240,7 @@ class Contract:
         """The same, where the digests are known already."""
         self.waiting[member] = offer
         told, granted = self.told.get(member), offer.granted
-        if told and len(granted) < len(AttributeKind) and not told.keys() <= granted:
+        if told and len(granted) < KINDS and not told.keys() <= granted:
             self.told[member] = {k: d for k, d in told.items() if k in granted}
             self.changed = True
 
@@ -302,5 +302,6 @@ class Contract:
         )
 
 
+KINDS = len(AttributeKind)
 NOTHING: Digests = {}
 """Was said of a member that nothing was said of."""

@@ -64,7 +64,8 @@ def renewed(attributes: tuple[Attribute, ...], before: Sight) -> Digests:
     other: set[str] = set()
     for a, b in zip(attributes, older, strict=True):
         if a is not b:
-            other |= {a.kind, b.kind}
+            other.add(a.kind)
+            other.add(b.kind)
     if not other:
         return before.digests
     kept = {k: d for k, d in before.digests.items() if k not in other}
