@@ -33,6 +33,9 @@ MAX_OF_APPLICATION = 10_000
 BATCH = 2000
 """Messages rendered at a time: a change of ten thousand handles does not hold everything else up."""
 
+FRAMES = 100
+"""Frames sent before everybody else has a turn: ten thousand in a row keep the loop for 0.2 s."""
+
 Render = Callable[[list[Wish]], list[bytes]]
 """The messages of these wishes as they are now, JSON without line ends."""
 
@@ -48,15 +51,15 @@ class FeedReader:
         """Nothing was read yet: also those that have nothing to tell are shown."""
         self.waiting: list[tuple[int, Wish]] = []
 
-    def take(self) -> list[tuple[int, bytes]]:
-        """The next messages with their places in the feed."""
+    def take(self, most: int = BATCH) -> list[tuple[int, bytes]]:
+        """The next messages, up to `most`, with their places in the feed."""
         if not self.waiting:
             self.waiting = self.feed.since(self.cursor)
             if self.first:
                 silent = [w for w in self.feed.wishes.values() if w not in self.feed.changed]
                 self.waiting[:0] = [(self.cursor, wish) for wish in silent]
             self.first = False
-        batch, self.waiting = self.waiting[:BATCH], self.waiting[BATCH:]
+        batch, self.waiting = self.waiting[:most], self.waiting[most:]
         # What was stopped meanwhile, or has changed again and comes later, is left out.
         live = [(n, w) for n, w in batch if self.feed.wishes.get(w.name) is w]
         if batch:
@@ -234,10 +237,12 @@ async def converse(stream: FeedStream, receive: Receive, send: Send) -> None:
     try:
         while not stream.ended:
             stream.woken.clear()
-            told = reader.take()
+            told = reader.take(FRAMES)
             for _, text in told:
                 await send({"type": "websocket.send", "text": text.decode()})
-            if not told and not reader.waiting:
+            if reader.waiting:
+                await others()
+            elif not told:
                 await stream.woken.wait()
         closed = listening.done()
         if not closed:
@@ -248,6 +253,14 @@ async def converse(stream: FeedStream, receive: Receive, send: Send) -> None:
         listening.cancel()
         with suppress(asyncio.CancelledError):
             await listening
+
+
+async def others() -> None:
+    """Let everybody else have a turn of the loop."""
+    loop = asyncio.get_running_loop()
+    turn = loop.create_future()
+    loop.call_soon(turn.set_result, None)
+    await turn
 
 
 def render_fault(fault: Fault, headers: Mapping[str, str], exchange: Exchange) -> bytes:
