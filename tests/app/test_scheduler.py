@@ -1,8 +1,12 @@
 """One timer for the earliest moment."""
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 
 from sipbridge.app.scheduler import Scheduler
+from tests.app.rig import Application, document, site
+
+ALICE = "sip:alice@example.com"
 
 
 class Alarm:
@@ -80,3 +84,33 @@ async def test_after_the_end_nobody_is_woken() -> None:
     scheduler.wake()
     await asyncio.wait([asyncio.create_task(alarm.rang.wait())], timeout=0.05)
     assert alarm.woken == []
+
+
+async def test_a_status_that_is_over_is_told_by_a_running_bridge_without_any_notify() -> None:
+    """The phone says until when, and nothing more; the agent has no reason to send anything."""
+    async with site() as here:
+        alice, bob = here.application("alice"), await here.application("bob").listen()
+        await bob.subscribe(ALICE)
+        await alice.grant_all("sip:bob@example.com")
+        await bob.told("notifySubscription")
+        await bob.start(ALICE)
+        phone = await here.phone("alice")
+        end = datetime.now(UTC) + timedelta(seconds=3)
+        body = (
+            document("meeting", ALICE)
+            .decode()
+            .replace("<rpid:activities>", f'<rpid:activities until="{end.isoformat()}">')
+        )
+        phone.publish(body.encode())
+        await bob.told_status(Activity="Meeting")
+        notified = await notifies(bob)
+        await bob.told_status(Activity="Available")
+        assert datetime.now(UTC) >= end
+        assert await notifies(bob) == notified
+
+
+async def notifies(bob: Application) -> float:
+    """NOTIFYs that the bridge has received."""
+    name = 'sipbridge_sip_messages_total{direction="in",method="NOTIFY",status=""'
+    lines = (await bob.text("/metrics")).splitlines()
+    return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(name))
