@@ -13,7 +13,8 @@ class EventPackage:
     name: as in the Event header. body_types: media types of NOTIFY bodies, the preferred one first; they are
     what we Accept. default_expires, min_expires, max_expires in seconds. forking: may several notifiers
     answer one SUBSCRIBE (RFC 6665 §5.4.9)? also_read: body types we understand though we do not ask for
-    them; a notifier that sends them anyway is not answered 415.
+    them; a notifier that sends them anyway is not answered 415. whole_states: body types, as they are
+    written, each of which says everything, whatever was said before.
     """
 
     name: str
@@ -24,6 +25,7 @@ class EventPackage:
     forking: bool = False
     rfc: str = ""
     also_read: tuple[str, ...] = ()
+    whole_states: tuple[str, ...] = ()
 
     def reads(self, media_type: str) -> bool:
         """Do we understand this body type (lower case, without parameters)?"""

@@ -19,4 +19,5 @@ PRESENCE = EventPackage(
         "application/xpidf+xml",  # the draft that old clients still speak
         "application/cpim-pidf+xml",  # PIDF before it had a number
     ),
+    whole_states=(PIDF,),
 )

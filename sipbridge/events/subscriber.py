@@ -593,6 +593,7 @@ class Subscription:
                 request.headers.first()["call-id"],
                 incoming.trace,
                 now,
+                content_type in self.package.whole_states,
             )
         )
 

@@ -132,7 +132,10 @@ class Accepted:
 @quick
 @dataclass(frozen=True, slots=True)
 class Notified:
-    """A NOTIFY. `state` is the word on the wire; `content_type` "" and `body` b"" when it had none."""
+    """A NOTIFY. `state` is the word on the wire; `content_type` "" and `body` b"" when it had none.
+
+    is_whole: the body is the whole state, whatever came before, and no partial one (RFC 6665 §4.4.3).
+    """
 
     subscription: str
     package: str
@@ -145,6 +148,12 @@ class Notified:
     call_id: str
     trace: str
     received: float
+    is_whole: bool = False
+
+    @property
+    def topic(self) -> str:
+        """What it tells all about; "" for a part, or for an end."""
+        return self.subscription if self.is_whole and self.state != "terminated" else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,8 +120,16 @@ class DestinationFailed:
 
 @dataclass(frozen=True, slots=True)
 class LimitReached:
-    """Something was refused because of a limit; `limit` is its name in `CoreLimits`."""
+    """Something was refused because of a limit.
+
+    `limit` is its name in `CoreLimits`, or "backlog" when too many reports wait for being told.
+    """
 
     limit: str
     peer: str
     trace: str = ""
+
+    @property
+    def topic(self) -> str:
+        """Of many that wait one says enough."""
+        return f"{self.limit} {self.peer}"

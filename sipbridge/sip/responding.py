@@ -222,6 +222,7 @@ class AnsweringHalf:
         self.now = 0.0
         self.transactions = ServerTransactions(timers, deadlines, outbox)
         self.ways: dict[tuple[str, str, Address], Way] = {}
+        self.refusing = False
         self.stored = 0
         self.uncommitted: set[int] = set()
         self.held: dict[int, list[tuple[IncomingRequest, int, bytes]]] = {}
@@ -245,7 +246,7 @@ class AnsweringHalf:
             return None  # §17.2.1: nobody waits for it, and an ACK is never answered
         if flow.protocol == "tls" and request.top_via.parameters.raw("alias") is not None:
             self.report(ReuseAsked(flow, via_port or DEFAULT_PORTS["sips"]))
-        if len(self.transactions) >= self.limits.server_transactions:
+        if self.refusing or len(self.transactions) >= self.limits.server_transactions:
             self.busy(request, back, hop, trace)
             return None
         if dialog is None:
@@ -315,7 +316,8 @@ class AnsweringHalf:
         tag = self.identifiers.tag()
         data = response_bytes(request, hop, 503, "", tag, fields, b"", server=self.name)
         self.outbox.append(Transmit(data, back, trace))
-        self.report(LimitReached("server_transactions", back.remote[0], trace))
+        limit = "backlog" if self.refusing else "server_transactions"
+        self.report(LimitReached(limit, back.remote[0], trace))
 
     def answer(
         self,

@@ -79,6 +79,8 @@ class UserAgent:
         self.outbox: list[Transmit] = []
         self.reported: list[object] = []
         self.to_store: list[tuple[int, object]] = []
+        self.refusing = False
+        """New requests get 503: whoever drives us has too much to do. Copies are answered as ever."""
         self.store_waiters: dict[int, list[StoreWaiter]] = {}
         self.handlers: dict[str, RequestHandler] = {}
         self.media_types: dict[str, list[str]] = {}
@@ -417,6 +419,7 @@ class UserAgent:
 
     def receive_request(self, request: Request, flow: Flow, now: float, trace: str) -> None:
         known = self.known_dialog(request)
+        self.answering.refusing = self.refusing
         try:
             incoming = self.answering.receive(
                 request, flow, now, trace, None if known is None else known[0]

@@ -2,8 +2,10 @@
 
 `bind` opens the listeners and says what was bound; the core is made with those points; a `Driver` joins the
 two. After any input it takes one turn: send what the core wants sent, hand on what it reports, hand its
-changes to the store, arm one timer. Whoever calls into the core from outside (a REST request that publishes)
-calls `turn()` afterwards; many such calls in one pass of the loop make one turn.
+changes to the store, arm one timer. Reports are told for a short time only (`SLICE`), the rest waits in a
+`Backlog` for the next turn, so that answers, timers and other work are never late because of them. Whoever
+calls into the core from outside (a REST request that publishes) calls `turn()` afterwards; many such calls in
+one pass of the loop make one turn.
 
 Two indications are for the driver itself: `ResolveHost` starts a look-up, `CloseConnection` closes a stream.
 All others go to `on_indication`. Each message that arrives gets a short trace id, which the core carries
@@ -31,6 +33,7 @@ from sipbridge.sip.flow import CONNECTIONS, SECURE, WEB, Flow, ListeningPoint, T
 from sipbridge.sip.indications import CloseConnection, ResolveHost, ReuseAsked
 from sipbridge.sip.locate import bare, bracketed
 from sipbridge.sip.user_agent import UserAgent
+from sipbridge.transports.backlog import Backlog
 from sipbridge.transports.memory import PORT, MemoryNetwork
 from sipbridge.transports.resolver import lookup
 from sipbridge.transports.tcp import Connection, Rules, TcpEndpoint
@@ -45,8 +48,17 @@ StoreWriter = Callable[[Sequence[tuple[int, object]], Done], None]
 Lookup = Callable[[str], Awaitable[list[str]]]
 P = ParamSpec("P")
 
+SLICE = 0.005
+"""Seconds of one turn for what the core reports; then messages, timers and HTTP come first. One report is
+told in any case."""
+SHORT_SLICE = 0.001
+"""The same while datagrams wait to be read: what is not answered within half a second is sent again, and a
+second queue of copies would grow in the kernel. A batch takes about five times as long."""
+
 ROUNDS = 8
 """Rounds of one turn: what a report causes leaves in the same turn, but nobody can hold the loop forever."""
+
+FOR_DRIVERS = frozenset({ResolveHost, CloseConnection, ReuseAsked})
 
 WILDCARDS = frozenset({"0.0.0.0", "::"})
 
@@ -213,6 +225,8 @@ class Driver:
         self.planned = False
         self.turning = False
         self.running = False
+        self.backlog = Backlog()
+        self.slice = SLICE
 
     async def start(self) -> None:
         """Begin to listen. Raises ConfigurationError for an in-memory name that is taken."""
@@ -229,7 +243,7 @@ class Driver:
                     one.sock,
                     point,
                     receive=self.receive_message,
-                    batch_done=self.flush,
+                    batch_done=self.batch_done,
                     failed=self.send_failed,
                 )
                 self.udp[point.local] = endpoint
@@ -258,11 +272,13 @@ class Driver:
         )
 
     async def stop(self) -> None:
-        """Send what is waiting, then close everything. The core is left as it is."""
+        """Send and tell what is waiting, then close everything. The core is left as it is."""
         if not self.running:
             self.close_sockets()
             return
         self.flush()
+        while self.backlog:
+            self.flush()
         self.running = False
         if self.timer is not None:
             self.timer.cancel()
@@ -294,6 +310,11 @@ class Driver:
             self.core.receive_datagram(data, flow, now, trace)
         except Exception as error:
             self.complain("the SIP core failed on a message", error)
+
+    def batch_done(self, more: bool) -> None:
+        """Some datagrams were received; do more wait?"""
+        self.slice = SHORT_SLICE if more else SLICE
+        self.flush()
 
     def receive_stream(self, data: bytes, flow: Flow) -> None:
         """Bytes of a connection."""
@@ -334,8 +355,12 @@ class Driver:
             return
         self.turning = True
         try:
+            until = self.now() + self.slice
             for _ in range(ROUNDS):
-                if not self.drain():
+                if not self.drain(until):
+                    break
+                if self.now() >= until:
+                    self.turn()
                     break
             else:
                 self.turn()
@@ -343,19 +368,33 @@ class Driver:
             self.turning = False
         self.arm()
 
-    def drain(self) -> bool:
-        """Hand on what the core has. False: it had nothing."""
+    def drain(self, until: float) -> bool:
+        """Hand on what the core has. False: it had nothing. Reports wait after the moment `until`."""
         core = self.core
         transmits = core.transmits()
         for out in transmits:
             self.send(out)
-        said = core.indications()
-        for indication in said:
-            self.tell(indication)
+        said = [one for one in core.indications() if not self.is_for_us(one)]
+        told = self.tell_some(said, until)
+        core.refusing = self.backlog.full
         changes = core.changes()
         if changes:
             self.write(changes)
-        return bool(transmits or said or changes)
+        return bool(transmits or told or changes)
+
+    def tell_some(self, said: Sequence[object], until: float) -> bool:
+        """Tell what waits, then what is new; what there is no time for waits. False: there was nothing."""
+        backlog, told = self.backlog, False
+        while backlog and (not told or self.now() < until):
+            self.tell(backlog.take())
+            told = True
+        for one in said:
+            if backlog or (told and self.now() >= until):
+                backlog.add(one)
+            else:
+                self.tell(one)
+                told = True
+        return told
 
     def send(self, out: Transmit) -> None:
         flow = out.flow
@@ -370,12 +409,15 @@ class Driver:
         else:
             self.send_failed(flow, "no such listener")
 
-    def tell(self, indication: object) -> None:
+    def is_for_us(self, indication: object) -> bool:
+        """Do what the core asks of its driver. False: others are to hear of it."""
+        if type(indication) not in FOR_DRIVERS:
+            return False
         if isinstance(indication, ResolveHost):
             task = self.loop.create_task(self.look_up(indication.host))
             self.tasks.add(task)
             task.add_done_callback(self.tasks.discard)
-            return
+            return True
         if isinstance(indication, CloseConnection):
             stream = self.tcp.get(indication.flow.local)
             if stream is not None:
@@ -384,7 +426,10 @@ class Driver:
             stream = self.tcp.get(indication.flow.local)
             if stream is not None:
                 stream.reuse(indication.flow.connection, indication.port)
-            return
+            return True
+        return False
+
+    def tell(self, indication: object) -> None:
         try:
             self.on_indication(indication)
         except Exception as error:

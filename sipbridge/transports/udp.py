@@ -21,7 +21,8 @@ MAX_DATAGRAM = 65536
 """Bytes; no UDP datagram is longer."""
 
 RECEIVE_BUFFER = 8 * 1024 * 1024
-"""Bytes asked of the kernel: some 3,000 NOTIFYs, a second of the busiest burst."""
+"""Bytes asked of the kernel: some 3,000 NOTIFYs, which are answered in a quarter of a second. More would do
+harm: what waits for half a second is sent again, and the buffer would fill with copies."""
 
 MAX_QUEUED = 8192
 """Datagrams that wait for a full send buffer."""
@@ -53,9 +54,10 @@ class UdpEndpoint:
         point: ListeningPoint,
         *,
         receive: Receive,
-        batch_done: Callable[[], None],
+        batch_done: Callable[[bool], None],
         failed: Failed,
     ) -> None:
+        """`batch_done` is told whether more waits to be read."""
         self.sock = sock
         self.point = point
         self.receive = receive
@@ -80,7 +82,10 @@ class UdpEndpoint:
             except OSError:
                 continue  # an ICMP error of an earlier datagram; the transaction will time out
             self.receive(data, self.flow_from(source[:2]))
-        self.batch_done()
+        else:
+            self.batch_done(True)
+            return
+        self.batch_done(False)
 
     def flow_from(self, remote: Address) -> Flow:
         """The Flow of a peer; making one costs more than finding it."""

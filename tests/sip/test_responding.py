@@ -397,3 +397,19 @@ def test_only_so_many_ways_are_remembered(pair: Pair) -> None:
         flow = Flow("udp", BOB, ("192.0.2.99", n + 1))
         assert answers(pair, publish(f"SIP/2.0/UDP 192.0.2.99:{n + 1}", method="OPTIONS"), flow)
     assert len(pair.bob.answering.ways) == 3
+
+
+def test_who_has_too_much_to_do_refuses_what_is_new_and_answers_copies(pair: Pair) -> None:
+    pair.bob.serve("PUBLISH", handler := Answers(200))
+    first = publish("SIP/2.0/UDP 192.0.2.99", branch="1")
+    assert [r.status for _, r in answers(pair, first)] == [200]
+    pair.bob.refusing = True
+    assert [r.status for _, r in answers(pair, first)] == [200]
+    ((_, refused),) = answers(pair, publish("SIP/2.0/UDP 192.0.2.99", branch="2", cseq=2))
+    assert (refused.status, refused.headers.get("Retry-After")) == (503, "5")
+    assert len(handler.got) == 1 and len(pair.bob.answering.transactions) == 1
+    (told,) = (s for s in pair.bob.indications() if isinstance(s, LimitReached))
+    assert told.limit == "backlog" and told.topic == "backlog 192.0.2.99"
+    pair.bob.refusing = False
+    later = publish("SIP/2.0/UDP 192.0.2.99", branch="3", cseq=3)
+    assert [r.status for _, r in answers(pair, later)] == [200]

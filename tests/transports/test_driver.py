@@ -16,7 +16,7 @@ from sipbridge.sip.message import Request, Response
 from sipbridge.sip.parser import parse_datagram
 from sipbridge.sip.usage import ServerRequest
 from sipbridge.sip.user_agent import UserAgent
-from sipbridge.transports.driver import Bound, Done, Driver, bind
+from sipbridge.transports.driver import SLICE, Bound, Done, Driver, bind
 from sipbridge.transports.memory import MemoryNetwork
 from tests.harness.pair import Answers
 
@@ -233,10 +233,10 @@ async def test_many_calls_in_one_pass_make_one_turn(stations: Stations) -> None:
     turns = 0
     drain = alice.driver.drain
 
-    def counting() -> bool:
+    def counting(until: float) -> bool:
         nonlocal turns
         turns += 1
-        return drain()
+        return drain(until)
 
     alice.driver.drain = counting  # type: ignore[method-assign]
     done = asyncio.get_running_loop().create_future()
@@ -456,3 +456,54 @@ async def test_an_endless_conversation_of_reports_leaves_room_for_others(
     alice.driver.flush()
     assert 0 < heard <= 10
     alice.driver.on_indication = lambda indication: None
+
+
+async def test_while_nobody_has_time_answers_leave_and_reports_wait(stations: Stations) -> None:
+    """Each report takes a whole slice; every request is answered long before the last is told."""
+    there, here = await stations.add("udp:127.0.0.1:0"), await stations.add("udp:127.0.0.1:0")
+    there.core.serve("PUBLISH", Answers(403))
+    reported: list[object] = []
+    clock = there.driver.now
+
+    class Slow:
+        late = 0.0
+
+    all_told = asyncio.Event()
+
+    def tell(said: object) -> None:
+        reported.append(said)
+        Slow.late += 2 * SLICE
+        if said == 4:
+            all_told.set()
+
+    there.driver.on_indication = tell
+    there.driver.now = lambda: clock() + Slow.late
+    for n in range(5):
+        there.core.report(n)
+    there.driver.flush()
+    assert reported == [0] and len(there.driver.backlog) == 4
+    asked = here.ask(there.uri("udp"))
+    assert await asyncio.wait_for(asked.future, 5) == 403
+    await asyncio.wait_for(all_told.wait(), 5)
+    assert reported == [0, 1, 2, 3, 4]
+
+
+async def test_what_waits_is_told_before_the_driver_stops(stations: Stations) -> None:
+    station = await stations.add("udp:127.0.0.1:0")
+    for n in range(5):
+        station.driver.backlog.add(n)
+    await station.driver.stop()
+    assert station.told == [0, 1, 2, 3, 4]
+
+
+async def test_with_a_full_backlog_new_requests_are_refused(stations: Stations) -> None:
+    there, here = await stations.add("udp:127.0.0.1:0"), await stations.add("udp:127.0.0.1:0")
+    handler = Answers(200)
+    there.core.serve("PUBLISH", handler)
+    there.driver.backlog.full = True
+    there.driver.flush()
+    assert await asyncio.wait_for(here.ask(there.uri("udp")).future, 5) == 503
+    assert not handler.got
+    there.driver.backlog.full = False
+    there.driver.flush()
+    assert await asyncio.wait_for(here.ask(there.uri("udp")).future, 5) == 200

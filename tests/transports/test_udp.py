@@ -27,8 +27,10 @@ class Listener:
             batch_done=self.batch_done,
             failed=lambda flow, error: self.failures.append((flow, error)),
         )
+        self.more: list[bool] = []
 
-    def batch_done(self) -> None:
+    def batch_done(self, more: bool) -> None:
+        self.more.append(more)
         self.batches.append(len(self.got))
         if len(self.got) >= self.wanted:
             self.enough.set()
@@ -54,6 +56,17 @@ async def test_a_burst_is_read_in_batches_and_nothing_is_lost() -> None:
     assert {flow for _, flow in listener.got} == {Flow("udp", listener.address, source)}
     assert len({id(flow) for _, flow in listener.got}) == 1
     listener.endpoint.close()
+    listener.endpoint.close()
+
+
+async def test_a_full_batch_says_that_more_waits() -> None:
+    listener = Listener()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        for i in range(BATCH + 1):
+            sender.sendto(b"%d" % i, listener.address)
+        listener.endpoint.readable()
+        listener.endpoint.readable()
+    assert listener.more == [True, False] and len(listener.got) == BATCH + 1
     listener.endpoint.close()
 
 
