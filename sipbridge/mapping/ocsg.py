@@ -21,7 +21,6 @@ memory every value is new. Our writer puts the newest time into `timestamp` and 
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from itertools import zip_longest
 from operator import attrgetter
 from typing import Any
 
@@ -60,16 +59,12 @@ OTHER = AttributeKind.OTHER
 
 
 class Memory:
-    """The attributes of one presentity as last mapped, with their times. Changed by `to_attributes`.
+    """The attributes of one presentity as last mapped, with their times. Changed by `to_attributes`."""
 
-    said: what they say, each in its place.
-    """
-
-    __slots__ = ("attributes", "said")
+    __slots__ = ("attributes",)
 
     def __init__(self, attributes: Iterable[Attribute] = ()) -> None:
         self.attributes = tuple(attributes)
-        self.said = [attribute.fingerprint for attribute in self.attributes]
 
 
 class Mapped(Struct, frozen=True):
@@ -104,30 +99,31 @@ def to_attributes(
     ]
     if memory is None:
         return Mapped(tuple([Attribute(*said, changed) for said, changed in found]), reading.soon)
-    return Mapped(remembered(found, memory), reading.soon)
+    memory.attributes = remembered(found, memory.attributes)
+    return Mapped(memory.attributes, reading.soon)
 
 
-def remembered(found: list[Said], memory: Memory) -> tuple[Attribute, ...]:
-    """The attributes; those that said the same before keep their time. Changes the memory."""
-    said = [fingerprint for fingerprint, _ in found]
-    if said == memory.said:
-        return memory.attributes
+def remembered(found: list[Said], before: tuple[Attribute, ...]) -> tuple[Attribute, ...]:
+    """The attributes; those that said the same before keep their time."""
+    said = list(map(FINGERPRINT, before))
     # Mostly each stands where it stood.
     kept: list[Attribute | None] = [
-        old if was == now else None
-        for was, now, old in zip(memory.said, said, memory.attributes, strict=False)
+        old if was == now else None for was, (now, _), old in zip(said, found, before, strict=False)
     ]
-    before = zip_longest(memory.said, memory.attributes, kept[: len(memory.said)])
-    moved = {was: old for was, old, still in before if still is None}
-    kept += [None] * (len(said) - len(kept))
-    memory.said = said
-    memory.attributes = tuple(
+    if len(found) == len(before) and None not in kept:
+        return before
+    kept += [None] * (max(len(found), len(before)) - len(kept))
+    moved = {was: old for was, old, still in zip(said, before, kept, strict=False) if not still}
+    return tuple(
         [
             old or moved.get(now) or Attribute(*now, changed)
-            for old, (now, changed) in zip(kept, found, strict=True)
+            for old, (now, changed) in zip(kept, found, strict=False)
         ]
     )
-    return memory.attributes
+
+
+FINGERPRINT = attrgetter("kind", "value", "note")
+"""What `Attribute.fingerprint` gives, for many."""
 
 
 def to_document(
