@@ -1,21 +1,23 @@
 """Bayeux 1.0, the protocol by which applications receive notifications.
 
-`channels` are names and who owns them, `messages` fields and error strings, `session` one client, `server`
-the sans-IO server, `asgi` its HTTP and WebSocket binding. Nothing is imported before it is asked for, so
-that a program that needs channel names alone does not load a JSON library.
+`channels` are names and who owns them, `words` what both ends share, `messages` fields and error strings,
+`session` one client, `server` the sans-IO server, `asgi` its HTTP and WebSocket binding, `client` the sans-IO
+client. Nothing is imported before it is asked for, so that a program that needs channel names alone does not
+load a JSON library.
 """
 
 from importlib import import_module
 
 EXPORTS = {
     "BayeuxApp": "sipbridge.bayeux.asgi",
+    "BayeuxClient": "sipbridge.bayeux.client",
     "BayeuxServer": "sipbridge.bayeux.server",
     "Ended": "sipbridge.bayeux.server",
     "Settings": "sipbridge.bayeux.server",
     "Subscribed": "sipbridge.bayeux.server",
 }
 
-__all__ = ["BayeuxApp", "BayeuxServer", "Ended", "Settings", "Subscribed"]
+__all__ = ["BayeuxApp", "BayeuxClient", "BayeuxServer", "Ended", "Settings", "Subscribed"]
 
 
 def __getattr__(name: str) -> object:
