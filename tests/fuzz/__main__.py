@@ -33,10 +33,11 @@ REPORT_EVERY = 5.0
 class Run:
     """One target's run: counts, and what was found, each place once."""
 
-    def __init__(self, target: str, save: Path) -> None:
+    def __init__(self, target: str, save: Path, slack: float = 1.0) -> None:
         self.name = target
         self.steps = TARGETS[target]
         self.save = save
+        self.slack = slack
         self.inputs = 0
         self.found: dict[str, Path] = {}
         self.started = time.monotonic()
@@ -44,7 +45,7 @@ class Run:
 
     def one(self, data: bytes) -> None:
         self.inputs += 1
-        finding = judge(self.steps, data)
+        finding = judge(self.steps, data, self.slack)
         if finding is not None and f"{finding.kind} {finding.place}" not in self.found:
             self.keep(finding, data)
         if time.monotonic() > self.next_report:
