@@ -25,8 +25,6 @@ SIZES = (1, 100, 1000)
 FAYE = "faye 1.4.3"
 CLIENTS = ROOT / "tests" / "interop" / "clients"
 INSTALL_SECONDS = 120.0
-KEPT_ALIVE = 3.0
-"""Seconds an idle connection is used again; node closes it after five."""
 WEBSOCKET, POLLING = "WebSocket", "long-polling"
 EVENT = {"statusChanged": {"correlator": "n0", "changedAttributes": [], "text": "x" * 220}}
 """What faye delivers: as long as a statusChanged of two attributes."""
@@ -254,7 +252,6 @@ class Faye:
             address, upgrade("/bayeux", address), lambda m: post("/bayeux", address, m), "/bench"
         )
         self.publisher = HttpConnection(wheel, address)
-        self.used = time.monotonic()
         greeter = Poller(wheel, self.door)
         wheel.until(lambda: greeter.ready)
         greeter.leave()
@@ -264,10 +261,6 @@ class Faye:
         self.event = post("/bayeux", address, [message])
 
     def tell(self) -> None:
-        now = time.monotonic()
-        if now > self.used + KEPT_ALIVE:
-            self.publisher.close()
-        self.used = now
         self.publisher.ask(self.event, lambda status, body: None)
 
 

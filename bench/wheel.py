@@ -16,6 +16,9 @@ RECEIVE_BUFFER = 8 << 20
 PATIENCE = 10.0
 """Seconds without an answer after which a measurement is given up."""
 
+IDLE_SECONDS = 3.0
+"""How long an HTTP connection may have been idle to be used again; servers close theirs after five."""
+
 
 class Wheel:
     """Calls back for sockets that are readable."""
@@ -71,6 +74,7 @@ class HttpConnection:
         self.sock: socket.socket | None = None
         self.received = b""
         self.done: Callable[[int, bytes], None] | None = None
+        self.used = 0.0
 
     def open(self) -> socket.socket:
         sock = socket.create_connection(self.address, PATIENCE)
@@ -82,6 +86,8 @@ class HttpConnection:
 
     def ask(self, request: bytes, done: Callable[[int, bytes], None]) -> None:
         """Send; `done(status, body)` when the answer is complete."""
+        if time.monotonic() > self.used + IDLE_SECONDS:
+            self.close()  # the server's end may be on its way
         self.done = done
         (self.sock or self.open()).sendall(request)
 
@@ -113,6 +119,7 @@ class HttpConnection:
             return
         body = self.received[end + 4 : end + 4 + length]
         self.received = self.received[end + 4 + length :]
+        self.used = time.monotonic()
         done, self.done = self.done, None
         done(status, body)
 
