@@ -14,27 +14,32 @@ from tests.app.rig import PATIENCE, Application
 
 PRESENCES = "/webex/people/presences"
 APHELEIA = "/webex/apheleia"
+STRANGER = "sip:nobody@elsewhere.invalid"
 
 
-async def watch(by: Application, *contact_ids: str) -> list[dict[str, Any]]:
+async def watch(by: Application, *contact_ids: str, **headers: str) -> list[dict[str, Any]]:
     """Start watching; the handles."""
     body = {"contactIds": list(contact_ids)}
-    status, answer = await by.ask("POST", f"{PRESENCES}/watch", body)
+    status, answer = await by.ask("POST", f"{PRESENCES}/watch", body, **headers)
     assert status == 200, answer
     handles: list[dict[str, Any]] = answer["presenceHandles"]
     return handles
 
 
-async def stop(by: Application, *handles: object) -> None:
+async def stop(by: Application, *handles: object, **headers: str) -> None:
     body = {"presenceHandles": list(handles)}
-    status, answer = await by.ask("POST", f"{PRESENCES}/stop", body)
+    status, answer = await by.ask("POST", f"{PRESENCES}/stop", body, **headers)
     assert (status, answer) == (204, None)
 
 
 class Updates:
-    """What a stream told, in order."""
+    """What a stream told, in order. by: whose stream it is."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self, by: Application | None = None, named: Mapping[str, str] | None = None
+    ) -> None:
+        self.by = by
+        self.named = named or {}
         self.inbox: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self.last_id = ""
         self.names: set[str] = set()
@@ -56,9 +61,12 @@ class Updates:
                 return update
 
     async def silence(self) -> bool:
-        """Nothing comes any more, as far as one can tell from nothing."""
-        await asyncio.sleep(0.1)
-        return self.inbox.empty()
+        """Nothing came before what comes now: the first word about somebody nobody knows."""
+        assert self.by is not None
+        (mark,) = await watch(self.by, STRANGER, **self.named)
+        told = await self.next()
+        await stop(self.by, mark, **self.named)
+        return bool(told["handle"] == mark["handle"])
 
     async def read(self, content: aiohttp.StreamReader) -> None:
         """The body of server-sent events."""
@@ -86,8 +94,8 @@ async def events(
     by: Application, path: str = f"{PRESENCES}/events", **headers: str
 ) -> AsyncIterator[Updates]:
     """A stream of server-sent events, open as long as the block."""
-    updates = Updates()
     given: Mapping[str, str] = {name.replace("_", "-"): value for name, value in headers.items()}
+    updates = Updates(by, {n: v for n, v in given.items() if n == "X-Presence-Identity"})
     timeout = aiohttp.ClientTimeout(total=None)
     async with by.http.get(by.base + path, headers=given, timeout=timeout) as got:
         assert got.status == 200, await got.text()
@@ -103,7 +111,7 @@ async def events(
 @contextlib.asynccontextmanager
 async def socket(by: Application, path: str = f"{PRESENCES}/stream") -> AsyncIterator[Updates]:
     """A WebSocket, open as long as the block."""
-    updates = Updates()
+    updates = Updates(by)
     async with by.http.ws_connect(by.base + path) as made:
         hearing = asyncio.get_running_loop().create_task(updates.hear(made))
         try:
