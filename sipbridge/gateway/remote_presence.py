@@ -198,7 +198,11 @@ class RemotePresence:
         )
         self.admit(session)
         self.use(session)
-        await self.keep(session)
+        try:
+            await self.keep(session)
+        except BaseException:
+            self.end(session)
+            raise
         return session
 
     def admit(self, session: Session) -> None:
@@ -295,8 +299,14 @@ class RemotePresence:
         rows = [self.rows.request(session, r) for r in requests if r.operation in LASTING]
         for row in rows[:-1]:
             self.keeper.remember(*row)
-        if rows:
-            await self.keeper.save_snapshot(*rows[-1])
+        try:
+            if rows:
+                await self.keeper.save_snapshot(*rows[-1])
+        except BaseException:
+            for request in requests:  # refused, so not to be performed later either
+                session.pending.pop(str(request.id), None)
+                self.rows.put(REQUEST, session, str(request.id), None)
+            raise
         # The end of the session comes last, wherever it stands.
         self.start(session, sorted(requests, key=lambda r: r.operation is Operation.TERMINATE))
         if session.over:  # so said at once, and so it is

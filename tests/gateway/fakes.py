@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from sipbridge.errors import CorrelatorInUse, InvalidValue, SignallingError
+from sipbridge.errors import CorrelatorInUse, InvalidValue, SignallingError, StoreUnavailable
 from sipbridge.gateway import Gateway, Group, Policy
 from sipbridge.gateway.caller import Caller
 from sipbridge.gateway.policies import OperatorPolicy
@@ -191,8 +191,12 @@ class FakeKeeper:
 
     def __init__(self) -> None:
         self.texts: dict[tuple[str, str], str] = {}
+        self.full = False
+        """Nothing can be saved."""
 
     async def save_snapshot(self, kind: str, key: str, text: str) -> None:
+        if self.full:
+            raise StoreUnavailable("the disk is full")
         self.texts[kind, key] = text
 
     async def delete_snapshot(self, kind: str, key: str) -> None:

@@ -10,6 +10,7 @@ from sipbridge.errors import (
     QuotaExceeded,
     RequestRejected,
     SessionOver,
+    StoreUnavailable,
     TransactionTimeout,
 )
 from sipbridge.gateway.ports import Reference
@@ -430,6 +431,31 @@ async def test_a_client_that_does_not_listen_is_woken() -> None:
     del client.session.readers["me"]
     await client.ask(PING)
     assert len(bench.pushed) == 2
+
+
+async def test_what_cannot_be_written_is_refused_and_what_was_promised_is_told_all_the_same() -> (
+    None
+):
+    bench = await made()
+    client = await bench.begin()
+    bench.keeper.full = True
+    with pytest.raises(StoreUnavailable):
+        await bench.begin("other")
+    assert set(bench.remote.sessions) == {"device"} and bench.remote.live["app_bob"] == 1
+    with pytest.raises(StoreUnavailable):
+        await client.ask_all(
+            [
+                Request("a", "RegisterTempRemotePresence", REGISTER, (ALICE,)),
+                Request("b", "SetPresence", SET, presence="busy"),
+            ]
+        )
+    assert client.session.pending == {}
+    await client.ask(PING)
+    assert [outcome(m) for m in client.next()] == ["COMPLETE"]
+    bench.keeper.full = False
+    again = await bench.restarted()
+    assert Client(again, again.remote.find("device")).look() == []
+    assert again.bench.network.watching == set()
 
 
 # --- restart ------------------------------------------------------------------------------------------
