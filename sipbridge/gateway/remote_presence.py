@@ -1,32 +1,30 @@
 """Remote presence for clients that sign in: sessions, temporary registrations, deferred answers.
 
 A client begins a session, registers for contacts, sets its own status, asks for others'. Each request is
-accepted at once and answered later: its result is a message in the session's queue (`queues.py`), numbered,
+accepted at once and answered later: its result is a message in the session's queue (`mailbox.py`), numbered,
 and kept until the client has acknowledged it. A contact whose state changes makes a message that answers
-nobody. What a message looks like is the front's affair (`Wording`); what it says is decided here, by the same
-subscriptions, decisions and filters as at every other front (`observations.py`).
+nobody. What a message looks like is the front's affair (`wording.py`); what it says is decided here, by the
+same subscriptions, decisions and filters as at every other front (`observations.py`).
 
     accept ──> row on disk ──> PROCESSING (the front) ──> perform ──> completed or failed, a message
     presence changed ──> derive ──> another status than was told ──> a message
 
-Requests are performed at the same time, but: publications of one person one after another, in the order
-accepted; a request that depends on others when these are complete, and not at all if one failed. What was
-accepted and not performed when the process ended is performed in the next life.
+Requests are performed at the same time, but: publications of one person one after another
+(`own_status.py`); a request that depends on others when these are complete, and not at all if one failed.
+What was accepted and not performed when the process ended is performed in the next life.
 
 A registration lasts until it is taken back, or its session ends: by the client, by silence longer than the
 timeout, or because the application lost its credentials. A session that was terminated keeps its queue for
 a moment, for the answer to that very request is in it.
 """
 
-from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Protocol
+from datetime import datetime
+from functools import partial
 
 import orjson
-from msgspec.structs import replace
 
 from sipbridge.errors import (
     ActionPending,
@@ -36,14 +34,14 @@ from sipbridge.errors import (
     QuotaExceeded,
     SessionOver,
     SipBridgeError,
-    StoreUnavailable,
 )
 from sipbridge.gateway.caller import Caller
 from sipbridge.gateway.deadlines import Deadlines
 from sipbridge.gateway.interests import Allowed, Interests, nobody
+from sipbridge.gateway.mailbox import Mailbox
 from sipbridge.gateway.observations import Observations, Sight, Standing
+from sipbridge.gateway.own_status import OwnStatus, Publishes
 from sipbridge.gateway.ports import Clock, Keeper
-from sipbridge.gateway.presentity import kept_with, published_attributes
 from sipbridge.gateway.queues import Message, Numbers, Queue
 from sipbridge.gateway.registry import Pair, Registry
 from sipbridge.gateway.sessions import (
@@ -59,10 +57,11 @@ from sipbridge.gateway.sessions import (
     read_registration,
     read_request,
 )
+from sipbridge.gateway.surveys import Survey
 from sipbridge.gateway.waking import Wakes
+from sipbridge.gateway.wording import Contact, Data, Wording
 from sipbridge.identities import Identities, PresentityKey
 from sipbridge.mapping import bems
-from sipbridge.mapping.attributes import Attribute, AttributeKind
 from sipbridge.mapping.bems import BemsPresence
 from sipbridge.mapping.table import Tables
 from sipbridge.uri import Uri
@@ -73,41 +72,10 @@ GRACE = 60.0
 """Seconds a terminated session may still be asked for its last messages."""
 MAX_PENDING = 1000
 """Requests of one session in progress: ten full batches."""
-AT_A_TIME = 20
-"""Contacts that are asked about at the same time for one request."""
 STEPS = 20
 """How often the end of a session is written down in the time it may be silent."""
 
 Spawn = Callable[[Coroutine[object, object, None]], None]
-Data = Mapping[str, object]
-
-
-@dataclass(frozen=True, slots=True)
-class Contact:
-    """What a client is told of a contact, under the address it used."""
-
-    contact: str
-    state: BemsPresence
-
-
-class Wording(Protocol):
-    """How messages look; each is one JSON object with its number in it."""
-
-    def completed(self, sequence: int, request: Request, data: Data) -> bytes: ...
-
-    def failed(self, sequence: int, request: Request, error: Exception) -> bytes: ...
-
-    def changed(self, sequence: int, contacts: Sequence[Contact]) -> bytes: ...
-
-    def lost(self, sequence: int, missing: int) -> bytes: ...
-
-    def contact(self, contact: Contact) -> Data: ...
-
-
-class Publishes(Protocol):
-    """Publish, as the gateway does it, within an application's quotas."""
-
-    async def __call__(self, caller: Caller, attributes: Sequence[Attribute]) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +119,6 @@ class RemotePresence:
         self.tables = tables
         self.wakes = wakes
         self.wording = wording
-        self.publish = publish
         self.spawn = spawn
         self.limits = limits
         self.sessions: dict[str, Session] = {}
@@ -159,8 +126,10 @@ class RemotePresence:
         """Sessions of each application."""
         self.registered: dict[Pair, dict[str, Session]] = {}
         """Sessions that registered for the pair's presentity, by token."""
-        self.publications: dict[tuple[str, PresentityKey], deque[tuple[Session, Request]]] = {}
-        """Of each person: the requests to publish, in the order accepted; the first is being performed."""
+        self.own = OwnStatus(registry, clock, publish, spawn)
+        self.mail = Mailbox(numbers, keeper, self.rows, clock, wakes, wording, spawn)
+        self.post, self.read = self.mail.post, self.mail.read
+        self.acknowledge = self.mail.acknowledge
         interests.ears.append(self.changed)
         self.operations = {
             Operation.BEGIN: self.begun,
@@ -214,10 +183,7 @@ class RemotePresence:
 
     async def keep(self, session: Session) -> None:
         session.noted = session.ends
-        await self.keeper.save_snapshot(*self.rows.session(session, self.ends(session)))
-
-    def ends(self, session: Session) -> datetime:
-        return self.clock.at() + timedelta(seconds=session.ends - self.clock.now())
+        await self.keeper.save_snapshot(*self.rows.session(session, self.clock))
 
     def find(self, token: str) -> Session:
         """The session of a device. Raises SessionOver."""
@@ -233,7 +199,7 @@ class RemotePresence:
         session.ends = self.clock.now() + self.limits.timeout
         if session.ends - session.noted > self.limits.timeout / STEPS:
             session.noted = session.ends
-            self.keeper.remember(*self.rows.session(session, self.ends(session)))
+            self.keeper.remember(*self.rows.session(session, self.clock))
         if ("bems-session", session.token) not in self.deadlines.current:
             self.watch_end(session)
 
@@ -334,11 +300,11 @@ class RemotePresence:
             case Operation.TERMINATE:
                 self.terminate(session, request)
             case Operation.STATES:
-                Survey(self, session, request).begin()
+                self.survey(session, request)
             case Operation.SET:
-                self.line_up(session, request)
+                self.own.in_turn(session.caller, partial(self.perform, session, request))
             case Operation.BEGIN if request.presence or request.message is not None:
-                self.line_up(session, request)
+                self.own.in_turn(session.caller, partial(self.perform, session, request))
             case _:
                 self.spawn(self.perform(session, request))
 
@@ -391,13 +357,15 @@ class RemotePresence:
 
     async def begun(self, session: Session, request: Request) -> Data:
         if request.presence or request.message is not None:
-            news = self.news(session.caller, request)
-            if news:  # a message without a status, and none was set before
-                await self.publish(session.caller, news)
+            await self.own.set(session.caller, request)
         return {"sessionTimeout": round(self.limits.timeout), "userId": self.user(session)}
 
     async def ping(self, session: Session, request: Request) -> Data:
         return {"sessionTimeout": round(self.limits.timeout)}
+
+    async def set_presence(self, session: Session, request: Request) -> Data:
+        await self.own.set(session.caller, request)
+        return {}
 
     async def register(self, session: Session, request: Request) -> Data:
         """The contact's changes come from now on."""
@@ -461,58 +429,15 @@ class RemotePresence:
         self.watch_end(session)
         session.wake()
 
-    # --- the own status ---
+    def survey(self, session: Session, request: Request) -> None:
+        """The state of many contacts, asked once."""
 
-    def line_up(self, session: Session, request: Request) -> None:
-        """Publications of one person go out in the order they were asked for."""
-        person = (session.caller.application, session.caller.key)
-        line = self.publications.setdefault(person, deque())
-        line.append((session, request))
-        if len(line) == 1:
-            self.spawn(self.publish_next(person, line))
+        def answer(found: list[Contact]) -> None:
+            contacts = [self.wording.contact(contact) for contact in found]
+            self.complete(session, request, {"userId": self.user(session), "contacts": contacts})
 
-    async def publish_next(
-        self, person: tuple[str, PresentityKey], line: deque[tuple[Session, Request]]
-    ) -> None:
-        try:
-            await self.perform(*line[0])
-        except Exception:
-            self.publish_following(person, line)
-            raise
-        self.publish_following(person, line)
-
-    def publish_following(
-        self, person: tuple[str, PresentityKey], line: deque[tuple[Session, Request]]
-    ) -> None:
-        line.popleft()
-        if line:
-            self.spawn(self.publish_next(person, line))
-        else:
-            del self.publications[person]
-
-    async def set_presence(self, session: Session, request: Request) -> Data:
-        """Publish a status word; without a message the former one stays."""
-        await self.publish(session.caller, self.news(session.caller, request))
-        return {}
-
-    def news(self, caller: Caller, request: Request) -> list[Attribute]:
-        """What a request publishes; pairs that say more about other things stay as they are."""
-        before = published_attributes(self.registry.published.get((caller.application, caller.key)))
-        message = request.message
-        mine = [a for a in before if a.kind is AttributeKind.ACTIVITY]
-        if message is None and mine:
-            message = mine[-1].note
-        news: list[Attribute] = []
-        if request.presence:
-            news += bems.to_attributes(
-                request.presence, at=self.clock.at(), personal_message=message
-            )
-        elif mine:
-            news += [replace(a, note=message or None, last_change=None) for a in mine]
-            news += [a for a in before if is_pair(a) and kept_with(a) is AttributeKind.ACTIVITY]
-        if any(is_pair(a) for a in news):  # the others must not go with those that are replaced
-            news += [a for a in before if is_pair(a) and kept_with(a) is AttributeKind.OTHER]
-        return news
+        look = partial(self.look_at, session.caller)
+        Survey(request.contacts, look, answer, self.spawn).begin()
 
     def uri_of(self, contact: str) -> Uri:
         """The address of a contact. Raises InvalidValue."""
@@ -568,62 +493,6 @@ class RemotePresence:
         except SipBridgeError:
             sight = Sight(Standing.ENDED)
         return Contact(contact, derived(sight, self.clock.at(), self.tables)[0])
-
-    # --- messages ---
-
-    def post(self, session: Session, word: Callable[[int], bytes]) -> None:
-        """Put a message into a session's queue; it is shown when it is on disk."""
-        number = self.numbers.next()
-        message = Message(number, word(number))
-        if session.queue.add(message):
-            self.keeper.remember(*self.rows.session(session, self.ends(session)))
-        saving = self.keeper.save_snapshot(*self.rows.message(session, message))
-        self.spawn(self.show(session, number, saving))
-
-    async def show(self, session: Session, number: int, saving: Awaitable[None]) -> None:
-        with suppress(StoreUnavailable):  # shown all the same: the disk is not the client's affair
-            await saving
-        session.queue.show(number)
-        if session.readers:
-            session.wake()
-        elif session.push:
-            self.wakes.wake(session.token, session.push, "notifications")
-
-    def read(self, session: Session, after: int) -> list[Message]:
-        """Messages after a number. If some of them are missing, that is said first, and all is told anew."""
-        self.wakes.fetched(session.token)
-        if session.queue.lost <= after:
-            return session.queue.after(after)
-        if session.restated != session.queue.lost:
-            self.restate(session)
-            session.restated = session.queue.lost
-        lost = session.queue.lost
-        told = Message(lost, self.wording.lost(lost, session.queue.missing))
-        return [told, *session.queue.after(lost)]
-
-    def restate(self, session: Session) -> None:
-        """The state of every registered contact as it was told last, in one message."""
-        contacts = [
-            Contact(r.contact, r.told)
-            for r in session.registrations.values()
-            if r.ready and r.told is not None
-        ]
-        if contacts:
-            self.post(session, lambda number: self.wording.changed(number, contacts))
-
-    def acknowledge(self, session: Session, sequence: int | None) -> int:
-        """The client has everything up to here; returns the number after which it reads on.
-
-        None, and a number that was never given out, acknowledge nothing: everything that is there comes.
-        """
-        queue = session.queue
-        if sequence is None or sequence > self.numbers.last:
-            return queue.acknowledged
-        lost = queue.lost
-        queue.acknowledge(sequence)
-        if lost != queue.lost and not session.over:
-            self.keeper.remember(*self.rows.session(session, self.ends(session)))
-        return sequence
 
     # --- restart ---
 
@@ -681,40 +550,6 @@ LASTING = frozenset(
     {Operation.BEGIN, Operation.REGISTER, Operation.UNREGISTER, Operation.SET, Operation.STATES}
 )
 """Requests that are performed in the next life if this one ends before."""
-
-
-class Survey:
-    """One request for the state of many contacts: asked a few at a time, answered together."""
-
-    def __init__(self, remote: RemotePresence, session: Session, request: Request) -> None:
-        self.remote = remote
-        self.session = session
-        self.request = request
-        self.left = deque(enumerate(request.contacts))
-        self.found: list[Contact | None] = [None] * len(request.contacts)
-        self.working = 0
-
-    def begin(self) -> None:
-        self.working = min(AT_A_TIME, len(self.left)) or 1
-        for _ in range(self.working):
-            self.remote.spawn(self.work())
-
-    async def work(self) -> None:
-        while self.left:
-            place, contact = self.left.popleft()
-            self.found[place] = await self.remote.look_at(self.session.caller, contact)
-        self.working -= 1
-        if not self.working:
-            self.finish()
-
-    def finish(self) -> None:
-        contacts = [self.remote.wording.contact(c) for c in self.found if c is not None]
-        data = {"userId": self.remote.user(self.session), "contacts": contacts}
-        self.remote.complete(self.session, self.request, data)
-
-
-def is_pair(attribute: Attribute) -> bool:
-    return attribute.kind is AttributeKind.OTHER
 
 
 def derived(sight: Sight, at: datetime, tables: Tables) -> tuple[BemsPresence, datetime | None]:

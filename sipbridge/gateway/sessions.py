@@ -8,14 +8,14 @@ the session, one for each contact, request and message), so that a change writes
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from datetime import timedelta
 from enum import StrEnum
 from typing import Any
 
 import orjson
 
 from sipbridge.gateway.caller import Caller
-from sipbridge.gateway.ports import Keeper
+from sipbridge.gateway.ports import Clock, Keeper
 from sipbridge.gateway.queues import Message, Queue
 from sipbridge.identities import PresentityKey
 from sipbridge.mapping.bems import BemsPresence
@@ -113,8 +113,9 @@ class Rows:
     def __init__(self, keeper: Keeper) -> None:
         self.keeper = keeper
 
-    def session(self, session: Session, ends: datetime) -> tuple[str, str, str]:
+    def session(self, session: Session, clock: Clock) -> tuple[str, str, str]:
         """The row of a session, to be saved by whoever has to wait for it."""
+        ends = clock.at() + timedelta(seconds=session.ends - clock.now())
         row = {
             "application": session.caller.application,
             "identity": str(session.caller.identity),

@@ -27,8 +27,8 @@ from sipbridge.errors import (
     UnknownDependency,
     UnknownPresentity,
 )
-from sipbridge.gateway.remote_presence import Contact, Data
 from sipbridge.gateway.sessions import Request
+from sipbridge.gateway.wording import Contact, Data
 
 CHANGED = "ContactStateChanged"
 LOST = "NotificationsLost"
@@ -133,7 +133,7 @@ def refused(id: str | int | None, problem: Problem) -> dict[str, object]:
 
 
 class Words:
-    """`gateway.remote_presence.Wording`. changed: the method of messages about contacts."""
+    """`gateway.wording.Wording`. changed: the method of messages about contacts."""
 
     def __init__(self, changed: str = CHANGED) -> None:
         self.change_method = changed

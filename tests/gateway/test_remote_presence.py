@@ -183,7 +183,7 @@ async def test_publications_go_out_in_the_order_they_were_asked_for() -> None:
     assert [m["id"] for m in client.next()] == ["a", "b", "c"]
     told = [(state.presence.value, state.personal_message) for state in sent]
     assert told == [("busy", "one"), ("away", "one"), ("available", "")]
-    assert bench.remote.publications == {}
+    assert bench.remote.own.lines == {}
 
 
 async def test_a_status_leaves_what_says_other_things_alone() -> None:

@@ -20,7 +20,7 @@ from sipbridge.identities import PresentityKey
 from sipbridge.mapping.bems import BemsPresence
 from sipbridge.mapping.rows import Availability
 from sipbridge.uri import Uri
-from tests.gateway.fakes import START, Bench, FakeKeeper
+from tests.gateway.fakes import Bench, FakeKeeper, HandClock
 
 ALICE = "sip:alice@example.com"
 
@@ -53,7 +53,7 @@ async def test_what_a_session_holds_comes_back() -> None:
 async def test_nothing_is_left_of_a_session_that_is_dropped() -> None:
     keeper = FakeKeeper()
     rows, one = Rows(keeper), session()
-    await keeper.save_snapshot(*rows.session(one, START))
+    await keeper.save_snapshot(*rows.session(one, HandClock()))
     registration = Registration("a@b", Uri.parse(ALICE), PresentityKey(ALICE), True)
     one.registrations[registration.key] = registration
     rows.registration(one, registration)

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from sipbridge import errors
-from sipbridge.gateway.remote_presence import Contact
 from sipbridge.gateway.sessions import Operation, Request
+from sipbridge.gateway.wording import Contact
 from sipbridge.mapping.bems import BemsPresence
 from sipbridge.mapping.rows import Availability
 from sipbridge.rest.bems_models import (
