@@ -12,7 +12,7 @@ demo: .venv/.installed-server
 	@$(BIN)/sipbridge demo
 
 test: .venv/.installed-test
-	$(BIN)/python -m pytest -q -m "not interop" $(ARGS)
+	$(BIN)/python -m pytest -q -n auto --dist loadfile -m "not interop" $(ARGS)
 
 check: .venv/.installed-check
 	$(BIN)/ruff format --check .

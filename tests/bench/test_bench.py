@@ -109,7 +109,7 @@ def test_cpu_time_counts_living_descendants() -> None:
         process.stdout.readline()
         burnt = cpu_seconds(process.pid)
         assert burnt >= 0.1
-        assert cpu_seconds(os.getpid()) - before >= burnt
+        assert cpu_seconds(os.getpid()) - before >= burnt - 0.005  # half a tick: these are floats
     rss, pss = memory_megabytes(os.getpid())
     assert rss >= pss > 1
 
