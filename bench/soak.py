@@ -28,6 +28,8 @@ from bench.wheel import Wheel
 
 RESULT = Path(__file__).resolve().parent / "results" / "soak.json"
 SAMPLE_SECONDS = 3.0
+ROOM = {"bayeux": {"queue_events": 20_000, "queue_bytes": 16 << 20}}
+"""The default queue holds a second of this rate, and a disk may take longer than that for one commit."""
 SETTLE_SECONDS = 40.0
 """Time for the last answers: more than Timer F."""
 FLAT = 0.05
@@ -94,7 +96,7 @@ def soak(subscriptions: int, rate: float, seconds: float) -> dict[str, object]:
         wheel = Wheel()
         stack.callback(wheel.close)
         notifier = Notifier(wheel)
-        one = stack.enter_context(bridge(next_hop=notifier.address))
+        one = stack.enter_context(bridge(next_hop=notifier.address, settings=ROOM))
         session = Session(wheel, one)
         idle, before = memory_megabytes(one.pid), time.monotonic()
         began_cpu = cpu_seconds(one.pid)

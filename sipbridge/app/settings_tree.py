@@ -572,6 +572,8 @@ class BayeuxSettings(Section):
     timeout: Positive = 30.0
     max_interval: Positive = 30.0
     max_sessions_per_application: Annotated[int, Field(ge=1, le=10_000)] = 200
+    queue_events: Annotated[int, Field(ge=10, le=1_000_000)] = 1000
+    queue_bytes: Annotated[int, Field(ge=65_536)] = 1024 * 1024
     callback_polling: bool = False
 
 

@@ -556,6 +556,8 @@ def bayeux_limits(settings: Settings) -> BayeuxLimits:
         settings.bayeux.timeout,
         settings.bayeux.max_interval,
         max_sessions_per_application=settings.bayeux.max_sessions_per_application,
+        max_queue_events=settings.bayeux.queue_events,
+        max_queue_bytes=settings.bayeux.queue_bytes,
     )
     if not settings.bayeux.callback_polling:
         return limits
