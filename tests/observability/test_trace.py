@@ -1,6 +1,7 @@
 """The trace shows messages and hides what opens doors."""
 
 import pytest
+import structlog
 from structlog.testing import capture_logs
 
 from sipbridge.observability.trace import MAX_SHOWN, SipTrace, chain, redacted
@@ -36,6 +37,7 @@ def test_secrets_are_blanked(sent: bytes, shown: bytes) -> None:
 
 
 def test_a_line_says_who_which_way_and_what() -> None:
+    structlog.reset_defaults()  # what a bridge in this process has configured
     with capture_logs() as lines:
         trace = SipTrace()
         trace.tap_in(b"OPTIONS sip:a SIP/2.0\r\n\r\n\xff", FLOW, 1.0, "t-1")

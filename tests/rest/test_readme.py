@@ -28,7 +28,7 @@ SECONDS = 15.0
 ENOUGH = """
 timeout() {
   shift
-  coproc there { "$@"; }
+  coproc there { exec "$@"; }
   read -r line <&"${there[0]}" && echo "$line"
   kill $there_PID; wait $there_PID
 } 2>&-
