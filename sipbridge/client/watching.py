@@ -20,7 +20,6 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 
 from sipbridge.client.errors import PresenceError
 from sipbridge.client.events import EventStream
@@ -30,6 +29,7 @@ from sipbridge.client.stream import ServerSentEvent
 from sipbridge.client.values import MAX_ITEMS, read_text
 from sipbridge.errors import InvalidValue
 from sipbridge.mapping.attributes import mapping, number, sequence
+from sipbridge.mapping.rows import Status
 
 PRESENCES = "/webex/people/presences"
 EVENTS = f"{PRESENCES}/events"
@@ -37,22 +37,8 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 log = logging.getLogger("sipbridge.client")
 
-
-class PresenceStatus(StrEnum):
-    """The twelve statuses, in the order of their declaration in the mobile SDKs."""
-
-    UNKNOWN = "Unknown"
-    PENDING = "Pending"
-    ACTIVE = "Active"
-    INACTIVE = "Inactive"
-    DND = "Dnd"
-    QUIET = "Quiet"
-    BUSY = "Busy"
-    OUT_OF_OFFICE = "OutOfOffice"
-    CALL = "Call"
-    MEETING = "Meeting"
-    PRESENTING = "Presenting"
-    CALENDAR_ITEM = "CalendarItem"
+PresenceStatus = Status
+"""The twelve statuses, in the order of their declaration in the mobile SDKs."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
+from statistics import median
 
 import pytest
 
@@ -250,10 +251,10 @@ class Story:
         )
 
     def in_time(self) -> None:
-        """The best of all rounds shows what the bridge needs; the others also what the machine did."""
-        best = {name: min(took) for name, took in self.took.items()}
-        assert max(best.values()) < AT_MOST, self.took
-        print({name: f"{1000 * seconds:.1f} ms" for name, seconds in best.items()})
+        """The middle of all rounds: one round may also show what else the machine did."""
+        middle = {name: median(took) for name, took in self.took.items()}
+        assert max(middle.values()) < AT_MOST, self.took
+        print({name: f"{1000 * seconds:.1f} ms" for name, seconds in middle.items()})
 
 
 @contextlib.asynccontextmanager
