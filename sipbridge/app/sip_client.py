@@ -7,7 +7,7 @@ they report is kept in order for whoever waits for it.
 import asyncio
 import socket
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 from sipbridge.events.package import EventPackage
 from sipbridge.events.presence_package import PIDF, PRESENCE
@@ -35,7 +35,8 @@ SECURED = {"tls": "sips:{};transport=tls", "wss": "sips:{};transport=ws"}
 class SipClient:
     """One presence user agent. `server` is "host:port"; `transport` udp, tcp, tls, ws or wss.
 
-    `tls`: whom to trust; None: the authorities of the system.
+    `tls`: whom to trust; None: the authorities of the system. `packages`: the event packages it knows, by
+    name. `headers`: (name, value) pairs that every SUBSCRIBE and PUBLISH carries.
     """
 
     def __init__(
@@ -46,6 +47,8 @@ class SipClient:
         transport: str = "udp",
         credentials: Credentials | None = None,
         tls: Tls | None = None,
+        packages: Mapping[str, EventPackage] = PACKAGES,
+        headers: Sequence[tuple[str, str]] = (),
     ) -> None:
         host, port = parse_hostport(server, "server")
         port = port or PORTS.get(transport, 5060)
@@ -55,7 +58,8 @@ class SipClient:
         self.tls = tls
         self.credentials = credentials
         hop = SECURED.get(transport, f"sip:{{}};transport={transport}").format(f"{host}:{port}")
-        self.policy = PeerPolicy(next_hops=(hop,))
+        self.policy = PeerPolicy(next_hops=(hop,), extra_headers=tuple(headers))
+        self.packages = packages
         self.on_failure: Callable[[DestinationFailed], None] = lambda said: None
         """Called when the server cannot be reached, or is not whom we asked for."""
         self.said: deque[object] = deque(maxlen=KEPT)
@@ -70,8 +74,8 @@ class SipClient:
             bound = [bind_outgoing(self.transport, host.strip("[]"))]
         tls = self.tls or (Tls() if self.transport in SECURED else None)
         core = UserAgent([b.point for b in bound])
-        self.publisher = Publisher(core, PACKAGES)
-        self.subscriber = Subscriber(core, PACKAGES)
+        self.publisher = Publisher(core, self.packages)
+        self.subscriber = Subscriber(core, self.packages)
         self.driver = Driver(core, bound, on_indication=self.hear, rules=Rules(tls))
         await self.driver.start()
 
@@ -106,12 +110,13 @@ class SipClient:
         entity: Uri | None = None,
         expires: int | None = None,
         content_type: str = PIDF,
+        package: str = PRESENCE.name,
     ) -> str:
         """Publish for `entity`, else for our own identity; `Published` or `PublishFailed` follows."""
         publication = self.publisher.publish(
             entity or self.identity,
             self.identity,
-            PRESENCE.name,
+            package,
             content_type,
             body,
             self.driver.now(),
@@ -132,9 +137,25 @@ class SipClient:
         self.publisher.remove(publication, self.driver.now())
         self.driver.turn()
 
-    def subscribe(self, target: Uri, package: str = PRESENCE.name) -> str:
-        """Watch somebody; `Accepted`, `Notified`, `Refused`, `Terminated` follow."""
+    def subscribe(
+        self, target: Uri, package: str = PRESENCE.name, expires: int | None = None
+    ) -> str:
+        """Watch somebody; `Accepted`, `Notified`, `Refused`, `Terminated` follow. `expires` in seconds."""
         subscription = self.subscriber.subscribe(
+            target,
+            self.identity,
+            package,
+            self.driver.now(),
+            expires=expires,
+            policy=self.policy,
+            credentials=self.credentials,
+        )
+        self.driver.turn()
+        return subscription
+
+    def fetch(self, target: Uri, package: str = PRESENCE.name) -> str:
+        """Look once; `Notified` and `Terminated` follow, or `Refused`."""
+        subscription = self.subscriber.fetch(
             target,
             self.identity,
             package,

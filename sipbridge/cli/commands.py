@@ -263,6 +263,9 @@ def trace(
 
 # --- SIP clients --------------------------------------------------------------------------------------
 
+LONGEST = 2**32 - 1
+"""Seconds that Expires can say (RFC 3261 §20.19)."""
+
 Server = Annotated[
     str,
     typer.Option(
@@ -283,6 +286,21 @@ CaFile = Annotated[
     typer.Option("--ca-file", metavar="FILE", help="Authorities to trust, PEM."),
 ]
 Insecure = Annotated[bool, typer.Option("--insecure", help="Do not check certificates.")]
+Header = Annotated[
+    list[str] | None,
+    typer.Option("--header", metavar="NAME:VALUE", help="Sent too; may be repeated."),
+]
+Accept = Annotated[
+    list[str] | None,
+    typer.Option("--accept", metavar="TYPE", help="Body types; may be repeated."),
+]
+Event = Annotated[
+    str, typer.Option("--event", metavar="NAME", help="Event package; default: presence.")
+]
+Trace = Annotated[
+    Path | None,
+    typer.Option("--trace", metavar="FILE.pcap", help="Record every message there."),
+]
 
 
 @app.command()
@@ -301,7 +319,7 @@ def publish(
     file: Annotated[
         str | None, typer.Option(metavar="PIDF", help="This document as it is.")
     ] = None,
-    expires: Annotated[int | None, typer.Option(min=0, metavar="SECONDS")] = None,
+    expires: Annotated[int | None, typer.Option(min=1, max=LONGEST, metavar="SECONDS")] = None,
     once: Annotated[bool, typer.Option("--once", help="End after the 200.")] = False,
     server: Server = "",
     transport: Transport = "udp",
@@ -310,12 +328,17 @@ def publish(
     password_file: PasswordFile = None,
     ca_file: CaFile = None,
     insecure: Insecure = False,
+    header: Header = None,
+    accept: Accept = None,
+    event: Event = "",
+    trace: Trace = None,
 ) -> None:
     """Publish presence as a SIP user agent and keep it refreshed until interrupted."""
     import asyncio
 
     from sipbridge.cli import publish as command
     from sipbridge.cli.connection import address, connection
+    from sipbridge.cli.wishes import wishes
 
     peer = connection(server, transport, from_, user, password_file, ca_file, insecure)
     words = {
@@ -330,7 +353,10 @@ def publish(
     if document is not None and given:
         raise typer.Exit(wrong(f"--file and --{next(iter(given))} exclude each other"))
     published = address("URI", uri)
-    raise typer.Exit(asyncio.run(command.run(published, peer, given, document, expires, once)))
+    wished = wishes(header or (), accept or (), event, expires, trace)
+    if document is None and (given_type := wished.content_type):
+        raise typer.Exit(wrong(f"--header Content-Type: {given_type} needs --file"))
+    raise typer.Exit(asyncio.run(command.run(published, peer, given, document, wished, once)))
 
 
 @app.command()
@@ -348,6 +374,14 @@ def watch(
     password_file: PasswordFile = None,
     ca_file: CaFile = None,
     insecure: Insecure = False,
+    header: Header = None,
+    accept: Accept = None,
+    event: Event = "",
+    expires: Annotated[
+        int | None,
+        typer.Option(min=0, max=LONGEST, metavar="SECONDS", help="0: look once."),
+    ] = None,
+    trace: Trace = None,
 ) -> None:
     """Subscribe as a SIP watcher and show notifications until interrupted.
 
@@ -357,7 +391,13 @@ def watch(
 
     from sipbridge.cli import watch as command
     from sipbridge.cli.connection import address, connection
+    from sipbridge.cli.wishes import wishes
 
     peer = connection(server, transport, from_, user, password_file, ca_file, insecure)
     watched = [address("URI", uri) for uri in uris]
-    raise typer.Exit(asyncio.run(command.run(watched, peer, winfo, raw, json)))
+    if winfo and event:
+        raise typer.Exit(wrong("--winfo and --event exclude each other"))
+    wished = wishes(header or (), accept or (), event, expires, trace)
+    if wished.content_type:
+        raise typer.Exit(wrong("--header Content-Type: a SUBSCRIBE has no body"))
+    raise typer.Exit(asyncio.run(command.run(watched, peer, wished, winfo, raw, json)))

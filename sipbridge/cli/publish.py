@@ -7,15 +7,21 @@ the 200 and leaves the publication to run out. One JSON line for each answer: `{
 import asyncio
 import re
 import signal
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TypeVar
 
 from sipbridge.app.sip_client import SipClient
+from sipbridge.app.tracing import Tracing
 from sipbridge.cli.connection import Connection
 from sipbridge.cli.files import complain, print_json
+from sipbridge.cli.wishes import Wishes, capture
 from sipbridge.errors import ConfigurationError
+from sipbridge.events.package import EventPackage
+from sipbridge.events.presence_package import PIDF, PRESENCE
 from sipbridge.events.publisher import Published, PublishFailed, Unpublished
 from sipbridge.mapping.attributes import Activity, Attribute, AttributeKind, Place, Privacy, Sphere
 from sipbridge.mapping.ocsg import to_document
@@ -66,15 +72,43 @@ def body_of(uri: Uri, words: Mapping[str, str]) -> bytes:
     return pidf.serialise(to_document(attributes, presentity=uri, at=datetime.now(UTC)))
 
 
-def client_of(uri: Uri, peer: Connection) -> SipClient:
+def client_of(
+    uri: Uri, peer: Connection, wishes: Wishes, packages: Mapping[str, EventPackage]
+) -> SipClient:
     """A client for one identity at the command's server."""
     credentials = None
     if peer.password is not None:
         credentials = Credentials(peer.user or uri.username, peer.password)
     server = f"{peer.host}:{peer.port}"
-    client = SipClient(uri, server, transport=peer.transport, credentials=credentials, tls=peer.tls)
+    client = SipClient(
+        uri,
+        server,
+        transport=peer.transport,
+        credentials=credentials,
+        tls=peer.tls,
+        packages=packages,
+        headers=wishes.headers,
+    )
     client.on_failure = lambda said: complain(f"{said.destination}: {said.error}")
     return client
+
+
+@asynccontextmanager
+async def opened(client: SipClient, wishes: Wishes) -> AsyncIterator[None]:
+    """The client's sockets for as long as the block lasts, and what goes over them in the capture file.
+
+    Raises ConfigurationError for a capture file that cannot be written.
+    """
+    sink = None if wishes.trace is None else capture(wishes.trace)
+    await client.open()
+    tracing = Tracing([client.driver])
+    if sink is not None:
+        tracing.keep(sink)
+    try:
+        yield
+    finally:
+        await client.close()
+        tracing.close()
 
 
 async def run(
@@ -82,27 +116,31 @@ async def run(
     peer: Connection,
     words: Mapping[str, str],
     document: bytes | None,
-    expires: int | None,
+    wishes: Wishes,
     once: bool,
 ) -> int:
     """Returns the exit status: 1 when the server refused."""
     body = document if document is not None else body_of(uri, words)
-    client = client_of(peer.from_ or uri, peer)
-    await client.open()
-    try:
-        return await keep_published(client, uri, body, expires, once)
-    finally:
-        await client.close()
+    package = wishes.package(PRESENCE)
+    if wishes.accept:
+        wishes = replace(wishes, headers=(*wishes.headers, ("Accept", ", ".join(wishes.accept))))
+    client = client_of(peer.from_ or uri, peer, wishes, {package.name: package})
+    async with opened(client, wishes):
+        publication = client.publish(
+            body,
+            entity=uri,
+            expires=wishes.expires,
+            content_type=wishes.content_type or PIDF,
+            package=package.name,
+        )
+        return await keep_published(client, publication, once)
 
 
-async def keep_published(
-    client: SipClient, uri: Uri, body: bytes, expires: int | None, once: bool
-) -> int:
+async def keep_published(client: SipClient, publication: str, once: bool) -> int:
     interrupted = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, interrupted.set)
-    publication = client.publish(body, entity=uri, expires=expires)
     stop = loop.create_task(interrupted.wait())
     try:
         while True:

@@ -3,7 +3,8 @@
 On a terminal it is a table instead that follows the notifications (`watch_table.py`), unless `--json` or
 `--raw` asks for lines. Each line is `{"at", "presentity", "state", "reason", "expires", "content_type",
 "attributes", "watchers", "deviations", "call_id"}`; with `--raw` the body too. The subscriptions are
-refreshed until the command is interrupted, then ended. Exit status 1 when a subscription is refused.
+refreshed until the command is interrupted, then ended; `--expires 0` looks once. Exit status 1 when a
+subscription is refused.
 """
 
 import asyncio
@@ -19,8 +20,9 @@ from rich.console import Console
 from sipbridge.app.sip_client import SipClient
 from sipbridge.cli.connection import Connection
 from sipbridge.cli.files import complain, print_json
-from sipbridge.cli.publish import client_of
+from sipbridge.cli.publish import client_of, opened
 from sipbridge.cli.watch_table import WatchTable
+from sipbridge.cli.wishes import Wishes
 from sipbridge.errors import DocumentError
 from sipbridge.events.presence_package import PRESENCE
 from sipbridge.events.subscriber import Notified, Refused, Terminated
@@ -28,12 +30,15 @@ from sipbridge.events.winfo_package import PRESENCE_WINFO
 from sipbridge.mapping.attributes import list_to_json
 from sipbridge.mapping.ocsg import to_attributes
 from sipbridge.presence.model import Presence
-from sipbridge.presence.reading import read
+from sipbridge.presence.reading import TYPES, read, split_type
 from sipbridge.presence.watcherinfo import WatcherInfo
 from sipbridge.uri import Uri
 
 GOODBYE_SECONDS = 3.0
 """How long ending the subscriptions may take."""
+KNOWN = {p.name: p for p in (PRESENCE, PRESENCE_WINFO)}
+REFUSALS = frozenset({"rejected", "noresource"})
+"""Reasons of Subscription-State by which even who looks once was refused."""
 WATCHER = "sip:watcher@localhost"
 """Who watches when `--from` does not say."""
 
@@ -57,30 +62,40 @@ class Lines:
 
 
 async def run(
-    uris: Sequence[Uri], peer: Connection, winfo: bool, raw: bool, json: bool = False
+    uris: Sequence[Uri],
+    peer: Connection,
+    wishes: Wishes,
+    winfo: bool,
+    raw: bool,
+    json: bool = False,
 ) -> int:
     """Returns the exit status: 1 when a subscription was refused."""
-    client = client_of(peer.from_ or (uris[0] if winfo else Uri.parse(WATCHER)), peer)
-    await client.open()
-    try:
+    package = wishes.package(KNOWN.get(wishes.event, PRESENCE_WINFO if winfo else PRESENCE))
+    own = winfo or package.name == PRESENCE_WINFO.name
+    from_ = peer.from_ or (uris[0] if own else Uri.parse(WATCHER))
+    client = client_of(from_, peer, wishes, {package.name: package})
+    async with opened(client, wishes):
         if json or raw or not sys.stdout.isatty():
-            return await keep_watching(client, uris, winfo, raw, Lines())
-        with WatchTable(map(str, uris), winfo, Console(file=sys.stdout)) as table:
-            return await keep_watching(client, uris, winfo, raw, table)
-    finally:
-        await client.close()
+            return await keep_watching(client, uris, wishes.expires, raw, Lines())
+        with WatchTable(map(str, uris), own, Console(file=sys.stdout)) as table:
+            return await keep_watching(client, uris, wishes.expires, raw, table)
 
 
 async def keep_watching(
-    client: SipClient, uris: Sequence[Uri], winfo: bool, raw: bool, show: Show
+    client: SipClient, uris: Sequence[Uri], expires: int | None, raw: bool, show: Show
 ) -> int:
+    """expires: seconds, 0: look once."""
     loop = asyncio.get_running_loop()
     interrupted = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, interrupted.set)
-    package = PRESENCE_WINFO.name if winfo else PRESENCE.name
-    watched = {client.subscribe(uri, package): uri for uri in uris}
+    (package,) = client.packages
+    watched = {
+        client.fetch(uri, package) if expires == 0 else client.subscribe(uri, package, expires): uri
+        for uri in uris
+    }
     stop = loop.create_task(interrupted.wait())
+    looked = set[str]() if expires == 0 else None
     refused = 0
     while watched and not interrupted.is_set():
         heard = loop.create_task(client.wait_for(lambda said: True))
@@ -88,7 +103,7 @@ async def keep_watching(
         if not heard.done():
             heard.cancel()
             break
-        refused += hear(heard.result(), watched, raw, show)
+        refused += hear(heard.result(), watched, raw, show, looked)
     stop.cancel()
     for subscription in watched:
         client.unsubscribe(subscription)
@@ -97,11 +112,22 @@ async def keep_watching(
     return 1 if refused else 0
 
 
-def hear(said: object, watched: dict[str, Uri], raw: bool, show: Show) -> int:
-    """Show a notification, forget what ended; 1 for a refusal."""
+def hear(
+    said: object,
+    watched: dict[str, Uri],
+    raw: bool,
+    show: Show,
+    looked: set[str] | None = None,
+) -> int:
+    """Show a notification, forget what ended; 1 for a refusal.
+
+    looked: of those that look once, who has seen something; their end is none of interest.
+    """
     match said:
         case Notified() if said.subscription in watched:
             show.show(line_of(said, watched[said.subscription], raw))
+            if looked is not None and said.reason not in REFUSALS:
+                looked.add(said.subscription)
         case Refused() if said.subscription in watched:
             uri = watched.pop(said.subscription)
             show.end(str(uri), f"refused: {said.status} {said.reason}")
@@ -109,6 +135,8 @@ def hear(said: object, watched: dict[str, Uri], raw: bool, show: Show) -> int:
             return 1
         case Terminated() if said.subscription in watched and not said.will_retry:
             uri = watched.pop(said.subscription)
+            if looked and said.subscription in looked:
+                return 0
             reason = said.reason or said.status or "without a reason"
             show.end(str(uri), f"terminated: {reason}")
             complain(f"{uri}: ended: {reason}")
@@ -130,7 +158,7 @@ def line_of(said: Notified, uri: Uri, raw: bool) -> dict[str, object]:
         "deviations": [],
         "call_id": said.call_id,
     }
-    if said.body:
+    if said.body and (said.package in KNOWN or split_type(said.content_type)[0] in TYPES):
         try:
             line |= content_of(said, uri)
         except DocumentError as error:

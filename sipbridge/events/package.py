@@ -5,6 +5,9 @@ A package is handed to the subscriber and the notifier; adding one touches no co
 
 from dataclasses import dataclass
 
+ANY_TYPE = "*/*"
+"""A body type of a package whose bodies are not ours to judge (RFC 3261 §20.1)."""
+
 
 @dataclass(frozen=True, slots=True)
 class EventPackage:
@@ -13,8 +16,8 @@ class EventPackage:
     name: as in the Event header. body_types: media types of NOTIFY bodies, the preferred one first; they are
     what we Accept. default_expires, min_expires, max_expires in seconds. forking: may several notifiers
     answer one SUBSCRIBE (RFC 6665 §5.4.9)? also_read: body types we understand though we do not ask for
-    them; a notifier that sends them anyway is not answered 415. whole_states: body types, as they are
-    written, each of which says everything, whatever was said before.
+    them; a notifier that sends them anyway is not answered 415. Body types may be ranges (`application/*`).
+    whole_states: body types, as they are written, each of which says everything, whatever was said before.
     """
 
     name: str
@@ -29,4 +32,9 @@ class EventPackage:
 
     def reads(self, media_type: str) -> bool:
         """Do we understand this body type (lower case, without parameters)?"""
-        return media_type in self.body_types or media_type in self.also_read
+        return (
+            media_type in self.body_types
+            or media_type in self.also_read
+            or ANY_TYPE in self.body_types
+            or media_type.partition("/")[0] + "/*" in self.body_types
+        )

@@ -346,7 +346,8 @@ class Subscription:
         if dialog is None:
             raise LocalProtocolError("no dialog to subscribe in")
         self.heard, self.ending_sent = False, expires == 0
-        request = dialog.new_request("SUBSCRIBE", self.headers(expires))
+        fields = [*self.headers(expires), *self.policy.extra_headers]
+        request = dialog.new_request("SUBSCRIBE", fields)
         self.timer_n.set(now + self.ua.timers.give_up)
         self.client = self.ua.request_in_dialog(
             dialog, request, self, now, credentials=self.credentials, trace=self.trace

@@ -26,7 +26,7 @@ class PeerPolicy:
     next_hops: sip URIs tried in order as destination whatever the Request-URI says; empty: the URI decides.
     flow: a fixed flow (the embedded agent's), before everything else.
     identity: name of the header that asserts the sender, "" for none ("P-Asserted-Identity", RFC 3325).
-    extra_headers: (name, value) pairs added to each request out of a dialog.
+    extra_headers: (name, value) pairs added to each request out of a dialog, and to each SUBSCRIBE in one.
     expires: seconds asked for SUBSCRIBE and PUBLISH, None: the package's default.
     strict_documents: refuse what the schema refuses.
     event_names: the peer's own spelling of event packages, as (ours, theirs).

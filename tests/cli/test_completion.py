@@ -31,7 +31,7 @@ def offered(line: str) -> list[str]:
     ("line", "words"),
     [
         ("sipbridge wa", ["watch"]),
-        ("sipbridge watch --tr", ["--transport"]),
+        ("sipbridge watch --tra", ["--transport", "--trace"]),
         ("sipbridge watch --transport t", ["tcp", "tls"]),
         ("sipbridge map --to b", ["bems"]),
         ("sipbridge publish --activity Me", ["Meeting", "Meal"]),

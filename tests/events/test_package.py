@@ -20,3 +20,10 @@ def test_winfo_is_as_rfc_3857_section_4_says() -> None:
 def test_what_is_not_asked_for_may_still_be_read() -> None:
     package = EventPackage("x", ("a/b",), also_read=("c/d",))
     assert [package.reads(t) for t in ("a/b", "c/d", "e/f")] == [True, True, False]
+
+
+def test_body_types_may_be_ranges() -> None:
+    assert EventPackage("toy", ("*/*",)).reads("text/plain")
+    some = EventPackage("toy", ("application/*", "text/plain"))
+    assert some.reads("application/pidf+xml") and some.reads("text/plain")
+    assert not some.reads("text/html")
