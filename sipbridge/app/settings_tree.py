@@ -395,6 +395,13 @@ class ServerDigest(StrEnum):
     SHA_512_256 = "SHA-512-256"
 
 
+class ServerQop(StrEnum):
+    """What the agent's challenges offer to protect (RFC 7616 §3.3)."""
+
+    AUTH = "auth"
+    AUTH_INT = "auth-int"
+
+
 class Algorithm(StrEnum):
     """How tokens may be signed (RFC 7518 §3.1, RFC 8037 §3.1); none with a shared secret."""
 
@@ -544,6 +551,10 @@ class AgentSettings(Section):
     algorithms: Annotated[
         tuple[ServerDigest, ...], BeforeValidator(as_list), Field(min_length=1)
     ] = (ServerDigest.SHA_256, ServerDigest.MD5)
+    qop: Annotated[tuple[ServerQop, ...], BeforeValidator(as_list), Field(min_length=1)] = (
+        ServerQop.AUTH,
+        ServerQop.AUTH_INT,
+    )
     registrar: bool = True
     min_expires: Annotated[int, Field(ge=0, le=86400)] = 60
     default_expires: Annotated[int, Field(ge=1, le=2**31)] = 3600

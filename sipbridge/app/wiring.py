@@ -447,7 +447,8 @@ def authenticator_of(settings: Settings, directory: Directory) -> DigestAuthenti
         return None if secret is None else ha1(algorithm, user, asked, secret)
 
     algorithms = [word.value for word in settings.agent.algorithms]
-    return DigestAuthenticator(DigestServer(realm, os.urandom(32), algorithms), ha1_of)
+    qops = [word.value for word in settings.agent.qop]
+    return DigestAuthenticator(DigestServer(realm, os.urandom(32), algorithms, qops=qops), ha1_of)
 
 
 # --- the product ----------------------------------------------------------------------------------------

@@ -8,7 +8,8 @@ follows Authentication-Info.
 
 Server: `DigestServer` keeps nothing. A nonce is the time it was made and an HMAC over it; one that is too
 old is answered with `stale=true`, one we did not make is refused the same way as a wrong password. Clients
-may answer without qop and cnonce although qop was offered, and may quote nc: libpurple does both. A nonce
+may answer without qop and cnonce although qop was offered, and may quote nc: libpurple does both; aiovoip, an
+heir of aiosip, counts nc without leading zeros. A nonce
 can be used more than once while it lives: UDP reorders, and presence is no place to lose a refresh over it.
 Passwords never come here, only HA1 values.
 """
@@ -37,7 +38,8 @@ NONCE_LIFE = 300.0
 SCHEME = re.compile(rf"{LWS}({TOKEN})(?:[ \t]+([\s\S]*))?")
 PAIR = re.compile(rf"[ \t,]*({TOKEN}){LWS}={LWS}({QUOTED}|[^\s,\"]*){LWS}(?:,|$)")
 HEX = re.compile(r"[0-9A-Fa-f]+")
-NC = re.compile(r"[0-9A-Fa-f]{8}")
+NC = re.compile(r"[0-9A-Fa-f]{1,8}")
+QOPS = ("auth", "auth-int")
 
 
 def parse_pairs(text: str, name: str) -> dict[str, str]:
@@ -349,14 +351,18 @@ class DigestServer:
         secret: bytes,
         algorithms: Sequence[str] = ("SHA-256", "MD5"),
         nonce_life: float = NONCE_LIFE,
+        qops: Sequence[str] = QOPS,
     ) -> None:
-        """`algorithms` in order of preference, `nonce_life` in seconds."""
+        """`algorithms` in order of preference, `nonce_life` in seconds, `qops` what challenges offer."""
         if not secret or not algorithms or any(a not in HASHES for a in algorithms):
             raise LocalProtocolError("a digest server needs a secret and known algorithms")
+        if not qops or any(qop not in QOPS for qop in qops):
+            raise LocalProtocolError("a digest server offers auth, auth-int or both")
         self.realm = realm
         self._secret = secret
         self._algorithms = tuple(algorithms)
         self._life = nonce_life
+        self._qops = tuple(qops)
 
     def challenges(self, now: float, *, stale: bool = False) -> list[str]:
         """WWW-Authenticate values, one for each algorithm, the preferred first (RFC 8760 §2.3)."""
@@ -364,7 +370,7 @@ class DigestServer:
         end = ", stale=true" if stale else ""
         return [
             f'Digest realm={quote(self.realm)}, nonce="{nonce}", algorithm={algorithm}, '
-            f'qop="auth,auth-int"{end}'
+            f'qop="{",".join(self._qops)}"{end}'
             for algorithm in self._algorithms
         ]
 
@@ -410,7 +416,7 @@ class DigestServer:
         if missing:
             return Refused(f"{missing[0]} is missing", malformed=True)
         qop = pairs.get("qop", "").lower()
-        if qop and (qop not in ("auth", "auth-int") or not pairs.get("cnonce")):
+        if qop and (qop not in QOPS or not pairs.get("cnonce")):
             return Refused("qop is unknown or lacks its cnonce", malformed=True)
         if qop and not NC.fullmatch(pairs.get("nc", "")):
             return Refused("nc is no count", malformed=True)

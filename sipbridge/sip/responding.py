@@ -7,6 +7,9 @@ to be understood can still be told so. They go where §18.2.2 and RFC 3581 send 
 connection, or to the source address and the port of `rport` or Via. What the Via of a request says about that
 is the same in all requests of a peer but for the branch, so it is worked out once for each (`Way`).
 
+The tag of a refusal is not random but sealed (`refusal_tag`): a client that keeps it, which it should not,
+and repeats its request with credentials is recognised without a memory of refusals. aiosip and its heirs do so.
+
 A 200 may promise that something is durable. `respond(after=number)` keeps the response back until
 `committed(number)`; copies of the request are absorbed meanwhile. `store_failed(number)` turns it into a 500.
 
@@ -16,6 +19,7 @@ A 200 may promise that something is durable. `respond(after=number)` keeps the r
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 
 from sipbridge import errors
 from sipbridge.errors import LocalProtocolError, ParseError, ProtocolError, SipBridgeError
@@ -161,6 +165,8 @@ class IncomingRequest:
         if 200 <= status < 300:
             headers = self.accepted(headers)
         tag = "" if self.dialog is not None else self.to_tag
+        if status >= 300 and tag == self.fresh_tag:
+            tag = half.refusal_tag(request) or tag
         data = response_bytes(
             request, self.hop, status, reason, tag, headers, body, server=half.name
         )
@@ -192,6 +198,9 @@ class IncomingRequest:
 CANCELLABLE = ("INVITE", "SUBSCRIBE", "PUBLISH", "NOTIFY", "OPTIONS", "MESSAGE", "REGISTER", "INFO")
 """Methods under which a CANCEL looks for its request."""
 
+SEAL_BYTES = 16
+"""Of the key that seals refusals' tags."""
+
 TARGET_REFRESH = frozenset({"SUBSCRIBE", "NOTIFY"})
 """Target refresh requests among the methods of presence (RFC 6665 §4.4.1)."""
 
@@ -220,6 +229,7 @@ class AnsweringHalf:
         self.report = report
         self.contact = contact
         self.now = 0.0
+        self.seal = identifiers.entropy(SEAL_BYTES)
         self.transactions = ServerTransactions(timers, deadlines, outbox)
         self.ways: dict[tuple[str, str, Address], Way] = {}
         self.refusing = False
@@ -279,6 +289,21 @@ class AnsweringHalf:
                     self.ways.clear()
                 self.ways[key] = way
         return way
+
+    def refusal_tag(self, request: Request) -> str:
+        """The To tag that a refusal of this request carries; "" when its From cannot be read."""
+        try:
+            who = f"{request.call_id} {request.from_.tag or ''}"
+        except ParseError:
+            return ""
+        return blake2b(who.encode("utf-8", "replace"), key=self.seal, digest_size=8).hexdigest()
+
+    def was_refused(self, request: Request) -> bool:
+        """Is the To tag one of a refusal of ours: is this the refused request, tried again?
+
+        Such a request belongs outside of dialogs; §12.2.2 leaves it to us. After a restart no tag is ours.
+        """
+        return request.to.tag == self.refusal_tag(request)
 
     def is_merged(self, incoming: IncomingRequest) -> bool:
         """The same request by another path (§8.2.2.2)? Remembers it if not. Only without To tag."""

@@ -8,7 +8,8 @@ answering half, `requesting` the asking half, `dialog` remembers. What is left h
 1. A response goes to its client transaction; one that belongs to none is dropped and reported.
 2. A request goes to its server transaction, which absorbs copies. A new one with a To tag goes to the usage
    of its dialog, after the order of its CSeq was checked; or to a usage that expects a dialog (the NOTIFY
-   that makes one); else it gets 481. One without To tag goes to the handler that serves its method.
+   that makes one); else it gets 481. One without To tag goes to the handler that serves its method, and one
+   that carries the tag of our own refusal of it too: it is the refused request once more.
 3. What every element has to say itself is said here: 200 to OPTIONS and CANCEL, 405, 416, 420, 481, 482, and
    what the parser and `defects` ask for (400, 505 …). Max-Forwards 0 is no reason to refuse a request that
    has arrived (RFC 4475 §3.3.11): we are its destination, not a proxy.
@@ -476,12 +477,14 @@ class UserAgent:
     def dispatch_in_dialog(
         self, incoming: IncomingRequest, defect: Defect | None, now: float
     ) -> None:
-        """A request with a To tag (§12.2.2)."""
+        """A request with a To tag (§12.2.2). The tag of our own refusal makes no dialog."""
         request = incoming.request
         local_tag = incoming.to_tag
         found = self.dialogs.get((request.call_id, local_tag, request.from_.tag or ""))
         usage = found[1] if found else self.expected.get((request.call_id, local_tag))
-        if usage is None:
+        if usage is None and self.answering.was_refused(request):
+            self.dispatch_outside(incoming, defect, now)
+        elif usage is None:
             self.answering.answer(incoming, 481)
         elif request.method == "OPTIONS":
             self.answer_options(incoming)
@@ -499,7 +502,7 @@ class UserAgent:
     def dispatch_outside(
         self, incoming: IncomingRequest, defect: Defect | None, now: float
     ) -> None:
-        """A request without To tag (§8.2.1, §8.2.2)."""
+        """A request without To tag, or with that of a refusal (§8.2.1, §8.2.2)."""
         method = incoming.request.method
         handler = self.handlers.get(method)
         if method != "OPTIONS" and not self.is_allowed(method):

@@ -67,9 +67,12 @@ def test_every_request_has_one_outcome_and_is_served_once(
         pair.pass_seconds(0.1)
     pair.pass_seconds(33)
     assert [o.times_told for o in outcomes] == [1] * count
-    assert len(set(served.seen)) == len(served.seen), "a copy was taken for a new request"
+    if (
+        delay < 0.5
+    ):  # the last copy leaves after 31.5 s, Timer J forgets 32 s after the first (§17.2.2)
+        assert len(set(served.seen)) == len(served.seen), "a copy was taken for a new request"
     told_yes = sum(1 for o in outcomes if o.responses)
-    assert told_yes <= len(served.seen)
+    assert told_yes <= len(set(served.seen))
     if loss == 0.0 and delay < 10.0:
         assert told_yes == count
     pair.pass_seconds(120)

@@ -265,7 +265,8 @@ def test_the_answer_is_for_one_method() -> None:
         'Digest realm="example.com", nonce="n", uri="sip:r", response="x"',
         f"{COMPLETE}, qop=auth, nc=00000001",
         f'{COMPLETE}, qop=other, cnonce="c"',
-        f'{COMPLETE}, qop=auth, cnonce="c", nc=1',
+        f'{COMPLETE}, qop=auth, cnonce="c", nc=first',
+        f'{COMPLETE}, qop=auth, cnonce="c", nc=000000001',
         'Digest username="a',
     ],
 )
@@ -325,6 +326,27 @@ def test_a_server_needs_a_secret_and_known_algorithms() -> None:
     for secret, algorithms in ((b"", ["MD5"]), (b"x", []), (b"x", ["AKAv1-MD5"])):
         with pytest.raises(LocalProtocolError):
             DigestServer("r", secret, algorithms)
+    for qops in ([], ["auth", "other"]):
+        with pytest.raises(LocalProtocolError):
+            DigestServer("r", b"x", qops=qops)
+
+
+def test_a_client_that_cannot_read_a_list_is_offered_one_quality() -> None:
+    server = DigestServer("example.com", b"x", ["MD5"], qops=["auth"])
+    (value,) = server.challenges(5)
+    assert value.endswith(', algorithm=MD5, qop="auth"')
+
+
+def test_aiovoip_counts_without_leading_zeros() -> None:
+    nonce, secret = challenges()[1].nonce, digest.ha1("MD5", "alice", "example.com", "wonderland")
+    told = digest.response(
+        "MD5", secret, "SUBSCRIBE", "sip:r@example.com", nonce, qop="auth", nc="1", cnonce="c"
+    )
+    value = (
+        f'Digest realm="example.com", nonce="{nonce}", algorithm=MD5, qop="auth", method="SUBSCRIBE",'
+        f' uri="sip:r@example.com", username="alice", response="{told}", nc="1", cnonce="c"'
+    )
+    assert check(value) == Verified("alice")
 
 
 @settings(deadline=None, max_examples=200)

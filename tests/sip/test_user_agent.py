@@ -203,6 +203,28 @@ def test_a_request_of_an_unknown_dialog_gets_481(pair: Pair) -> None:
     assert status(pair, message("NOTIFY", branch="z9hG4bK2")) == [481]
 
 
+def test_a_client_that_keeps_the_tag_of_a_refusal_may_try_again(pair: Pair) -> None:
+    # aiosip and its heirs take the To tag of a 401 into the request that they repeat with credentials.
+    pair.bob.serve("SUBSCRIBE", handler := Answers(401, 200))
+    (refused,) = bobs_answers(pair, message("SUBSCRIBE"))
+    tag = refused.to.tag or ""
+    again = message("SUBSCRIBE", "Authorization: Digest x=y", to_tag=tag, cseq=2)
+    (accepted,) = bobs_answers(pair, again)
+    assert (accepted.status, accepted.to.tag) == (200, tag)
+    assert [incoming.to_tag for incoming in handler.got][1] == tag
+    assert status(pair, message("SUBSCRIBE", to_tag=tag, from_tag="b", cseq=3)) == [481]
+    assert status(pair, message("SUBSCRIBE", to_tag=tag[::-1], cseq=4)) == [481]
+
+
+def test_another_start_does_not_know_the_tags_of_refusals(pair: Pair) -> None:
+    pair.bob.serve("SUBSCRIBE", Answers(401, 200))
+    (refused,) = bobs_answers(pair, message("SUBSCRIBE"))
+    restarted = Pair()
+    restarted.bob.answering.seal = b"another seal"
+    restarted.bob.serve("SUBSCRIBE", Answers(200))
+    assert status(restarted, message("SUBSCRIBE", to_tag=refused.to.tag or "", cseq=2)) == [481]
+
+
 def test_a_request_of_a_dialog_goes_to_its_usage_and_moves_the_target(pair: Pair) -> None:
     pair.bob.accept("NOTIFY", ["application/pidf+xml"])
     known = dialog()
