@@ -7,8 +7,8 @@ to be understood can still be told so. They go where §18.2.2 and RFC 3581 send 
 connection, or to the source address and the port of `rport` or Via. What the Via of a request says about that
 is the same in all requests of a peer but for the branch, so it is worked out once for each (`Way`).
 
-The tag of a refusal is not random but sealed (`refusal_tag`): a client that keeps it, which it should not,
-and repeats its request with credentials is recognised without a memory of refusals. aiosip and its heirs do so.
+The tag of a refusal is not random but sealed (`refusal_tag`): a client that repeats its request with that
+tag, as aiosip and its heirs do and should not, is recognised without a memory of refusals.
 
 A 200 may promise that something is durable. `respond(after=number)` keeps the response back until
 `committed(number)`; copies of the request are absorbed meanwhile. `store_failed(number)` turns it into a 500.

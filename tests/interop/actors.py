@@ -37,6 +37,10 @@ TABLES = (
 )
 
 
+OLD = ("aiovoip", "sippy")
+"""Stacks in Python that others may have in the field; aiovoip is an heir of aiosip."""
+OLD_LIBRARIES = Path(sys.prefix) / "old-libraries"
+"""The environment of OLD: what they need must not decide what everybody else gets."""
 PACKAGES = {"sipjs": "sip.js"}
 """What npm calls a client whose file is called otherwise."""
 
@@ -640,7 +644,7 @@ class DeskPhone:
     """A phone nobody here wrote, told at its start whom to watch or what to publish; it prints what it sees.
 
     linphonec and Twinkle are programs for a terminal and get their files; of the others the library is driven
-    by a program of ours in `clients`.
+    by a program of ours in `clients`, which some of them tell more on their terminal.
     """
 
     PACKAGES: ClassVar = {
@@ -679,7 +683,18 @@ class DeskPhone:
         host, port = self.server
         script = str(HERE / "clients" / f"{self.client}_client.py")
         who = [self.transport, self.name, f"pw-{self.name}", str(self.port), str(self.folder)]
-        return [sys.executable, script, host, str(port), *who, what, word]
+        python = self.python(self.client)
+        return [python, script, host, str(port), *who, what, word]
+
+    @staticmethod
+    def python(client: str) -> str:
+        """The interpreter that has the client's library."""
+        return str(OLD_LIBRARIES / "bin" / "python") if client in OLD else sys.executable
+
+    def tell(self, command: str) -> None:
+        """Type a line."""
+        assert self.terminal is not None
+        os.write(self.terminal, command.encode() + b"\n")
 
     def write_linphonec(self, what: str, word: str) -> str:
         host, port = self.server
@@ -773,7 +788,12 @@ class DeskPhone:
 
         if client == "pjsua":
             return importlib.metadata.version("pjsua2-python")
-        command = ["dpkg-query", "-W", "-f", "${Version}", cls.PACKAGES[client]]
+        command = ["dpkg-query", "-W", "-f", "${Version}", cls.PACKAGES.get(client, client)]
+        if client in OLD:
+            ask = (
+                f"import importlib.metadata; print(importlib.metadata.version({client!r}), end='')"
+            )
+            command = [cls.python(client), "-c", ask]
         told = subprocess.run(command, capture_output=True, text=True, check=False)
         return told.stdout or "unknown"
 

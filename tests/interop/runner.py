@@ -468,6 +468,11 @@ async def do_desk_says(stage: Stage, step: dict[str, Any]) -> None:
     await stage.desk_phones[step["who"]].wait_for(step["pattern"], 2 * STEP_SECONDS)
 
 
+async def do_desk_tell(stage: Stage, step: dict[str, Any]) -> None:
+    """Type `command` on the phone's terminal."""
+    stage.desk_phones[step["who"]].tell(step["command"])
+
+
 async def do_web_phone(stage: Stage, step: dict[str, Any]) -> None:
     """Start a browser's user agent, `client` sipjs or jssip, as `who`, over the case's kind of WebSocket."""
     assert stage.bridge is not None
