@@ -18,6 +18,9 @@ filtered by what the presentity's rules (RFC 5025) give this watcher:
 time comes, rules bound to the presentity's sphere whenever it publishes. presence.winfo is for the presentity
 itself, others get 403.
 
+A subscription to one of the agent's `lists` stands for one to each of its members (RFC 4662): `agent.lists`
+has the rows, the agent judges them as it judges direct subscriptions.
+
 With `storing` on, every publication and subscription is queued as a `StoreChange` and the 200 that promises
 it waits for the commit (`UserAgent.store`). `restore` takes them up again: entity-tags and dialogs live on,
 and after `resume` everybody is notified of how things stand now. Publishers and subscribers in our own
@@ -26,11 +29,12 @@ subscribe again.
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sipbridge.agent.admission import Door, refusal
+from sipbridge.agent.lists import LIST_HEADERS, VERSION_LEAP, Lister, ListUse, Virtual
 from sipbridge.agent.ports import (
     Authenticator,
     PublicationRemoved,
@@ -54,6 +58,7 @@ from sipbridge.agent.watchers import (
 from sipbridge.errors import LocalProtocolError, SipBridgeError
 from sipbridge.events.compositor import Change, Compositor, Publication
 from sipbridge.events.notifier import (
+    NOTHING_NEW,
     Admission,
     Content,
     Input,
@@ -62,10 +67,11 @@ from sipbridge.events.notifier import (
     Subscription,
 )
 from sipbridge.events.package import EventPackage
-from sipbridge.events.presence_package import PRESENCE
+from sipbridge.events.presence_package import EVENTLIST, PRESENCE
 from sipbridge.events.winfo_package import PRESENCE_WINFO
 from sipbridge.identities import Identities, PresentityKey
 from sipbridge.presence import pidf
+from sipbridge.presence.lists import Entry
 from sipbridge.presence.model import Presence
 from sipbridge.presence.rules import Permission, RuleSet, SubHandling, evaluate, next_change
 from sipbridge.sip.dialog import Json
@@ -89,6 +95,10 @@ class AgentLimits:
     """About 4 kB each, the document included."""
     min_notify_interval: float = 0.0
     """Least seconds between two NOTIFYs of one subscription; RFC 3856 §6.10 recommends 5, 0 tells at once."""
+    list_depth: int = 4
+    """Lists in lists that are shown; 1: none."""
+    list_gather: float = 0.1
+    """Seconds in which changes of a list's members are gathered into one NOTIFY."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,13 +112,23 @@ class NotRestored:
 class Presentity:
     """Everything we hold about one presentity."""
 
-    __slots__ = ("judged_again", "key", "published", "subscriptions", "watchers", "winfo")
+    __slots__ = (
+        "judged_again",
+        "key",
+        "members",
+        "published",
+        "subscriptions",
+        "watchers",
+        "winfo",
+    )
 
     def __init__(self, key: PresentityKey) -> None:
         self.key = key
         self.published = PublishedState(key)
         self.subscriptions: dict[str, Subscription] = {}
         """To its presence, the living ones, by their id."""
+        self.members: dict[Virtual, None] = {}
+        """Subscriptions to lists that it is in, as they concern it."""
         self.winfo: dict[str, Subscription] = {}
         """To its presence.winfo."""
         self.watchers = Watchers()
@@ -117,7 +137,11 @@ class Presentity:
     @property
     def empty(self) -> bool:
         return not (
-            self.published.publications or self.subscriptions or self.winfo or self.watchers.there
+            self.published.publications
+            or self.subscriptions
+            or self.members
+            or self.winfo
+            or self.watchers.there
         )
 
 
@@ -177,13 +201,14 @@ class PresenceAgent:
         limits: AgentLimits | None = None,
         storing: bool = False,
         registrar: bool = False,
+        lists: Callable[[PresentityKey], Sequence[Entry] | None] = lambda key: None,
     ) -> None:
         """`rules` gives a presentity's rule set, None for none; undecided watchers get `sub_handling`.
 
         wall: the aware UTC time at a `now`. storing: queue StoreChanges; somebody must then report commits.
-        registrar: serve REGISTER too.
+        registrar: serve REGISTER too. lists: who is in the list with that address, None if it is no list.
         """
-        limits = limits or AgentLimits()
+        self.limits = limits = limits or AgentLimits()
         self.ua = ua
         self.identities = identities
         self.rules = rules
@@ -191,6 +216,8 @@ class PresenceAgent:
         self.wall = wall
         self.storing = storing
         self.door = Door(domain, identities, authenticator)
+        self.lister = Lister(domain, identities, lists, self, ua.identifiers.tag, limits.list_depth)
+        ua.supported.append(EVENTLIST)
         self.presentities: dict[PresentityKey, Presentity] = {}
         self.stored: set[str] = set()
         """Ids of the publications that are in the store."""
@@ -237,7 +264,10 @@ class PresenceAgent:
     # --- publications (the compositor's authority) ------------------------------------------------
 
     def admit_publisher(self, incoming: ServerRequest, now: float) -> Admission:
-        return self.door.admit(incoming, now, for_itself=True)
+        admission = self.door.admit(incoming, now, for_itself=True)
+        if admission.status < 300 and self.lister.of(admission.resource) is not None:
+            return refusal(403, "A List Has No Presence")
+        return admission
 
     def read_document(self, package: EventPackage, content_type: str, body: bytes) -> Presence:
         charset = parse_media_type(content_type).parameters.get("charset")
@@ -280,6 +310,8 @@ class PresenceAgent:
             self.judge(presentity, now)
         for subscription in list(presentity.subscriptions.values()):
             self.notifier.offer(subscription, now, trace)
+        for member in tuple(presentity.members):
+            self.member_changed(member, now, trace)
         self.tidy(presentity)
 
     # --- subscriptions (the notifier's authority) -------------------------------------------------
@@ -299,6 +331,12 @@ class PresenceAgent:
             if not self.door.same(admission.user, admission.resource):
                 return refusal(403, "Not Your Watchers")
             return admission
+        if subscription is not None and isinstance(subscription.context, ListUse):
+            return replace(admission, headers=subscription.headers)
+        if subscription is None:
+            listed = self.lister.admission(incoming.request, admission)
+            if listed is not None:
+                return listed
         key = self.identities.canonical(admission.resource)
         handling = self.permission(key, admission.user, now).sub_handling
         if handling is SubHandling.BLOCK:
@@ -307,6 +345,8 @@ class PresenceAgent:
 
     def content(self, subscription: Subscription, now: float) -> Content | None:
         seen = subscription.context
+        if isinstance(seen, ListUse):
+            return self.list_content(subscription, seen)
         if not isinstance(seen, Seen):
             return None
         if seen.told is not None:
@@ -316,6 +356,8 @@ class PresenceAgent:
     def keep_subscription(
         self, subscription: Subscription, happened: Input, now: float
     ) -> int | None:
+        if isinstance(subscription.context, ListUse):
+            return self.keep_list(subscription, subscription.context, happened, now)
         presentity = self.presentity(subscription.resource)
         seen = self.seen(subscription, presentity)
         if subscription.package is self.winfo:
@@ -389,6 +431,71 @@ class PresenceAgent:
         presentity = self.presentities.get(key)
         return presentity is not None and bool(presentity.published.publications)
 
+    # --- lists ------------------------------------------------------------------------------------
+
+    def list_content(self, subscription: Subscription, use: ListUse) -> Content | None:
+        """Everybody in the list if that is due, else whoever has changed."""
+        if subscription.state is State.TERMINATED:
+            return use.last if subscription.fetch else None
+        full = subscription.must or use.begins
+        content = use.content(full, use.room(full))
+        if content is None:
+            return NOTHING_NEW
+        return replace(content, more=True) if use.changed else content
+
+    def keep_list(
+        self, subscription: Subscription, use: ListUse, happened: Input, now: float
+    ) -> int | None:
+        if not use.opened:
+            self.lister.open(use, subscription, now)
+        if subscription.state is State.TERMINATED:
+            if subscription.fetch:
+                use.last = use.content(True, use.room(True))
+            self.lister.close(use, happened, now)
+        return self.store_list(subscription, use, now)
+
+    def joined(self, member: Virtual, now: float) -> None:
+        presentity = self.presentity(member.resource)
+        presentity.members[member] = None
+        self.judge_member(presentity, member, now)
+        self.plan_judging(presentity, now)
+
+    def left(self, member: Virtual, happened: Input, now: float) -> None:
+        presentity = self.presentity(member.resource)
+        presentity.members.pop(member, None)
+        member.state = State.TERMINATED
+        self.follow_member(presentity, member, happened, now)
+        self.plan_judging(presentity, now)
+        self.tidy(presentity)
+
+    def judge_member(self, presentity: Presentity, member: Virtual, now: float) -> None:
+        """As `judge_one`, for the watcher of a list."""
+        permission = self.permission(presentity.key, member.watcher, now)
+        for happened in member.judged(permission, presentity.published):
+            self.follow_member(presentity, member, happened, now)
+        self.member_changed(member, now)
+
+    def follow_member(
+        self, presentity: Presentity, member: Virtual, happened: Input, now: float
+    ) -> None:
+        """As `follow`, for the watcher of a list."""
+        subscription = member.subscription
+        ours = local(subscription)
+        if subscription.fetch and (ours or member.view is not None):
+            return
+        changed = presentity.watchers.follow(member, happened, now, may_wait=not ours)
+        self.tell_watchers(presentity, changed, now)
+        waiting = presentity.watchers.there.get(member.id)
+        if self.storing and waiting is not None and waiting.status == WAITING:
+            self.store_waiting(presentity, waiting, subscription.package.name, now)
+
+    def member_changed(self, member: Virtual, now: float, trace: str = "") -> None:
+        """What the list's subscriber sees of this member may be another."""
+        member.row.owner.mark(member.row)
+        use = member.subscription.context
+        if isinstance(use, ListUse) and use.opened:
+            self.notifier.offer(member.subscription, now, trace, gather=self.limits.list_gather)
+
     # --- judging ----------------------------------------------------------------------------------
 
     def permission(self, key: PresentityKey, watcher: Uri, now: float) -> Permission:
@@ -407,6 +514,8 @@ class PresenceAgent:
         presentity.published.views.clear()
         for subscription in list(presentity.subscriptions.values()):
             self.judge_one(presentity, subscription, now)
+        for member in tuple(presentity.members):
+            self.judge_member(presentity, member, now)
         for waiting in presentity.watchers.waiting():
             handling = self.permission(presentity.key, Uri.parse(waiting.uri), now).sub_handling
             if handling is not SubHandling.CONFIRM:
@@ -433,7 +542,8 @@ class PresenceAgent:
             presentity.judged_again.cancel()
             presentity.judged_again = None
         at = self.wall(now)
-        change = next_change(self.rules(presentity.key), at) if presentity.subscriptions else None
+        watched = presentity.subscriptions or presentity.members
+        change = next_change(self.rules(presentity.key), at) if watched else None
         if change is not None:
             when = now + (change - at).total_seconds()
             presentity.judged_again = self.ua.schedule(when, JudgeAgain(self, presentity))
@@ -464,35 +574,52 @@ class PresenceAgent:
             return None
         if subscription.fetch and (waiting is None or waiting.status != WAITING):
             return None
-        kept: dict[str, Json]
-        ends = subscription.expires_at
         if subscription.state is not State.TERMINATED:
-            kept = {
-                "subscription": subscription.snapshot(now),
-                "version": self.version(subscription),
-            }
-        elif waiting is not None:
-            kept = {
-                "waiting": {
-                    "uri": waiting.uri,
-                    "display_name": waiting.display_name,
-                    "event": waiting.event,
-                    "age": now - waiting.since,
-                }
-            }
-            ends = waiting.ends
-        elif local(subscription):
+            return self.store_snapshot(subscription, {"version": self.version(subscription)}, now)
+        if waiting is not None:
+            return self.store_waiting(presentity, waiting, subscription.package.name, now)
+        return None if local(subscription) else self.ua.store(SubscriptionRemoved(subscription.id))
+
+    def store_list(self, subscription: Subscription, use: ListUse, now: float) -> int | None:
+        """The same of a subscription to a list."""
+        if not self.storing or local(subscription) or subscription.fetch:
             return None
-        else:
+        if subscription.state is State.TERMINATED:
             return self.ua.store(SubscriptionRemoved(subscription.id))
+        kept: dict[str, Json] = {"version": use.version, "list": use.kept()}
+        return self.store_snapshot(subscription, kept, now)
+
+    def store_snapshot(
+        self, subscription: Subscription, kept: Mapping[str, Json], now: float
+    ) -> int:
+        """A living subscription and what else is kept of it."""
         return self.ua.store(
             SubscriptionStored(
                 subscription.id,
-                presentity.key,
+                self.identities.canonical(subscription.resource),
                 subscription.package.name,
-                json.dumps(kept, separators=(",", ":")),
-                self.wall(ends),
+                json.dumps(
+                    {"subscription": subscription.snapshot(now), **kept}, separators=(",", ":")
+                ),
+                self.wall(subscription.expires_at),
             )
+        )
+
+    def store_waiting(
+        self, presentity: Presentity, waiting: Watcher, package: str, now: float
+    ) -> int:
+        """Somebody who waits for a decision."""
+        kept = {
+            "waiting": {
+                "uri": waiting.uri,
+                "display_name": waiting.display_name,
+                "event": waiting.event,
+                "age": now - waiting.since,
+            }
+        }
+        text = json.dumps(kept, separators=(",", ":"))
+        return self.ua.store(
+            SubscriptionStored(waiting.id, presentity.key, package, text, self.wall(waiting.ends))
         )
 
     def version(self, subscription: Subscription) -> int:
@@ -564,12 +691,16 @@ class PresenceAgent:
         if isinstance(waiting, Mapping):
             self.restore_waiting(record, waiting, left, now)
         elif isinstance(subscription, Mapping):
-            self.take_up(subscription, kept.get("version"), left, now)
+            self.take_up(subscription, kept, left, now)
         else:
             raise LocalProtocolError("not a snapshot of a subscription")
 
-    def take_up(self, stored: Mapping[str, Json], version: Json, left: float, now: float) -> None:
+    def take_up(
+        self, stored: Mapping[str, Json], kept: Mapping[str, Json], left: float, now: float
+    ) -> None:
         """A subscription that lives on, in its dialog."""
+        found = kept.get("version")
+        version = found if isinstance(found, int) else 0
         remaining = stored.get("remaining")
         elapsed = remaining - left if isinstance(remaining, (int, float)) else 0.0
         subscription = self.notifier.restore(stored, now, elapsed=elapsed)
@@ -577,15 +708,31 @@ class PresenceAgent:
             self.notifier.forget(subscription)
             self.ua.store(SubscriptionRemoved(subscription.id))
             return
+        if "list" in kept:
+            self.take_up_list(subscription, kept["list"], version, now)
+            return
         presentity = self.presentity(subscription.resource)
         seen = self.seen(subscription, presentity)
         if seen.told is not None:
-            seen.told.version = WINFO_LEAP + (version if isinstance(version, int) else 0)
+            seen.told.version = WINFO_LEAP + version
             presentity.winfo[subscription.id] = subscription
             return
         presentity.subscriptions[subscription.id] = subscription
         self.see(subscription, seen, Input.REFRESHED, now)
         presentity.watchers.follow(subscription, Input.REFRESHED, now)
+
+    def take_up_list(
+        self, subscription: Subscription, listed: Json, version: int, now: float
+    ) -> None:
+        """A subscription to a list. One to a list that is no more ends."""
+        use = self.lister.kept(subscription.resource, listed)
+        subscription.headers = LIST_HEADERS
+        if use is None:
+            self.notifier.happen(subscription, Input.NO_RESOURCE, now)
+            return
+        use.version = VERSION_LEAP + version
+        subscription.context = use
+        self.lister.open(use, subscription, now)
 
     def restore_waiting(
         self, record: SubscriptionStored, stored: Mapping[str, Json], left: float, now: float

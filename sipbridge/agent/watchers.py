@@ -12,12 +12,14 @@ watchers out, parts name them once.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Protocol
 
-from sipbridge.events.notifier import Content, Input, State, Subscription
+from sipbridge.events.notifier import Content, Input, State
 from sipbridge.events.winfo_package import WATCHERINFO
 from sipbridge.identities import PresentityKey
 from sipbridge.presence import watcherinfo
 from sipbridge.presence.watcherinfo import WatcherEntry, WatcherInfo, WatcherList
+from sipbridge.uri import Uri
 
 WAITING_LIFE = 7 * 86_400.0
 """Seconds a waiting watcher is kept; a person who looks once a week misses nobody."""
@@ -56,6 +58,28 @@ WAITS_AFTER = frozenset({Input.UNSUBSCRIBED, Input.EXPIRED, Input.GIVEN_UP, Inpu
 """After these an undecided watcher goes on waiting (RFC 3857 §4.7.1)."""
 
 
+class Followed(Protocol):
+    """A subscription to somebody's presence, or what stands for one in a list's subscription."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def watcher(self) -> Uri: ...
+
+    @property
+    def display_name(self) -> str: ...
+
+    @property
+    def state(self) -> State: ...
+
+    @property
+    def since(self) -> float: ...
+
+    @property
+    def expires_at(self) -> float: ...
+
+
 class Watchers:
     """The watchers of one presentity."""
 
@@ -67,7 +91,7 @@ class Watchers:
         return [w for w in self.there.values() if w.status == WAITING]
 
     def follow(
-        self, subscription: Subscription, happened: Input, now: float, *, may_wait: bool = True
+        self, subscription: Followed, happened: Input, now: float, *, may_wait: bool = True
     ) -> list[Watcher]:
         """Bring the list up to date after a step of a subscription; returns what changed.
 
@@ -99,7 +123,7 @@ class Watchers:
 
 def watcher_after(
     before: Watcher | None,
-    subscription: Subscription,
+    subscription: Followed,
     happened: Input,
     now: float,
     may_wait: bool,

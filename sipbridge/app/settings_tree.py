@@ -559,6 +559,8 @@ class AgentSettings(Section):
     min_expires: Annotated[int, Field(ge=0, le=86400)] = 60
     default_expires: Annotated[int, Field(ge=1, le=2**31)] = 3600
     max_expires: Annotated[int, Field(ge=1, le=2**31)] = 86400
+    list_depth: Annotated[int, Field(ge=1, le=8)] = 4
+    list_gather: Annotated[float, Field(ge=0, le=60)] = 0.1
     policies: tuple[PolicySettings, ...] = ()
 
 

@@ -63,6 +63,7 @@ from sipbridge.observability.indications import DocumentRefused
 from sipbridge.observability.logs import IndicationLog, logger
 from sipbridge.observability.metrics import Metrics
 from sipbridge.observability.trace import SipTrace
+from sipbridge.presence.lists import Entry
 from sipbridge.presence.rules import SubHandling
 from sipbridge.sip.digest import DigestServer, ha1
 from sipbridge.sip.flow import WEB, Flow
@@ -417,9 +418,14 @@ def make_agent(
         min_expires=wanted.min_expires,
         max_expires=wanted.max_expires,
         default_expires=wanted.default_expires,
-        limits=AgentLimits(min_notify_interval=settings.limits.min_notify_interval),
+        limits=AgentLimits(
+            min_notify_interval=settings.limits.min_notify_interval,
+            list_depth=wanted.list_depth,
+            list_gather=wanted.list_gather,
+        ),
         storing=True,
         registrar=wanted.registrar,
+        lists=served_lists(settings, directory.identities).get,
     )
     driver = Driver(
         core,
@@ -502,6 +508,17 @@ def groups_of(
     """Groups whose members are configured."""
     groups = [Group(Uri.parse(g.uri), tuple(map(Uri.parse, g.members))) for g in settings.groups]
     return [group for group in groups if identities.canonical(group.uri) not in lists]
+
+
+def served_lists(
+    settings: Settings, identities: Identities
+) -> dict[PresentityKey, tuple[Entry, ...]]:
+    """Groups whose members are configured, as the lists that the embedded agent serves."""
+    return {
+        identities.canonical(Uri.parse(g.uri)): tuple(map(Entry, g.members))
+        for g in settings.groups
+        if g.members
+    }
 
 
 def lists_of(

@@ -124,18 +124,24 @@ NEXT: Mapping[tuple[State, Input], State] = {
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """Body of a NOTIFY."""
+    """Body of a NOTIFY. more: it is part of the news only; the next NOTIFY, with the rest, is due at once."""
 
     content_type: str
     body: bytes
+    more: bool = False
+
+
+NOTHING_NEW = Content("", b"")
+"""Said by an authority that was asked for news and has none: no NOTIFY is sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class Admission:
     """What the authority says of a SUBSCRIBE or PUBLISH: below 300 it may be, else answer so.
 
-    resource: whose state. user: who asks, authenticated if the authority authenticates. pending: nobody has
-    decided yet (SUBSCRIBE only).
+    resource: whose state. user: who asks, authenticated if the authority authenticates. headers: of the
+    answer; of a 2xx to SUBSCRIBE too, and then of each NOTIFY. Of a SUBSCRIBE only, pending: nobody has
+    decided yet; context: what a new subscription has in its `context`.
     """
 
     resource: Uri
@@ -144,6 +150,7 @@ class Admission:
     reason: str = ""
     headers: tuple[tuple[str, str], ...] = ()
     pending: bool = False
+    context: object = None
 
 
 class SubscriptionAuthority(Protocol):
@@ -160,7 +167,7 @@ class SubscriptionAuthority(Protocol):
         ...
 
     def content(self, subscription: "Subscription", now: float) -> Content | None:
-        """What a NOTIFY says at this moment; None: no body."""
+        """What a NOTIFY says at this moment; None: no body. It counts as said."""
         ...
 
     def keep_subscription(
@@ -196,8 +203,12 @@ class Notifier:
 
     # --- what the authority asks ------------------------------------------------------------------
 
-    def offer(self, subscription: "Subscription", now: float, trace: str = "") -> None:
-        """The content may have changed: notify if it has."""
+    def offer(
+        self, subscription: "Subscription", now: float, trace: str = "", *, gather: float = 0.0
+    ) -> None:
+        """The content may have changed: notify if it has. gather: seconds in which more may come along."""
+        if gather and not subscription.dirty:
+            subscription.not_before = max(subscription.not_before, now + gather)
         subscription.dirty = True
         subscription.trace = trace
         self.flush(subscription, now)
@@ -295,7 +306,11 @@ class Notifier:
         now: float,
     ) -> None:
         """The 200, and right after it the NOTIFY it promises."""
-        headers = [("Expires", str(expires)), ("Contact", str(subscription.dialog.contact))]
+        headers = [
+            ("Expires", str(expires)),
+            ("Contact", str(subscription.dialog.contact)),
+            *subscription.headers,
+        ]
         incoming.respond(200, headers=headers, after=number)
         subscription.must = True
         subscription.trace = incoming.trace
@@ -355,15 +370,16 @@ class Notifier:
             return
         content = self.authority.content(s, now)
         body = content.body if content is not None else b""
-        if not s.must and body == s.said:
+        if not s.must and (body == s.said or content is NOTHING_NEW):
             s.dirty = False
             return
-        s.must = s.dirty = False
+        more = content is not None and content.more
+        s.must, s.dirty = False, more
         s.stop_wake()
         s.said = body
         s.in_flight = True
-        s.not_before = now + self.min_interval
-        headers = [("Event", s.event), ("Subscription-State", s.state_header(now))]
+        s.not_before = now if more else now + self.min_interval
+        headers = [("Event", s.event), ("Subscription-State", s.state_header(now)), *s.headers]
         if content is not None and body:
             headers.append(("Content-Type", content.content_type))
         request = s.dialog.new_request("NOTIFY", headers, body)
@@ -454,6 +470,7 @@ class Subscription:
         "failures",
         "context",
         "fetch",
+        "headers",
         "held",
         "id",
         "in_flight",
@@ -496,8 +513,10 @@ class Subscription:
         self.since = now
         self.expires_at = now
         self.fetch = False
-        self.context: object = None
+        self.context: object = admission.context
         """Whatever the authority wants to remember of it."""
+        self.headers = admission.headers
+        """Of each 200 and NOTIFY."""
         self.in_flight = False
         self.held = False
         """A 200 or CSeq numbers wait for the store, and NOTIFYs behind them."""

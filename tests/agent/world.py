@@ -19,6 +19,7 @@ from sipbridge.events.winfo_package import PRESENCE_WINFO
 from sipbridge.identities import NormalisingIdentities, PresentityKey
 from sipbridge.presence import pidf as pidf_format
 from sipbridge.presence import watcherinfo
+from sipbridge.presence.lists import Entry
 from sipbridge.presence.model import Presence
 from sipbridge.presence.rules import EVERYTHING, RuleSet, SubHandling, Transformations
 from sipbridge.presence.watcherinfo import WatcherInfo
@@ -62,6 +63,7 @@ class AgentWorld:
     ) -> None:
         self.pair = Pair(protocols=("udp", "tcp", "memory"))
         self.rules: dict[PresentityKey, RuleSet] = {}
+        self.lists: dict[PresentityKey, tuple[Entry, ...]] = {}
         self.sub_handling = sub_handling
         self.authenticator = authenticator
         self.storing = storing
@@ -87,6 +89,7 @@ class AgentWorld:
             min_expires=self.bounds[0],
             max_expires=self.bounds[1],
             registrar=True,
+            lists=self.lists.get,
         )
 
     @property
@@ -117,8 +120,10 @@ class AgentWorld:
         self.pair.turn()
         return id
 
-    def fetch(self, watcher: Uri = DAVE, *, policy: PeerPolicy = TO_BOB) -> str:
-        id = self.subscriber.fetch(CAROL, watcher, "presence", self.pair.now, policy=policy)
+    def fetch(
+        self, watcher: Uri = DAVE, target: Uri = CAROL, *, policy: PeerPolicy = TO_BOB
+    ) -> str:
+        id = self.subscriber.fetch(target, watcher, "presence", self.pair.now, policy=policy)
         self.pair.turn()
         return id
 
@@ -169,12 +174,13 @@ class AgentWorld:
         shown: Transformations = EVERYTHING,
         *,
         tell: bool = True,
+        key: PresentityKey = KEY,
     ) -> None:
-        """Carol decides; `tell`: the agent is told of it."""
-        before = self.rules.get(KEY) or RuleSet()
-        self.rules[KEY] = before.with_decision(watcher, handling, shown)
+        """Carol decides, or whose `key` it is; `tell`: the agent is told of it."""
+        before = self.rules.get(key) or RuleSet()
+        self.rules[key] = before.with_decision(watcher, handling, shown)
         if tell:
-            self.agent.rules_changed(KEY, self.pair.now)
+            self.agent.rules_changed(key, self.pair.now)
             self.pair.turn()
 
     # --- what people see --------------------------------------------------------------------------

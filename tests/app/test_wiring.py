@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from sipbridge.app.sip_client import SipClient
 from sipbridge.app.wiring import CLIENT_ID_ALPHABET, CLIENT_ID_LENGTH, client_id
 from sipbridge.cli.hash_password import hash_lines
 from sipbridge.events.publisher import Published, PublishFailed
+from sipbridge.events.resource_list import ListView
 from sipbridge.events.subscriber import Notified
 from sipbridge.sip.policy import Credentials
 from sipbridge.uri import Uri
@@ -164,6 +166,21 @@ async def test_the_agents_limits_of_time_are_the_settings() -> None:
             phone.publish(document(entity=CAROL), expires=wanted)
             said = await phone.wait_for(lambda s: isinstance(s, Published), PATIENCE)
             assert isinstance(said, Published) and said.expires == granted
+
+
+async def test_the_agent_serves_the_groups_as_lists() -> None:
+    team = Uri.parse("sip:team@example.com")
+    groups = [{"uri": str(team), "members": [ALICE, "sip:zoe@example.org"]}]
+    async with site(groups=groups, agent={"sub_handling": "allow"}) as here:
+        await here.application("alice").publish(Activity="Meeting")
+        phone = await here.phone("carol")
+        phone.policy = replace(phone.policy, capabilities=frozenset({"eventlist"}))
+        phone.subscribe(team)
+        said = await phone.wait_for(lambda s: isinstance(s, Notified), PATIENCE)
+        assert isinstance(said, Notified) and b"meeting" in said.body
+        view = ListView()
+        view.receive(said.content_type, said.body)
+        assert [m.state for m in view.roster().values()] == ["active", ""]
 
 
 # --- limits, style, tables

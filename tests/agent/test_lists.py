@@ -1,0 +1,425 @@
+"""Lists at the agent: one subscription that stands for many (RFC 4662)."""
+
+from dataclasses import replace
+
+import pytest
+
+from sipbridge.agent.presence_agent import AgentLimits
+from sipbridge.events import resource_list
+from sipbridge.events.presence_package import PRESENCE
+from sipbridge.events.resource_list import ListView
+from sipbridge.identities import PresentityKey
+from sipbridge.presence import rlmi
+from sipbridge.presence.lists import Entry
+from sipbridge.presence.rlmi import ResourceList
+from sipbridge.presence.rules import SubHandling
+from sipbridge.presence.schema import is_valid
+from sipbridge.sip.multipart import Part
+from sipbridge.sip.policy import PeerPolicy
+from sipbridge.uri import Uri
+from tests.agent.world import (
+    ALLOW,
+    BLOCK,
+    CAROL,
+    CONFIRM,
+    DAVE,
+    ERIN,
+    POLITE_BLOCK,
+    AgentWorld,
+    document,
+)
+from tests.events.peers import TO_BOB
+from tests.harness.pair import ALICE
+
+FRIENDS = Uri.parse("sip:friends@example.com")
+FRANK = Uri.parse("sip:frank@example.com")
+FOREIGN = "sip:zoe@example.org"
+LISTING = replace(TO_BOB, capabilities=TO_BOB.capabilities | {"eventlist"})
+GATHER = 0.1
+
+
+def key(uri: Uri | str) -> PresentityKey:
+    return PresentityKey(str(uri))
+
+
+class ListWorld(AgentWorld):
+    """Dave watches a list of Carol, Erin and Frank."""
+
+    def __init__(
+        self,
+        *members: Uri | str,
+        sub_handling: SubHandling = ALLOW,
+        limits: AgentLimits | None = None,
+        storing: bool = False,
+    ) -> None:
+        super().__init__(sub_handling, limits=limits, storing=storing)
+        self.has(FRIENDS, *(members or (CAROL, ERIN, FRANK)))
+
+    def has(self, uri: Uri | str, *members: Uri | str) -> None:
+        """The agent has this list."""
+        self.lists[key(uri)] = tuple(Entry(str(member)) for member in members)
+
+    def only_udp(self) -> None:
+        """The watcher has no TCP, so that what is lost comes again by the transaction."""
+        self.pair.refused.add(("tcp", ALICE))
+
+    def subscribe(self, target: Uri = FRIENDS, *, policy: PeerPolicy = LISTING) -> str:
+        return self.watch(DAVE, target, policy=policy)
+
+    def says(self, who: Uri, basic: str = "open", id: str = "t1", more: str = "") -> str:
+        """Somebody publishes, and the moment passes in which changes are gathered."""
+        publication = self.publish(document(basic, id, more), identity=who, entity=who)
+        self.pair.pass_seconds(GATHER)
+        return publication
+
+    def tables(self, id: str) -> list[ResourceList]:
+        return [opened(n.content_type, n.body)[0] for n in self.notified(id) if n.body]
+
+    def rows_told(self, id: str, number: int = -1) -> list[tuple[str, str, str | None, bool]]:
+        """Name, state, reason and "has a document" of each row of one body; state "" without instance."""
+        told = []
+        for resource in self.tables(id)[number].resources:
+            name = resource.uri.partition(":")[2].partition("@")[0]
+            told += [(name, i.state, i.reason, i.cid is not None) for i in resource.instances]
+            if not resource.instances:
+                told.append((name, "", None, False))
+        return told
+
+    def view(self, id: str) -> ListView:
+        """What a subscriber makes of everything that arrived."""
+        view = ListView()
+        for notified in self.notified(id):
+            if notified.body:
+                assert not view.receive(notified.content_type, notified.body).missed
+        return view
+
+
+def opened(content_type: str, body: bytes) -> tuple[ResourceList, dict[str, Part]]:
+    table, parts = resource_list.opened(content_type, body)
+    assert is_valid(rlmi.serialise(table))
+    cids = [i.cid for r in table.resources for i in r.instances if i.cid is not None]
+    assert all(cid in parts for cid in cids)
+    assert len(parts) == len(cids) + 1  # and the table; nobody is sent what no row names
+    return table, parts
+
+
+def test_a_list_is_answered_with_its_members_and_requires_that_lists_are_known() -> None:
+    world = ListWorld()
+    world.publish(document("open"))
+    listed = world.subscribe()
+    (answer,) = [s for s in world.pair.wire.sent if "200 SUBSCRIBE" in s.words]
+    (notify,) = [s for s in world.pair.wire.sent if "NOTIFY" in s.words and "request" in s.words]
+    assert (answer.header("Require"), notify.header("Require")) == ("eventlist", "eventlist")
+    assert notify.header("Content-Type").startswith("multipart/related;")
+    assert [(t.version, t.full, t.uri) for t in world.tables(listed)] == [(0, True, str(FRIENDS))]
+    assert world.rows_told(listed) == [
+        ("carol", "active", None, True),
+        ("erin", "active", None, False),
+        ("frank", "active", None, False),
+    ]
+    assert world.states(listed) == ["active"]
+
+
+def test_changes_come_as_parts_with_growing_versions() -> None:
+    world = ListWorld()
+    listed = world.subscribe()
+    publication = world.says(CAROL)
+    world.says(ERIN)
+    world.modify(publication, document("closed"))
+    world.pair.pass_seconds(GATHER)
+    assert [(t.version, t.full) for t in world.tables(listed)] == [
+        (0, True),
+        (1, False),
+        (2, False),
+        (3, False),
+    ]
+    assert [world.rows_told(listed, n)[0][0] for n in (1, 2, 3)] == ["carol", "erin", "carol"]
+    assert b"closed" in world.last(listed).body
+    assert set(world.view(listed).roster()) == {str(CAROL), str(ERIN), str(FRANK)}
+
+
+def test_a_burst_becomes_one_notification() -> None:
+    world = ListWorld()
+    listed = world.subscribe()
+    for who in (CAROL, ERIN, FRANK):
+        world.publish(document(), identity=who, entity=who)
+    assert len(world.notified(listed)) == 1
+    world.pair.pass_seconds(GATHER)
+    assert len(world.notified(listed)) == 2
+    assert [name for name, *_ in world.rows_told(listed)] == ["carol", "erin", "frank"]
+
+
+def test_what_changes_nothing_for_the_watcher_tells_nothing() -> None:
+    world = ListWorld()
+    publication = world.publish(document())
+    listed = world.subscribe()
+    world.modify(publication, document("closed"))
+    world.modify(publication, document("open"))
+    world.pair.pass_seconds(1)
+    assert len(world.notified(listed)) == 1
+
+
+def test_who_does_not_know_lists_is_told_what_is_required() -> None:
+    world = ListWorld()
+    world.subscribe(policy=TO_BOB)
+    (answer,) = [s for s in world.pair.wire.sent if "421" in s.words]
+    assert answer.header("Require") == "eventlist"
+    assert world.refused == [421]
+
+
+def test_each_member_decides_for_itself() -> None:
+    world = ListWorld(CAROL, ERIN, FRANK, "sip:gina@example.com")
+    for who in (CAROL, ERIN, FRANK, Uri.parse("sip:gina@example.com")):
+        world.publish(document(), identity=who, entity=who)
+    world.decide(DAVE, CONFIRM)
+    world.decide(DAVE, BLOCK, key=key(ERIN))
+    world.decide(DAVE, POLITE_BLOCK, key=key(FRANK))
+    listed = world.subscribe()
+    assert world.rows_told(listed) == [
+        ("carol", "pending", None, False),
+        ("erin", "terminated", "rejected", False),
+        ("frank", "active", None, True),
+        ("gina", "active", None, True),
+    ]
+    table, parts = opened(world.last(listed).content_type, world.last(listed).body)
+    shown = {r.uri: parts[i.cid].body for r in table.resources for i in r.instances if i.cid}
+    assert b"closed" in shown[str(FRANK)] and b"t1" not in shown[str(FRANK)]
+    assert b"open" in shown["sip:gina@example.com"]
+
+
+def test_the_document_is_the_one_of_a_direct_subscription() -> None:
+    world = ListWorld()
+    world.says(CAROL, more="<dm:person id='p'><r:activities><r:busy/></r:activities></dm:person>")
+    world.decide(DAVE, ALLOW)
+    listed, direct = world.subscribe(), world.watch()
+    table, parts = opened(world.last(listed).content_type, world.last(listed).body)
+    cid = table.resources[0].instances[0].cid or ""
+    assert parts[cid].body == world.last(direct).body
+    assert b"busy" in parts[cid].body
+
+
+def test_a_decision_changes_what_the_list_shows() -> None:
+    world = ListWorld()
+    world.publish(document())
+    world.decide(DAVE, CONFIRM)
+    listed = world.subscribe()
+    told = []
+    for handling in (ALLOW, CONFIRM, BLOCK, ALLOW):
+        world.decide(DAVE, handling)
+        world.pair.pass_seconds(GATHER)
+        (only,) = world.tables(listed)[-1].resources
+        told.append([(i.id, i.state, i.reason, i.cid is not None) for i in only.instances])
+    assert told == [
+        [("1", "active", None, True)],
+        [("1", "pending", None, False)],
+        [("1", "terminated", "rejected", False)],
+        [("2", "active", None, True)],
+    ]
+    assert len(world.notified(listed)) == 5
+
+
+def test_members_see_who_watches_them_through_a_list() -> None:
+    world = ListWorld()
+    world.decide(DAVE, CONFIRM)
+    watchers = world.winfo()
+    listed = world.subscribe()
+    assert world.rows(watchers) == [(str(DAVE), "pending", "subscribe")]
+    world.decide(DAVE, ALLOW)
+    assert world.rows(watchers) == [(str(DAVE), "active", "approved")]
+    world.end(listed)
+    assert world.rows(watchers) == [(str(DAVE), "terminated", "timeout")]
+
+
+def test_who_was_never_decided_waits_when_the_list_is_left() -> None:
+    world = ListWorld(sub_handling=CONFIRM, storing=True)
+    world.end(world.subscribe())
+    assert world.rows(world.winfo()) == [(str(DAVE), "waiting", "timeout")]
+    assert len(world.records()) == 4  # three who wait, and the winfo subscription
+
+
+def test_whom_we_cannot_speak_for_stands_there_without_instance() -> None:
+    world = ListWorld(CAROL, FOREIGN, "tel:+15551234", "no address at all")
+    listed = world.subscribe()
+    assert [r.uri for r in world.tables(listed)[0].resources] == [
+        str(CAROL),
+        FOREIGN,
+        "tel:+15551234",
+        "no address at all",
+    ]
+    assert [len(r.instances) for r in world.tables(listed)[0].resources] == [1, 0, 0, 0]
+
+
+def test_each_address_stands_there_once() -> None:
+    world = ListWorld(
+        CAROL, "sips:CAROL@example.com", "sip:carol@EXAMPLE.com:5060", FOREIGN, FOREIGN
+    )
+    listed = world.subscribe()
+    uris = [r.uri for r in world.tables(listed)[0].resources]
+    assert uris == [str(CAROL), "sips:CAROL@example.com", FOREIGN]
+
+
+def test_a_refresh_brings_the_full_state() -> None:
+    world = ListWorld()
+    listed = world.subscribe()
+    world.says(CAROL)
+    world.subscriber.refresh(listed, world.pair.now)
+    world.pair.turn()
+    assert [(t.version, t.full) for t in world.tables(listed)] == [(0, True), (1, False), (2, True)]
+    assert len(world.rows_told(listed)) == 3
+
+
+def test_a_fetch_brings_everybody_once() -> None:
+    world = ListWorld()
+    world.publish(document())
+    fetched = world.fetch(DAVE, FRIENDS, policy=LISTING)
+    assert world.states(fetched) == ["terminated"]
+    assert world.rows_told(fetched)[0] == ("carol", "active", None, True)
+    assert not world.agent.notifier.subscriptions
+    assert all(not p.members for p in world.agent.presentities.values())
+
+
+def test_an_end_is_told_without_anybody() -> None:
+    world = ListWorld()
+    world.publish(document())
+    listed = world.subscribe()
+    world.end(listed)
+    last = [s for s in world.pair.wire.sent if s.data.startswith(b"NOTIFY")][-1]
+    assert last.header("Subscription-State") == "terminated;reason=timeout"
+    assert (last.header("Content-Length"), last.header("Require")) == ("0", "eventlist")
+    assert set(world.agent.presentities) == {key(CAROL)}
+
+
+def test_nobody_publishes_for_a_list() -> None:
+    world = ListWorld()
+    world.publish(document(), identity=FRIENDS, entity=FRIENDS)
+    assert world.publish_failed == [403]
+
+
+def test_a_list_that_is_too_long_for_one_message_is_refused() -> None:
+    world = ListWorld(*(f"sip:u{n}@example.com" for n in range(301)))
+    world.subscribe()
+    assert world.refused == [403]
+
+
+# --- lists in lists -------------------------------------------------------------------------------------
+
+CREW = Uri.parse("sip:crew@example.com")
+
+
+def test_a_list_in_a_list_is_shown_with_its_own_table_and_versions() -> None:
+    world = ListWorld(CAROL, CREW)
+    world.has(CREW, ERIN, FRANK)
+    listed = world.subscribe()
+    world.says(ERIN)
+    world.says(CAROL)
+    world.says(FRANK)
+    assert set(world.view(listed).roster()) == {str(CAROL), str(ERIN), str(FRANK)}
+    assert world.rows_told(listed, 0) == [
+        ("carol", "active", None, False),
+        ("crew", "active", None, True),
+    ]
+    inner = []
+    for notified in world.notified(listed):
+        table, parts = opened(notified.content_type, notified.body)
+        for part in parts.values():
+            if part.content_type is not None and part.content_type.is_multipart:
+                of_crew, _ = opened(str(part.content_type), part.body)
+                assert of_crew.uri == str(CREW)
+                inner.append((table.version, of_crew.version, of_crew.full))
+    assert inner == [(0, 0, True), (1, 1, False), (3, 2, False)]
+
+
+@pytest.mark.parametrize(("depth", "shown"), [(1, {"carol"}), (2, {"carol", "erin"})])
+def test_lists_are_opened_to_a_depth(depth: int, shown: set[str]) -> None:
+    world = ListWorld(CAROL, CREW, limits=AgentLimits(list_depth=depth))
+    world.has(CREW, ERIN, "sip:deck@example.com")
+    world.has("sip:deck@example.com", FRANK)
+    roster = world.view(world.subscribe()).roster()
+    states = {uri[4:].partition("@")[0]: (m.state, m.reason) for uri, m in roster.items()}
+    assert {name for name, said in states.items() if said == ("active", "")} == shown
+    assert [said for said in states.values() if said[0] == "terminated"] == [
+        ("terminated", "noresource")
+    ]
+
+
+def test_a_list_that_holds_itself_is_not_followed() -> None:
+    world = ListWorld(CREW, CAROL)
+    world.has(CREW, FRIENDS, ERIN, CREW)
+    listed = world.subscribe()
+    roster = world.view(listed).roster()
+    assert {uri: m.state for uri, m in roster.items()} == {
+        str(FRIENDS): "terminated",
+        str(CREW): "terminated",
+        str(ERIN): "active",
+        str(CAROL): "active",
+    }
+
+
+# --- what gets lost -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("word", ["NOTIFY", "200 NOTIFY"])
+def test_what_is_lost_comes_again_and_no_version_is_missing(word: str) -> None:
+    world = ListWorld()
+    world.only_udp()
+    listed = world.subscribe()
+    world.pair.wire.drop_next(word, 2)
+    world.says(CAROL)
+    world.says(ERIN)
+    world.pair.pass_seconds(5)
+    assert {uri: m.state for uri, m in world.view(listed).roster().items()} == {
+        str(CAROL): "active",
+        str(ERIN): "active",
+        str(FRANK): "active",
+    }
+    assert [t.version for t in world.tables(listed)] == [0, 1, 2]
+
+
+def test_a_repeated_notification_is_heard_once() -> None:
+    world = ListWorld()
+    world.only_udp()
+    listed = world.subscribe()
+    world.pair.wire.repeat_next("NOTIFY", 3)
+    world.says(CAROL)
+    assert [t.version for t in world.tables(listed)] == [0, 1]
+
+
+def test_after_a_refused_notification_the_full_state_follows() -> None:
+    world = ListWorld()
+    listed = world.subscribe()
+    mine = world.subscriber.subscriptions[listed]
+    mine.package = replace(PRESENCE, also_read=())
+    world.says(CAROL)
+    mine.package = PRESENCE
+    world.pair.pass_seconds(11)
+    assert [(t.version, t.full) for t in world.tables(listed)] == [(0, True), (2, True)]
+    assert world.rows_told(listed)[0] == ("carol", "active", None, True)
+
+
+# --- restart --------------------------------------------------------------------------------------------
+
+
+def test_a_list_subscription_survives_a_restart_with_a_greater_version() -> None:
+    world = ListWorld(storing=True)
+    world.publish(document())
+    listed = world.subscribe()
+    world.restart(asleep=5)
+    world.pair.pass_seconds(1)
+    versions = [t.version for t in world.tables(listed)]
+    assert versions[0] == 0 and versions[1] >= 100_000
+    assert world.tables(listed)[-1].full
+    assert world.rows_told(listed)[0] == ("carol", "active", None, True)
+    notifies = [s for s in world.pair.wire.sent if "NOTIFY" in s.words and "request" in s.words]
+    assert notifies[-1].header("Require") == "eventlist"
+    world.says(ERIN)
+    assert world.rows_told(listed) == [("erin", "active", None, True)]
+
+
+def test_a_list_that_is_no_more_after_a_restart_ends() -> None:
+    world = ListWorld(storing=True)
+    listed = world.subscribe()
+    world.lists.clear()
+    world.restart()
+    world.pair.pass_seconds(1)
+    assert (world.last(listed).state, world.last(listed).reason) == ("terminated", "noresource")
+    assert world.terminated == [("noresource", False)]
