@@ -1,7 +1,8 @@
 """Datagrams (RFC 3261 §18).
 
 One non-blocking socket for each listener, read by the loop's reader callback: up to `BATCH` datagrams at one
-wake-up, then others get their turn. The receive buffer is made large, because a presence server notifies in
+wake-up, then others get their turn. While many come, the callback is taken out and the socket looked at every
+few milliseconds instead (`pace.py`). The receive buffer is made large, because a presence server notifies in
 bursts and what does not fit is lost. Sending does not wait either; when the kernel's buffer is full,
 datagrams queue up to a limit and are lost beyond it, as UDP allows.
 """
@@ -13,6 +14,7 @@ from collections import deque
 from collections.abc import Callable
 
 from sipbridge.sip.flow import Address, Flow, ListeningPoint
+from sipbridge.transports.pace import Pace
 
 BATCH = 64
 """Datagrams handled at one wake-up: about 5 ms of work, so timers and HTTP are not starved."""
@@ -67,13 +69,38 @@ class UdpEndpoint:
         self.queue: deque[tuple[bytes, Address]] = deque()
         self.dropped = 0
         """Datagrams lost because the queue was full."""
+        self.pace = Pace()
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         loop.add_reader(self.sock.fileno(), self.readable)
 
     def readable(self) -> None:
-        recvfrom = self.sock.recvfrom
+        """The loop says that something waits."""
+        read = self.read()
+        pause = self.pace.pause(read, self.loop.time())
+        if pause and self.sock.fileno() >= 0:
+            self.loop.remove_reader(self.sock.fileno())
+            self.loop.call_later(pause, self.look)
+
+    def look(self) -> None:
+        """The pause is over: read what came, and pause again or leave it to the loop."""
+        if self.sock.fileno() < 0:
+            return
+        read = self.read()
+        pause = self.pace.pause(read, self.loop.time())
+        if self.sock.fileno() < 0:
+            return
+        if read == BATCH:
+            self.loop.call_soon(self.look)
+        elif pause:
+            self.loop.call_later(pause, self.look)
+        else:
+            self.loop.add_reader(self.sock.fileno(), self.readable)
+
+    def read(self) -> int:
+        """Up to `BATCH` datagrams; how many there were."""
+        recvfrom, read = self.sock.recvfrom, 0
         for _ in range(BATCH):
             try:
                 data, source = recvfrom(MAX_DATAGRAM)
@@ -81,11 +108,10 @@ class UdpEndpoint:
                 break
             except OSError:
                 continue  # an ICMP error of an earlier datagram; the transaction will time out
+            read += 1
             self.receive(data, self.flow_from(source[:2]))
-        else:
-            self.batch_done(True)
-            return
-        self.batch_done(False)
+        self.batch_done(read == BATCH)
+        return read
 
     def flow_from(self, remote: Address) -> Flow:
         """The Flow of a peer; making one costs more than finding it."""

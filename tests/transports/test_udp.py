@@ -64,9 +64,26 @@ async def test_a_full_batch_says_that_more_waits() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         for i in range(BATCH + 1):
             sender.sendto(b"%d" % i, listener.address)
-        listener.endpoint.readable()
-        listener.endpoint.readable()
+        assert (listener.endpoint.read(), listener.endpoint.read()) == (BATCH, 1)
     assert listener.more == [True, False] and len(listener.got) == BATCH + 1
+    listener.endpoint.close()
+
+
+async def test_a_socket_left_alone_for_a_while_is_read_all_the_same_and_handed_back() -> None:
+    listener = Listener()
+    pace = listener.endpoint.pace
+    pace.pausing, pace.before, pace.began = True, 0.0, asyncio.get_running_loop().time() + 60
+    listener.endpoint.start(asyncio.get_running_loop())
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        for i in range(BATCH + 2):
+            sender.sendto(b"%d" % i, listener.address)
+        await listener.wait_for(BATCH + 2)
+        assert listener.batches[:2] == [BATCH, BATCH + 2]
+        while pace.pausing:  # until a look found nothing
+            listener.enough.clear()
+            await listener.enough.wait()
+        sender.sendto(b"after", listener.address)
+        await listener.wait_for(BATCH + 3)
     listener.endpoint.close()
 
 
