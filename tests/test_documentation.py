@@ -10,6 +10,7 @@ import pytest
 import typer.main
 
 from sipbridge.app.lifecycle import Listening
+from sipbridge.app.settings import load
 from sipbridge.cli.commands import app
 from sipbridge.rest.ocsg import OPERATIONS, ROOT
 
@@ -120,3 +121,14 @@ def test_shell_examples_are_options_we_have() -> None:
         check=False,
     )
     assert told.returncode == 1, told.stderr  # nobody is there; 2 would be wrong usage
+
+
+def test_the_configuration_for_an_ims_network_is_sound(tmp_path: Path) -> None:
+    text = README.partition("### In an IMS network\n")[2]
+    example = text.partition("```toml\n")[2].partition("```")[0]
+    (tmp_path / "sipbridge.toml").write_text(example)
+    for name in ("alice.password", "alice.sip"):
+        (tmp_path / name).write_text("secret\n")
+    settings = load(tmp_path / "sipbridge.toml", {}, environ={})
+    assert settings.presence_server.register_
+    assert settings.applications[0].sip_realm == "ims.example.com"

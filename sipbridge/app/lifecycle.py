@@ -3,8 +3,8 @@
 Start: the store is opened (a standby waits here until the owner of the data is gone) and read, sockets are
 bound, the agent takes up what it kept, HTTP begins to listen, and only then is the bridge ready.
 
-Stop: Bayeux clients are told, HTTP serves what it has begun, the drivers send what is waiting, the store
-writes and closes.
+Stop: Bayeux clients are told, HTTP serves what it has begun, registrars are told that we go, the drivers send
+what is waiting, the store writes and closes.
 """
 
 import asyncio
@@ -21,6 +21,7 @@ import uvicorn
 from sipbridge import store as stores
 from sipbridge.app import hooks
 from sipbridge.app.http_protocol import HttpProtocol
+from sipbridge.app.registrations import KIND as REGISTRATION
 from sipbridge.app.settings import Settings
 from sipbridge.app.sink import DELIVERY, SETTLE_SECONDS, SWEEP_SECONDS
 from sipbridge.app.wiring import PUBLICATION, Graph, build
@@ -167,6 +168,9 @@ class Bridge:
             graph.agent.restore(records, graph.agent_driver.now())
             await graph.agent_driver.start()
         await graph.gateway_driver.start()
+        if graph.network.registrations is not None:
+            kept = await graph.store.load_snapshots(REGISTRATION)
+            await graph.network.registrations.start(dict(kept))
         await self.restore_publications(graph)
         await graph.watching.load(graph.callers)
         graph.watching.resume()
@@ -298,6 +302,8 @@ class Bridge:
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
         graph.scheduler.stop()
+        if graph.network.registrations is not None and graph.gateway_driver.running:
+            await graph.network.registrations.stop()
         await graph.gateway_driver.stop()
         if graph.agent_driver is not None:
             await graph.agent_driver.stop()

@@ -22,6 +22,7 @@ from sipbridge.app.fetching import Fetches
 from sipbridge.app.list_watch import ListWatch
 from sipbridge.app.pacing import Pace
 from sipbridge.app.peers import PeerStates
+from sipbridge.app.registrations import Entry, Registrations
 from sipbridge.app.winfo import WatcherTable
 from sipbridge.errors import (
     DocumentError,
@@ -71,12 +72,14 @@ NO_LIST = frozenset({404, 405, 410, 420, 421, 489, 501, 604})
 class Peer:
     """A presence server: ours (`embedded`) or somebody else's.
 
-    domain: the only one it serves; "" for a remote server that is asked about any domain.
+    domain: the only one it serves; "" for a remote server that is asked about any domain. register: it hears
+    only who is registered (`app.registrations`).
     """
 
     domain: str
     embedded: bool
     policy: PeerPolicy = NO_POLICY
+    register: bool = False
 
 
 @dataclass(slots=True)
@@ -109,6 +112,7 @@ class Watch:
     watcher: PresentityKey
     presentity: PresentityKey
     accepted: asyncio.Future[None]
+    application: str
     resumed: bool = False
     """Accepted in an earlier life: its end is news even if it begins with a refusal."""
     body: bytes = b""
@@ -158,6 +162,8 @@ class SipNetwork:
         self.pace = Pace()
         self.fetches = Fetches(subscriber, turn=turn, now=now, at=at, refused=refused)
         self.states = PeerStates()
+        self.registrations: Registrations | None = None
+        """Set where a server wants us registered."""
         self.publications: dict[tuple[str, PresentityKey], Publication] = {}
         self.by_id: dict[str, Publication] = {}
         self.watches: dict[tuple[str, PresentityKey, PresentityKey], Watch] = {}
@@ -183,6 +189,46 @@ class SipNetwork:
         peer = self.peer_of(presentity)
         return not peer.embedded or presentity.host.lower() == peer.domain
 
+    # --- registrations ---
+
+    def home_policy(self, caller: Caller) -> PeerPolicy | None:
+        """The policy of the server that wants this application registered; None if its server does not."""
+        peer = self.peer_of(caller.identity)
+        return peer.policy if peer.register else None
+
+    def policy_for(self, application: str, presentity: Uri) -> PeerPolicy:
+        """How an application's requests about this presentity look, registered or not."""
+        policy = self.peer_of(presentity).policy
+        if self.registrations is None:
+            return policy
+        return self.registrations.policy(application, policy)
+
+    async def registered(self, caller: Caller, presentity: Uri, *, patient: bool = False) -> None:
+        """Returns when the application may ask this presentity's server. Raises SignallingError if not."""
+        if self.registrations is not None:
+            policy = self.peer_of(presentity).policy
+            await self.registrations.ready(caller.application, policy, patient=patient)
+
+    def applications_changed(self) -> None:
+        """The directory is not what it was: who is new is registered, who is gone is not any more."""
+        if self.registrations is not None:
+            self.registrations.follow()
+
+    def moved(self, entry: Entry) -> None:
+        """What lives already goes by the new policy, as far as it is at that server."""
+        registrations = self.registrations
+        if registrations is None:
+            return
+        for publication in self.publications.values():
+            application, presentity = publication.key
+            policy = self.policy_for(application, Uri.parse(presentity))
+            if publication.id and registrations.of_application.get(application) is entry:
+                self.publisher.follow(publication.id, policy)
+        for (kind, _, presentity), watch in self.watches.items():
+            if registrations.of_application.get(watch.application) is entry:
+                policy = self.policy_for(watch.application, Uri.parse(presentity))
+                self.subscriber.follow(watch.id, with_lists(policy) if kind == LIST else policy)
+
     # --- publications ---
 
     def in_turn(self, caller: Caller) -> AbstractAsyncContextManager[None]:
@@ -193,6 +239,7 @@ class SipNetwork:
         return self.publications.setdefault(key, Publication(key))
 
     async def publish(self, caller: Caller, document: Presence, expires: int | None = None) -> str:
+        await self.registered(caller, caller.identity)
         publication = self.publication_of(caller)
         peer = self.peer_of(caller.identity)
         body = pidf.serialise(document, strict=peer.policy.strict_documents)
@@ -212,7 +259,7 @@ class SipNetwork:
                 body,
                 self.now(),
                 expires=expires or peer.policy.expires,
-                policy=peer.policy,
+                policy=self.policy_for(caller.application, caller.identity),
                 credentials=self.credentials.get(caller.application),
                 trace=caller.trace,
             )
@@ -233,6 +280,7 @@ class SipNetwork:
 
     async def watch(self, caller: Caller, presentity: Uri, *, resuming: bool = False) -> None:
         kind = self.kind_of(presentity)
+        await self.registered(caller, presentity, patient=resuming)
         if not resuming:
             await self.accepted(self.subscribe(caller, presentity, kind, keep_trying=False))
             return
@@ -243,21 +291,24 @@ class SipNetwork:
                     await self.accepted(watch)
 
     async def fetch(self, caller: Caller, presentity: Uri, wait: float) -> PresenceUpdate | None:
+        await self.registered(caller, presentity)
         return await self.fetches.ask(
             caller,
             self.identities.address(presentity),
             self.identities.canonical(presentity),
-            self.peer_of(presentity).policy,
+            self.policy_for(caller.application, presentity),
             self.credentials.get(caller.application),
             wait,
         )
 
     async def watch_watchers(self, caller: Caller) -> None:
         if "winfo" in self.peer_of(caller.identity).policy.capabilities:
+            await self.registered(caller, caller.identity, patient=True)
             await self.accepted(self.subscribe(caller, caller.identity, WINFO, keep_trying=True))
 
     async def know_watchers(self, caller: Caller) -> None:
         """The same, and the list is there when this returns, or the server was slow with it."""
+        await self.registered(caller, caller.identity)
         await self.watch_watchers(caller)
         await self.watchers_known(caller)
 
@@ -289,9 +340,9 @@ class SipNetwork:
         key = (kind, caller.key, self.identities.canonical(presentity))
         watch = self.watches.get(key)
         if watch is None:
-            policy = self.peer_of(presentity).policy
+            policy = self.policy_for(caller.application, presentity)
             if kind == LIST:
-                policy = replace(policy, capabilities=policy.capabilities | {EVENTLIST})
+                policy = with_lists(policy)
             identifier = self.subscriber.subscribe(
                 self.identities.address(presentity),
                 self.identities.address(caller.identity),
@@ -304,7 +355,7 @@ class SipNetwork:
                 keep_trying=keep_trying,
             )
             accepted = asyncio.get_running_loop().create_future()
-            watch = Watch(identifier, key[1], key[2], accepted, keep_trying)
+            watch = Watch(identifier, key[1], key[2], accepted, caller.application, keep_trying)
             if kind == WINFO:
                 watch.table = WatcherTable()
             elif kind == LIST:
@@ -357,7 +408,11 @@ class SipNetwork:
             case PublishFailed():
                 self.publish_failed(said)
             case _:
-                return
+                self.handle_registration(said)
+
+    def handle_registration(self, said: object) -> None:
+        if self.registrations is not None:
+            self.registrations.handle(said)
 
     def server_of(self, said: object) -> Peer | None:
         """The server that an indication is about."""
@@ -414,7 +469,7 @@ class SipNetwork:
             stored["publication"],
             self.now(),
             elapsed=max(0.0, elapsed),
-            policy=self.peer_of(identity).policy,
+            policy=self.policy_for(key[0], identity),
             credentials=self.credentials.get(key[0]),
         )
         self.publications[key] = self.by_id[publication.id] = publication
@@ -565,6 +620,11 @@ class SipNetwork:
         elif self.listener is not None:
             self.listener.watchers_changed(WatchersUpdate(watch.presentity, table.watchers()))
             watch.known.set()
+
+
+def with_lists(policy: PeerPolicy) -> PeerPolicy:
+    """The policy for a list at the presence server (RFC 4662 §4.1)."""
+    return replace(policy, capabilities=policy.capabilities | {EVENTLIST})
 
 
 def failure(status: int | None, reason: str, retry_after: float | None) -> SignallingError:

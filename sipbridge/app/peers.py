@@ -6,6 +6,7 @@ answer as degraded; everybody else is still served.
 """
 
 from sipbridge.events.publisher import Published, PublishFailed
+from sipbridge.events.registration import Registered, RegistrationFailed
 from sipbridge.events.subscriber import Accepted, Notified, RefreshFailed, Refused
 
 DOWN = (None, 408, 503)
@@ -15,9 +16,9 @@ DOWN = (None, 408, 503)
 def answered(said: object) -> bool | None:
     """Does the server answer? None: this says nothing about it."""
     match said:
-        case Accepted() | Notified() | Published():
+        case Accepted() | Notified() | Published() | Registered():
             return True
-        case RefreshFailed() | Refused() | PublishFailed():
+        case RefreshFailed() | Refused() | PublishFailed() | RegistrationFailed():
             return said.status not in DOWN
     return None
 

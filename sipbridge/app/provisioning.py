@@ -52,6 +52,10 @@ class Network(Protocol):
 
     async def watch_watchers(self, caller: Caller) -> None: ...
 
+    def applications_changed(self) -> None:
+        """Who has to be registered may be another matter now."""
+        ...
+
 
 class Holdings(Protocol):
     """What else applications hold, for the people they act as."""
@@ -256,6 +260,7 @@ class Provisioner:
     def changed(self) -> None:
         """Who has an application here may be another matter now."""
         self.gateway.decisions.forget()
+        self.network.applications_changed()
 
     async def retire(self, id: str) -> None:
         """Remove what the application holds under identities it may not use (any more)."""

@@ -302,12 +302,12 @@ REPEATED = (
 
 def as_table(section: BaseModel, masked: bool) -> Raw:
     table: Raw = {}
-    for name in type(section).model_fields:
-        value = getattr(section, name)
+    for name, field in type(section).model_fields.items():
+        value, key = getattr(section, name), field.alias or name
         if value is None and not isinstance(section, ApplicationSettings):
-            table[name] = ""
+            table[key] = ""
         elif value is not None and (value or name not in REPEATED):
-            table[name] = as_value(value, masked)
+            table[key] = as_value(value, masked)
     return table
 
 

@@ -123,6 +123,8 @@ def check_embedded_domain(key: str, server: DomainServerSettings, ours: str) -> 
 def check_server(key: str, server: PresenceServerSettings) -> Faults:
     if server.mode is Mode.REMOTE and not server.next_hop:
         yield ConfigurationError(f"{key}.next_hop", "required in remote mode")
+    if server.mode is Mode.EMBEDDED and server.register_:
+        yield ConfigurationError(f"{key}.register", "is for remote mode; the agent inside knows us")
 
 
 def check_agent(settings: Settings) -> Faults:

@@ -141,7 +141,7 @@ def known_keys(model: type[BaseModel] = Settings, prefix: str = "") -> Iterator[
     for name, field in model.model_fields.items():
         inner = section_of(field.annotation)
         if inner is None:
-            yield prefix + name
+            yield prefix + (field.alias or name)
         else:
             many = "" if field.annotation is inner else "[]"
             yield from known_keys(inner, f"{prefix}{name}{many}.")

@@ -524,6 +524,7 @@ class PresenceServerSettings(Section):
         tuple[Annotated[str, AfterValidator(check_route)], ...], BeforeValidator(as_list)
     ] = ()
     identity: NetworkIdentity = NetworkIdentity.DIGEST
+    register_: Annotated[bool, Field(alias="register")] = False  # every class has a `register`
     headers: Annotated[dict[str, str], AfterValidator(check_headers)] = {}
     unenforceable: Unenforceable = Unenforceable.REFUSE
 

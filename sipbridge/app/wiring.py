@@ -22,6 +22,8 @@ from sipbridge.app.connections import asks_for_tls, rules_of
 from sipbridge.app.doors import Doors, Inside, make_doors
 from sipbridge.app.hooks import make_webhooks
 from sipbridge.app.network import Peer, SipNetwork
+from sipbridge.app.registrations import KIND as REGISTRATION
+from sipbridge.app.registrations import Registrations
 from sipbridge.app.scheduler import Scheduler
 from sipbridge.app.settings import (
     Mode,
@@ -42,6 +44,7 @@ from sipbridge.bayeux.words import CALLBACK_POLLING
 from sipbridge.errors import DocumentError
 from sipbridge.events.presence_package import PRESENCE
 from sipbridge.events.publisher import Publisher
+from sipbridge.events.registration import Registrant
 from sipbridge.events.subscriber import Subscriber
 from sipbridge.events.winfo_package import PRESENCE_WINFO
 from sipbridge.gateway import Caller, Gateway, Group, Policy
@@ -154,7 +157,9 @@ def build(settings: Settings, store: Store, spawn: Spawn) -> Graph:
     memory = MemoryNetwork()
     agent_bound, gateway_bound = listeners(settings)
     directory = directory_of(settings, identities)
-    network, gateway_driver = make_network(settings, gateway_bound, memory, store, directory, tower)
+    network, gateway_driver = make_network(
+        settings, gateway_bound, memory, store, directory, tower, spawn
+    )
     bayeux_server = BayeuxServer(bayeux_limits(settings), client_id, clock.wall)
     reader = BayeuxReader(
         bayeux_server,
@@ -319,7 +324,9 @@ def peers_of(settings: Settings) -> tuple[Peer, dict[str, Peer]]:
     ours = Peer(settings.sip.domain.lower(), True, TO_AGENT)
 
     def peer(server: PresenceServerSettings, domain: str) -> Peer:
-        return ours if server.mode is Mode.EMBEDDED else Peer(domain, False, policy(server, domain))
+        if server.mode is Mode.EMBEDDED:
+            return ours
+        return Peer(domain, False, policy(server, domain), server.register_)
 
     default = peer(settings.presence_server, "")
     others = {s.domain.lower(): peer(s, s.domain.lower()) for s in settings.presence_servers}
@@ -351,6 +358,7 @@ def make_network(
     store: Store,
     directory: Directory,
     tower: Watchtower,
+    spawn: Spawn,
 ) -> tuple[SipNetwork, Driver]:
     """The gateway's user agent with its machines, and the driver round it."""
     core = UserAgent([b.point for b in bound], minimum_digest=settings.sip.minimum_digest.value)
@@ -392,6 +400,20 @@ def make_network(
         observe=tower.metrics.observe,
     )
     gauges.watch_client(tower.metrics, subscriber, publisher, tower.clock.now)
+    if any(peer.register for peer in (default, *peers.values())):
+        registrant = Registrant(core)
+        network.registrations = Registrations(
+            registrant,
+            directory,
+            network.home_policy,
+            turn=driver.turn,
+            now=tower.clock.now,
+            moved=network.moved,
+            remember=lambda key, text: store.remember(REGISTRATION, key, text),
+            spawn=spawn,
+        )
+        tower.checks.want("registrations", network.registrations.all_registered)
+        gauges.watch_registrations(tower.metrics, registrant)
     return network, driver
 
 

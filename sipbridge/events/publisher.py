@@ -195,6 +195,11 @@ class Publisher:
         if publication is not None and (publication.state, Input.DUE) in NEXT:
             publication.due(now)
 
+    def follow(self, id: str, policy: PeerPolicy) -> None:
+        """From now on its requests go by this policy. Nothing happens if it is unknown."""
+        if id in self.publications:
+            self.publications[id].policy = policy
+
     def find(self, id: str) -> "Publication":
         if id not in self.publications:
             raise LocalProtocolError(f"no publication {id}")

@@ -161,6 +161,11 @@ class Subscriber:
         if id in self.subscriptions:
             self.subscriptions[id].end(now)
 
+    def follow(self, id: str, policy: PeerPolicy) -> None:
+        """From now on its requests out of a dialog go by this policy. Nothing happens if it is unknown."""
+        if id in self.subscriptions:
+            self.subscriptions[id].policy = policy
+
     def call_id(self, id: str) -> str:
         """The Call-ID of its dialog, or of the SUBSCRIBE that asks for one; "" if it is unknown."""
         known = self.subscriptions.get(id)

@@ -10,6 +10,7 @@ from datetime import datetime
 from sipbridge.agent.presence_agent import PresenceAgent
 from sipbridge.bayeux.server import BayeuxServer
 from sipbridge.events.publisher import Publisher
+from sipbridge.events.registration import Registrant
 from sipbridge.events.subscriber import Subscriber
 from sipbridge.gateway.contact_lists import ContactLists
 from sipbridge.gateway.remote_presence import RemotePresence
@@ -44,6 +45,16 @@ def watch_client(
         "How long the longest lapsed subscription or publication of ours is past its end",
         (),
         overdue,
+    )
+
+
+def watch_registrations(metrics: Metrics, registrant: Registrant) -> None:
+    """Our registrations where a network demands them."""
+    metrics.gauge(
+        "registrations",
+        "Registrations of ours",
+        ("state",),
+        lambda: dict(Counter((one.state.value,) for one in registrant.registrations.values())),
     )
 
 

@@ -15,7 +15,7 @@ from typing import TextIO
 import structlog
 from structlog.typing import FilteringBoundLogger, Processor
 
-from sipbridge.events import publisher, subscriber
+from sipbridge.events import publisher, registration, subscriber
 from sipbridge.gateway.presentity import LastChangeAhead
 from sipbridge.observability.indications import DocumentRefused
 from sipbridge.sip import indications
@@ -119,6 +119,8 @@ class IndicationLog:
             subscriber.Refused: self.refused,
             subscriber.RefreshFailed: self.refresh_failed,
             publisher.PublishFailed: self.publish_failed,
+            registration.Registered: self.registered,
+            registration.RegistrationFailed: self.registration_failed,
             DocumentRefused: self.document_refused,
             LastChangeAhead: self.last_change_ahead,
         }
@@ -232,6 +234,29 @@ class IndicationLog:
             reason=said.reason[:MAX_REASON],
             will_retry=said.will_retry,
             trace=said.trace,
+        )
+
+    def registered(self, said: registration.Registered, now: float) -> None:
+        if not said.renewed:
+            self.log.info(
+                "registration.registered",
+                registration=said.registration,
+                identity=said.identity,
+                expires=said.expires,
+                service_route=list(said.service_route),
+                associated=list(said.associated),
+            )
+
+    def registration_failed(self, said: registration.RegistrationFailed, now: float) -> None:
+        self.limited(
+            "registration.failed",
+            now,
+            registration=said.registration,
+            identity=said.identity,
+            status=said.status,
+            reason=said.reason[:MAX_REASON],
+            retry_in=None if said.retry_in is None else round(said.retry_in),
+            lost=said.lost,
         )
 
 

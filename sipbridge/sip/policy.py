@@ -4,9 +4,11 @@ Every request out of a dialog takes one `PeerPolicy`; it is empty by default and
 routes. Policies are built in `app/wiring.py` from the configuration.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
+from sipbridge.errors import ParseError
 from sipbridge.sip.flow import Flow
+from sipbridge.uri import Uri
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +16,7 @@ class Credentials:
     """What answers a digest challenge (RFC 3261 §22). `realm` "" fits any realm."""
 
     username: str
-    password: str
+    password: str = field(repr=False)
     realm: str = ""
 
 
@@ -31,6 +33,8 @@ class PeerPolicy:
     strict_documents: refuse what the schema refuses.
     event_names: the peer's own spelling of event packages, as (ours, theirs).
     capabilities: words for what the peer can do ("fetch", "winfo", "eventlist").
+    path, associated: what a registrar answered to our REGISTER (RFC 3327, RFC 7315 §4.1), as URIs' text; the
+    first associated URI is the one the network takes where we prefer none.
     """
 
     name: str = ""
@@ -43,10 +47,44 @@ class PeerPolicy:
     strict_documents: bool = False
     event_names: tuple[tuple[str, str], ...] = ()
     capabilities: frozenset[str] = frozenset({"fetch", "winfo"})
+    path: tuple[str, ...] = ()
+    associated: tuple[str, ...] = ()
 
     def event_name(self, package: str) -> str:
         """The peer's spelling of an event package."""
         return dict(self.event_names).get(package, package)
 
+    def registered(
+        self, service_route: tuple[str, ...], path: tuple[str, ...], associated: tuple[str, ...]
+    ) -> "PeerPolicy":
+        """The same peer, once it has registered us: its Service-Route follows the routes that lead there.
+
+        RFC 3608 §6.1: what is configured comes first. A route that would stand twice in a row stands once.
+        """
+        way = [*self.route]
+        for route in service_route:
+            if way[-1:] != [route]:
+                way.append(route)
+        return replace(self, route=tuple(way), path=path, associated=associated)
+
+    def sender(self, uri: str) -> str:
+        """Who the identity header names for a request From `uri`.
+
+        Whom we may prefer is among the associated URIs (RFC 7315 §4.1); where `uri` is not, the first is.
+        What we assert ourselves, nobody else chooses.
+        """
+        if self.identity != PREFERRED or not self.associated:
+            return uri
+        try:
+            wanted = Uri.parse(uri)
+            if any(wanted.matches(Uri.parse(one)) for one in self.associated):
+                return uri
+        except ParseError:
+            return uri
+        return self.associated[0]
+
+
+PREFERRED = "P-Preferred-Identity"
+"""RFC 3325 §9.2: whom of several the network shall take us for."""
 
 NO_POLICY = PeerPolicy()

@@ -320,7 +320,7 @@ class UserAgent:
         for route in reversed(policy.route):
             headers.add_first("Route", route)
         if policy.identity:
-            headers.add(policy.identity, f"<{request.from_.uri}>")
+            headers.add(policy.identity, f"<{policy.sender(request.from_.uri_text)}>")
         for name, value in policy.extra_headers:
             headers.add(name, value)
         candidates: Sequence[Candidate]

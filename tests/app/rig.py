@@ -317,6 +317,9 @@ class PresenceServer(asyncio.DatagramProtocol):
         self.silent: set[str] = set()
         self.challenge = ""
         """What a request without credentials is answered with: 401 and this."""
+        self.challenged = {"PUBLISH"}
+        self.headers: dict[str, list[str]] = {}
+        """More lines of the 200 to a method."""
         self.forgotten = False
         """Entity-tags given out so far are unknown: 412, once."""
         self.tags: dict[str, str] = {}
@@ -348,9 +351,13 @@ class PresenceServer(asyncio.DatagramProtocol):
         if self.forgotten and request.get("sip-if-match"):
             self.forgotten, status = False, 412
         extra = []
-        if self.challenge and not request.get("authorization") and method == "PUBLISH":
+        if self.challenge and not request.get("authorization") and method in self.challenged:
             status = 401
             extra.append(f"WWW-Authenticate: {self.challenge}")
+        if status == 200:
+            extra += self.headers.get(method, [])
+        if status == 200 and method == "REGISTER":
+            extra.append(f"Contact: {request.get('contact')}")
         if status == 200 and method in ("SUBSCRIBE", "PUBLISH"):
             asked = request.get("expires")
             granted = asked if self.granted is None or asked == "0" else self.granted

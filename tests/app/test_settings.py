@@ -241,6 +241,8 @@ NO = "not in this version"
         ("[store]\nurl = 'postgresql://x'", "store.url", f"postgresql stores are {NO}"),
         ("[store]\nurl = 'sqlite:state.db'", "store.url", "is not memory://"),
         ("[presence_server]\nmode = 'remote'", "presence_server.next_hop", "required in remote mode"),
+        ("[presence_server]\nregister = true", "presence_server.register", "is for remote mode"),
+        ("[presence_server]\nregister = 1.5", "presence_server.register", "boolean"),
         ("[presence_server]\nnext_hop = 'sip:a;transport=ws'", "presence_server.next_hop[0]", NO),
         ("[presence_server]\nnext_hop = 'sip:a;transport=sctp'", "presence_server.next_hop[0]", "tcp or tls"),
         ("[presence_server]\nnext_hop = 'sips:a;transport=udp'", "presence_server.next_hop[0]", "it is tls"),

@@ -1,0 +1,215 @@
+"""Applications registered where the network demands it, and what the network is sent then."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from sipbridge.app import registrations
+from tests.app.rig import (
+    PresenceServer,
+    Site,
+    application,
+    attributes,
+    kept,
+    presence_server,
+    remote,
+    settings,
+    site,
+    until,
+)
+from tests.app.test_admin import ADMIN, operator
+from tests.interop.wire import Message
+
+ALICE, BOB, CAROL = (f"sip:{name}@example.com" for name in ("alice", "bob", "carol"))
+ROUTE = "<sip:orig@scscf.example.com;lr>"
+EDGE = "sip:edge.example.com;lr"
+ASSOCIATED = "<sip:alice-first@example.com>, <sip:alice-second@example.com>"
+CHALLENGE = 'Digest realm="ims.example.com", nonce="n1", qop="auth", algorithm=MD5'
+ONE = [application("alice", sip_password="pw", sip_username="alice@private.example.com")]
+
+
+def network(server: PresenceServer, **more: object) -> dict[str, object]:
+    return {**remote(server), "register": True, **more}
+
+
+def routes(request: Message) -> list[str]:
+    return [value for name, value in request.headers if name == "route"]
+
+
+async def test_requests_take_the_way_and_the_name_that_the_registrar_tells() -> None:
+    async with presence_server() as server:
+        server.headers["REGISTER"] = [
+            f"Service-Route: {ROUTE}",
+            f"P-Associated-URI: {ASSOCIATED}",
+        ]
+        wanted = network(
+            server,
+            route=[EDGE],
+            identity="p-preferred-identity",
+            headers={"P-Visited-Network-ID": "example"},
+        )
+        async with site(presence_server=wanted, applications=ONE) as here:
+            register = await server.request("REGISTER")
+            assert register.start == "REGISTER sip:example.com SIP/2.0"
+            assert routes(register) == [f"<{EDGE}>"]
+            alice = here.application("alice")
+            await alice.publish(Activity="Meeting")
+            await alice.subscribe(BOB)
+            publish = await server.request("PUBLISH")
+            subscribe = await server.subscription(BOB)
+            for request in (publish, subscribe):
+                assert routes(request) == [f"<{EDGE}>", ROUTE]
+                assert request.get("p-preferred-identity") == "<sip:alice-first@example.com>"
+                assert request.get("p-visited-network-id") == "example"
+                assert f"<{ALICE}>" in request.get("from")
+
+
+async def test_the_private_identity_answers_and_the_public_one_asks() -> None:
+    async with presence_server() as server:
+        server.challenge, server.challenged = CHALLENGE, {"REGISTER"}
+        async with site(presence_server=network(server), applications=ONE):
+            answered = await server.request("REGISTER", 1)
+            assert 'username="alice@private.example.com"' in answered.get("authorization")
+            assert f"<{ALICE}>" in answered.get("from")
+            assert f"<{ALICE}>" in answered.get("to")
+
+
+async def test_at_the_end_nobody_is_registered_any_more() -> None:
+    async with presence_server() as server:
+        async with site(presence_server=network(server)):
+            assert len(server.requests("REGISTER")) == 2
+        gone = server.requests("REGISTER")[2:]
+        assert sorted(m.get("to") for m in gone) == [f"<{ALICE}>", f"<{BOB}>"]
+        assert all("expires=0" in m.get("contact") for m in gone)
+
+
+async def test_a_registrar_that_is_silent_at_the_end_does_not_hold_it_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(registrations, "STOP_SECONDS", 0.2)
+    async with (
+        presence_server() as server,
+        asyncio.timeout(8),
+        site(presence_server=network(server)),
+    ):
+        server.silent.add("REGISTER")
+
+
+async def test_while_nobody_is_registered_calls_say_so_and_readiness_too() -> None:
+    async with presence_server() as server:
+        server.refuse["REGISTER"] = 403
+        async with site(presence_server=network(server)) as here:
+            alice = here.application("alice")
+            body = {"presence": attributes(Activity="Meeting")}
+            status, answer = await alice.ask("PUT", "/rest/presence/presence", body)
+            assert (status, answer["error"]["messageId"]) == (502, "SVC0001")
+            assert server.requests("PUBLISH") == []
+            assert await health(here) == ("degraded", "failed")
+            assert 'registrations{state="refused"} 2' in await alice.text("/metrics")
+
+
+async def test_what_is_resumed_waits_for_the_registration(tmp_path: Path) -> None:
+    async with presence_server() as server:
+        wanted = settings(store=kept(tmp_path), presence_server=network(server), applications=ONE)
+        async with site(wanted) as here:
+            await here.application("alice").subscribe(BOB)
+        server.got.clear()
+        server.refuse["REGISTER"] = 503
+        async with site(wanted) as here:
+            await server.request("REGISTER")
+            assert server.requests("SUBSCRIBE") == []
+            server.refuse.clear()
+            server.headers["REGISTER"] = [f"Service-Route: {ROUTE}"]
+            assert routes(await server.subscription(BOB)) == [ROUTE]
+            assert await health(here) == ("ok", "ok")
+
+
+async def test_a_way_that_changes_is_taken_by_what_lives_already() -> None:
+    async with (
+        presence_server() as server,
+        site(presence_server=network(server), applications=ONE) as here,
+    ):
+        alice = here.application("alice")
+        await alice.publish(Activity="Meeting")
+        assert routes(await server.request("PUBLISH")) == []
+        server.headers["REGISTER"] = [f"Service-Route: {ROUTE}"]
+        known = registrations_of(here)
+        (entry,) = known.entries.values()
+        known.registrant.refresh(entry.id, known.now())
+        known.turn()
+        await until(lambda: asyncio.sleep(0, entry.policy.route), bool)
+        await alice.publish(Activity="Travel")
+        assert routes(await server.request("PUBLISH", 1)) == [ROUTE]
+
+
+async def test_after_a_crash_the_registrar_sees_the_registration_it_knows(tmp_path: Path) -> None:
+    async with presence_server() as server:
+        wanted = settings(store=kept(tmp_path), presence_server=network(server), applications=ONE)
+        async with site(wanted) as here:
+            first = await server.request("REGISTER")
+            server.silent.add("REGISTER")
+            assert here.graph is not None
+            registrations_of(here).running = False
+            registrations_of(here).entries.clear()  # the end that a crash does not have
+        server.silent.clear()
+        server.got.clear()
+        async with site(wanted):
+            second = await server.request("REGISTER")
+            assert second.get("call-id") == first.get("call-id")
+            assert number(second.get("cseq")) > number(first.get("cseq"))
+
+
+async def test_applications_come_and_go() -> None:
+    async with (
+        presence_server() as server,
+        site(admin=ADMIN, presence_server=network(server), applications=ONE) as here,
+    ):
+        await operator(here).add("carol", sip_password="carolpw")
+        register = await server.until(lambda: of(server, CAROL), "no REGISTER of Carol")
+        assert "expires=3600" in register.get("contact")
+        await operator(here).change("carol", sip_password="another")
+        again = await server.until(lambda: of(server, CAROL)[1:], "no second one")
+        assert "expires=3600" in again.get("contact")
+        await operator(here).change("carol", disabled=True)
+        gone = await server.until(lambda: of(server, CAROL)[2:], "no end")
+        assert "expires=0" in gone.get("contact")
+
+
+async def test_two_applications_of_one_identity_share_a_registration() -> None:
+    both = [application("alice"), {**application("bob"), "uri": ALICE}]
+    async with (
+        presence_server() as server,
+        site(presence_server=network(server), applications=both) as here,
+    ):
+        await here.application("bob").publish(Activity="Meeting")
+        assert len(server.requests("REGISTER")) == 1
+
+
+async def test_without_the_key_nobody_is_registered() -> None:
+    async with presence_server() as server, site(presence_server=remote(server)) as here:
+        await here.application("alice").publish(Activity="Meeting")
+        assert server.requests("REGISTER") == []
+
+
+# --- what the tests look at -----------------------------------------------------------------------------
+
+
+def of(server: PresenceServer, uri: str) -> list[Message]:
+    return [m for m in server.requests("REGISTER") if f"<{uri}>" in m.get("to")]
+
+
+def number(cseq: str) -> int:
+    return int(cseq.split(" ")[0])
+
+
+def registrations_of(here: Site) -> registrations.Registrations:
+    assert here.graph is not None
+    found = here.graph.network.registrations
+    assert found is not None
+    return found
+
+
+async def health(here: Site) -> tuple[str, str]:
+    _, answer = await here.application("alice").ask("GET", "/health/ready")
+    return answer["status"], answer["checks"]["registrations"]
