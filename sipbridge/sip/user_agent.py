@@ -477,8 +477,14 @@ class UserAgent:
     def dispatch_in_dialog(
         self, incoming: IncomingRequest, defect: Defect | None, now: float
     ) -> None:
-        """A request with a To tag (§12.2.2). The tag of our own refusal makes no dialog."""
+        """A request with a To tag (§12.2.2). Its method is looked at first (§8.2).
+
+        The tag of our own refusal makes no dialog.
+        """
         request = incoming.request
+        if request.method != "OPTIONS" and not self.is_allowed(request.method):
+            self.answering.answer(incoming, 405, self.allow_header())
+            return
         local_tag = incoming.to_tag
         found = self.dialogs.get((request.call_id, local_tag, request.from_.tag or ""))
         usage = found[1] if found else self.expected.get((request.call_id, local_tag))
@@ -488,8 +494,6 @@ class UserAgent:
             self.answering.answer(incoming, 481)
         elif request.method == "OPTIONS":
             self.answer_options(incoming)
-        elif not self.is_allowed(request.method):
-            self.answering.answer(incoming, 405, self.allow_header())
         elif defect is not None:
             self.answer_defect(incoming, defect)
         else:
