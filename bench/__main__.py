@@ -19,6 +19,7 @@ from bench import (
     fronts,
     messages,
     notify,
+    optimisations,
     publishing,
     reading,
     transports,
@@ -36,6 +37,7 @@ BENCHMARKS: dict[str, Callable[[Effort], Iterator[Figure]]] = {
     "agent": agent.run,
     "fronts": fronts.run,
     "transports": transports.run,
+    "optimisations": optimisations.run,
 }
 FULL = Effort(runs=5, count=10_000)
 QUICK = Effort(runs=1, count=200)

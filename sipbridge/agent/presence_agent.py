@@ -99,6 +99,8 @@ class AgentLimits:
     """Lists in lists that are shown; 1: none."""
     list_gather: float = 0.1
     """Seconds in which changes of a list's members are gathered into one NOTIFY."""
+    entity_tags: bool = True
+    """Do NOTIFYs carry entity-tags, so that watchers need not be told again what they hold (RFC 5839)?"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,6 +256,7 @@ class PresenceAgent:
             self,
             max_subscriptions=limits.subscriptions,
             min_interval=limits.min_notify_interval,
+            entity_tags=limits.entity_tags,
         )
 
     def rules_changed(self, presentity: PresentityKey, now: float) -> None:
@@ -352,6 +355,13 @@ class PresenceAgent:
         if seen.told is not None:
             return seen.told.content(seen.presentity.watchers, now, full=subscription.must)
         return seen.presentity.published.content(seen.view) if seen.view is not None else None
+
+    def entity_tag(self, subscription: Subscription, now: float) -> str:
+        seen = subscription.context
+        if not isinstance(seen, Seen) or seen.view is None:
+            return ""  # parts of a state, as of a list, cannot be held
+        content = seen.presentity.published.content(seen.view)
+        return content.etag if content is not None else ""
 
     def keep_subscription(
         self, subscription: Subscription, happened: Input, now: float

@@ -16,6 +16,7 @@ What is shown when there is nothing to show:
 
 from datetime import datetime
 
+from sipbridge.events.conditional import entity_tag
 from sipbridge.events.notifier import Content
 from sipbridge.events.presence_package import PIDF
 from sipbridge.identities import PresentityKey
@@ -94,7 +95,8 @@ class PublishedState:
             shown = unavailable(self.key)
         else:
             return None
-        return Content(PIDF, pidf.serialise(shown))
+        body = pidf.serialise(shown)
+        return Content(PIDF, body, etag=entity_tag(PIDF, body))
 
     def sphere(self, at: datetime) -> str | None:
         """The presentity's own sphere at that instant, for the rules that ask for it (RFC 4745 §7.2)."""

@@ -550,7 +550,7 @@ class SipNetwork:
                     if document.deviations:
                         codes = tuple(d.code for d in document.deviations)
                         self.observe(DocumentTolerated(codes, said.trace))
-        document_now = watch.document if said.body else None
+        document_now = watch.document if said.body or said.is_unchanged else None
         self.tell(watch, said.state, said.reason, said.trace, document_now, said)
         self.observe(NotifyHandled(self.now() - said.received, said.trace))
 

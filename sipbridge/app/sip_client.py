@@ -58,7 +58,11 @@ class SipClient:
         self.tls = tls
         self.credentials = credentials
         hop = SECURED.get(transport, f"sip:{{}};transport={transport}").format(f"{host}:{port}")
-        self.policy = PeerPolicy(next_hops=(hop,), extra_headers=tuple(headers))
+        self.policy = PeerPolicy(
+            next_hops=(hop,),
+            extra_headers=tuple(headers),
+            conditional=False,  # a line for each NOTIFY
+        )
         self.packages = packages
         self.on_failure: Callable[[DestinationFailed], None] = lambda said: None
         """Called when the server cannot be reached, or is not whom we asked for."""

@@ -444,6 +444,7 @@ def make_agent(
             min_notify_interval=settings.limits.min_notify_interval,
             list_depth=wanted.list_depth,
             list_gather=wanted.list_gather,
+            entity_tags=settings.agent.entity_tags,
         ),
         storing=True,
         registrar=wanted.registrar,

@@ -12,7 +12,8 @@ a NOTIFY follows at once (§4.2.1.2); where the 200 waits for the store, so does
 
 One NOTIFY of a subscription is in flight. `offer` says that the content may have changed; what is sent is
 asked of the authority at the moment of sending, so of many changes only the newest state goes out, and equal
-bytes are not sent twice. Changes of the state and answers to SUBSCRIBE are always sent.
+bytes are not sent twice. Changes of the state and answers to SUBSCRIBE are always sent, but for what the
+watcher says it holds already (`conditional`): then a SUBSCRIBE in the dialog gets 204 and no NOTIFY.
 
 A NOTIFY without answer, or answered with one of `ENDS_SUBSCRIPTION`, ends the subscription in silence
 (§4.2.2); another refusal is followed by a new try, after Retry-After or a pause, and by the end when it goes
@@ -31,6 +32,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from sipbridge.errors import LocalProtocolError, ParseError
+from sipbridge.events import conditional
 from sipbridge.events.machine import step
 from sipbridge.events.package import EventPackage
 from sipbridge.sip.dialog import Dialog, Json, text
@@ -124,11 +126,16 @@ NEXT: Mapping[tuple[State, Input], State] = {
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """Body of a NOTIFY. more: it is part of the news only; the next NOTIFY, with the rest, is due at once."""
+    """Body of a NOTIFY.
+
+    more: it is part of the news only; the next NOTIFY, with the rest, is due at once. etag "": its NOTIFYs
+    carry no entity-tag.
+    """
 
     content_type: str
     body: bytes
     more: bool = False
+    etag: str = ""
 
 
 NOTHING_NEW = Content("", b"")
@@ -170,6 +177,10 @@ class SubscriptionAuthority(Protocol):
         """What a NOTIFY says at this moment; None: no body. It counts as said."""
         ...
 
+    def entity_tag(self, subscription: "Subscription", now: float) -> str:
+        """The entity-tag of what a NOTIFY would say; "" where there is none."""
+        ...
+
     def keep_subscription(
         self, subscription: "Subscription", happened: Input, now: float
     ) -> int | None:
@@ -188,13 +199,18 @@ class Notifier:
         *,
         max_subscriptions: int = 200_000,
         min_interval: float = 0.0,
+        entity_tags: bool = True,
     ) -> None:
-        """max_subscriptions: about 4 kB each. min_interval: least seconds between NOTIFYs of new content."""
+        """max_subscriptions: about 4 kB each. min_interval: least seconds between NOTIFYs of new content.
+
+        entity_tags: NOTIFYs carry them, and what a watcher holds is not told again (RFC 5839).
+        """
         self.ua = ua
         self.packages = packages
         self.authority = authority
         self.max_subscriptions = max_subscriptions
         self.min_interval = min_interval
+        self.entity_tags = entity_tags
         self.subscriptions: dict[str, Subscription] = {}
         self.restored: list[Subscription] = []
         """They wait for `resume`."""
@@ -287,6 +303,7 @@ class Notifier:
         event = request.event
         subscription.event = str(event) if event is not None else package.name
         subscription.display_name = request.from_.display_name or ""
+        subscription.stated = conditional.condition(request)
         self.subscriptions[subscription.id] = subscription
         self.ua.add_dialog(subscription.dialog, subscription)
         subscription.extend(expires, now)
@@ -304,16 +321,27 @@ class Notifier:
         expires: int,
         number: int | None,
         now: float,
+        *,
+        quiet: bool = False,
     ) -> None:
-        """The 200, and right after it the NOTIFY it promises."""
+        """The 200, and right after it the NOTIFY it promises. quiet: the 204, which promises none."""
         headers = [
             ("Expires", str(expires)),
             ("Contact", str(subscription.dialog.contact)),
             *subscription.headers,
         ]
-        incoming.respond(200, headers=headers, after=number)
-        subscription.must = True
+        incoming.respond(
+            conditional.NO_NOTIFICATION if quiet else 200, headers=headers, after=number
+        )
+        subscription.quiet_end = quiet and subscription.state is State.TERMINATED
+        if not quiet:
+            subscription.must = True
+        elif subscription.quiet_end:
+            subscription.must = subscription.dirty = False
         subscription.trace = incoming.trace
+        if number is None and subscription.quiet_end:
+            self.forget(subscription)
+            return
         if number is None:
             subscription.established = True
         else:
@@ -340,8 +368,13 @@ class Notifier:
             incoming.respond(admission.status, reason=admission.reason, headers=admission.headers)
             return
         subscription.extend(expires, now)
+        stated = conditional.condition(incoming.request) if self.entity_tags else ""
+        quiet = bool(stated) and conditional.holds(
+            stated, self.authority.entity_tag(subscription, now)
+        )
         happened = Input.REFRESHED if expires else Input.UNSUBSCRIBED
-        self.answer(subscription, incoming, expires, self.step(subscription, happened, now), now)
+        number = self.step(subscription, happened, now)
+        self.answer(subscription, incoming, expires, number, now, quiet=quiet)
 
     # --- NOTIFY -----------------------------------------------------------------------------------
 
@@ -373,13 +406,20 @@ class Notifier:
         if not s.must and (body == s.said or content is NOTHING_NEW):
             s.dirty = False
             return
+        etag = content.etag if content is not None and self.entity_tags else ""
+        known = s.must and conditional.holds(s.stated, etag)
         more = content is not None and content.more
         s.must, s.dirty = False, more
+        s.stated = ""
         s.stop_wake()
         s.said = body
         s.in_flight = True
         s.not_before = now if more else now + self.min_interval
         headers = [("Event", s.event), ("Subscription-State", s.state_header(now)), *s.headers]
+        if etag:
+            headers.append((conditional.SIP_ETAG, etag))
+        if known:
+            body = b""
         if content is not None and body:
             headers.append(("Content-Type", content.content_type))
         request = s.dialog.new_request("NOTIFY", headers, body)
@@ -478,6 +518,7 @@ class Subscription:
         "not_before",
         "notifier",
         "package",
+        "quiet_end",
         "reason",
         "reserved",
         "reserving",
@@ -485,6 +526,7 @@ class Subscription:
         "said",
         "since",
         "state",
+        "stated",
         "trace",
         "wake",
         "watcher",
@@ -531,6 +573,10 @@ class Subscription:
         """A NOTIFY is due if it says something new."""
         self.said: bytes | None = None
         """The last body."""
+        self.stated = ""
+        """What its subscriber said it holds, until the first NOTIFY: one that is restored is told all."""
+        self.quiet_end = False
+        """It was ended by a 204: no last NOTIFY."""
         self.failures = 0
         self.not_before = 0.0
         self.trace = ""
@@ -584,6 +630,9 @@ class Subscription:
     def change_committed(self, now: float) -> None:
         self.held = self.reserving = False
         self.established = True
+        if self.quiet_end:
+            self.notifier.forget(self)
+            return
         self.notifier.flush(self, now)
 
     def change_failed(self, now: float) -> None:
@@ -599,6 +648,8 @@ class Subscription:
             self.wake = self.notifier.ua.schedule(now + NOTIFY_PAUSE, Wake(self))
             return
         if self.established:
+            self.must = self.must or self.quiet_end
+            self.quiet_end = False
             self.notifier.flush(self, now)
             return
         if self.state is not State.TERMINATED:

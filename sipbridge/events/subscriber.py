@@ -23,12 +23,18 @@ refuse Expires 0 (400, 423), or are known to, get a short subscription that is e
 
 A NOTIFY without Subscription-State gets 400, one with a body that we cannot read 415, one for another event
 489 or 481; none of these changes anything. An empty body is reported as it is: it is no news.
+
+A notifier whose NOTIFYs carry entity-tags (RFC 5839) is told with each planned SUBSCRIBE which body we hold.
+It may then answer 204, and no NOTIFY follows; or, where one has to make the dialog, send it without body, and
+`is_unchanged` says that the last body still holds. Held is the body of the last NOTIFY that was no end; for a
+new dialog it must be a whole state, as what is partial is counted from the beginning of the dialog.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sipbridge.errors import LocalProtocolError, ParseError, RemoteProtocolError
+from sipbridge.events.conditional import ANY, NO_NOTIFICATION, SUPPRESS_IF_MATCH
 from sipbridge.events.machine import step
 from sipbridge.events.package import EventPackage
 from sipbridge.events.presence_package import EVENTLIST, LIST_TYPES
@@ -151,10 +157,13 @@ class Subscriber:
         made.begin(now)
         return made.id
 
-    def refresh(self, id: str, now: float) -> None:
-        """Refresh, or try again, now. Nothing happens if it is unknown, ending or already sending."""
+    def refresh(self, id: str, now: float, *, conditional: bool = False) -> None:
+        """Refresh, or try again, now. Nothing happens if it is unknown, ending or already sending.
+
+        conditional: the last body reached its reader, and need not come again if nothing has changed.
+        """
         if id in self.subscriptions:
-            self.subscriptions[id].refresh(now)
+            self.subscriptions[id].refresh(now, conditional)
 
     def end(self, id: str, now: float) -> None:
         """End it; `Terminated` says when it is over. Nothing happens if it is unknown."""
@@ -194,13 +203,17 @@ class Subscriber:
         elapsed: float,
         policy: PeerPolicy = NO_POLICY,
         credentials: Credentials | None = None,
+        holds_state: bool = False,
     ) -> str:
         """Take up a subscription of an earlier life; returns its id. elapsed: seconds since the snapshot.
 
         One that is still alive is refreshed at once, in its dialog: the answer brings the state that was
-        missed. Otherwise a new SUBSCRIBE follows. Raises LocalProtocolError when it is no snapshot.
+        missed. Otherwise a new SUBSCRIBE follows. holds_state: the caller kept the last body, which need not
+        come again. Raises LocalProtocolError when it is no snapshot.
         """
         made = Subscription.restored(self, stored, policy, credentials)
+        if not holds_state:
+            made.etag = ""
         self.subscriptions[made.id] = made
         made.resume(stored, elapsed, now)
         return made.id
@@ -235,18 +248,21 @@ class Subscription:
         "asked",
         "began",
         "client",
+        "condition",
         "credentials",
         "dialog",
         "end_asked",
         "ending_sent",
         "ends",
         "established",
+        "etag",
         "event",
         "expects",
         "expiry",
         "failures",
         "granted",
         "heard",
+        "holds_whole",
         "id",
         "identity",
         "is_fork",
@@ -296,6 +312,12 @@ class Subscription:
         self.ending_sent = False
         self.heard = False
         """Has a NOTIFY come since the last SUBSCRIBE?"""
+        self.etag = ""
+        """The entity-tag of the body that we hold."""
+        self.holds_whole = False
+        """Is that body a whole state?"""
+        self.condition = ""
+        """What the last SUBSCRIBE said that we hold."""
         self.granted = asked
         self.began = 0.0
         self.sent: Request | None = None
@@ -315,6 +337,8 @@ class Subscription:
     def begin(self, now: float) -> None:
         """A new SUBSCRIBE, outside any dialog."""
         self.release()
+        if not self.holds_whole:
+            self.etag = ""
         request = self.ua.new_request(
             "SUBSCRIBE",
             self.target,
@@ -343,6 +367,10 @@ class Subscription:
             fields.append(("Supported", EVENTLIST))
             types = (*types, *(t for t in LIST_TYPES if t not in types))
         fields.append(("Accept", ", ".join(types)))
+        self.condition = ""
+        if self.etag and self.policy.conditional:
+            self.condition = self.etag if expires else ANY  # nobody needs a last NOTIFY
+            fields.append((SUPPRESS_IF_MATCH, self.condition))
         return fields
 
     def subscribe_again(self, expires: int, now: float) -> None:
@@ -358,8 +386,10 @@ class Subscription:
             dialog, request, self, now, credentials=self.credentials, trace=self.trace
         )
 
-    def refresh(self, now: float) -> None:
+    def refresh(self, now: float, conditional: bool) -> None:
         if (self.state, Input.DUE) in NEXT and self.client is None:
+            if not conditional:
+                self.etag = ""
             self.woken(Input.DUE, now)
 
     def end(self, now: float) -> None:
@@ -408,7 +438,14 @@ class Subscription:
 
     def accepted(self, response: Response, now: float) -> None:
         self.state = step(NEXT, self.state, Input.ACCEPTED)
-        if not self.heard and self.timer_n.deadline is None:
+        quiet = response.status == NO_NOTIFICATION and self.dialog is not None
+        if quiet and self.ending_sent:
+            self.state = step(NEXT, self.state, Input.GONE)
+            self.over("timeout", None, None, now)
+            return
+        if quiet:
+            self.timer_n.cancel()
+        elif not self.heard and self.timer_n.deadline is None:
             self.timer_n.set(now + self.ua.timers.give_up)
         if self.state is State.ENDING:
             if self.dialog is not None and not self.ending_sent:
@@ -449,6 +486,8 @@ class Subscription:
         now: float,
     ) -> None:
         ending = self.state is State.ENDING
+        if status is not None:
+            self.etag = ""  # perhaps the condition was too much for the peer
         self.state = step(NEXT, self.state, happened)
         self.failures += 1
         self.too_brief = 0
@@ -583,9 +622,14 @@ class Subscription:
 
     def tell(self, incoming: ServerRequest, stated: SubscriptionState, now: float) -> None:
         request = incoming.request
-        content_type = ""
+        first = request.headers.first()
+        content_type, unchanged = "", False
         if request.body:
-            content_type = request.headers.get("Content-Type") or self.package.body_types[0]
+            content_type = first.get("content-type") or self.package.body_types[0]
+        is_whole = content_type in self.package.whole_states
+        if stated.state != "terminated":
+            unchanged = self.hold(first.get("sip-etag") or "", content_type, is_whole)
+            unchanged = unchanged and stated.state != "pending"
         self.ua.report(
             Notified(
                 self.id,
@@ -596,12 +640,23 @@ class Subscription:
                 stated.expires,
                 content_type,
                 request.body,
-                request.headers.first()["call-id"],
+                first["call-id"],
                 incoming.trace,
                 now,
-                content_type in self.package.whole_states,
+                is_whole,
+                unchanged,
             )
         )
+
+    def hold(self, etag: str, content_type: str, is_whole: bool) -> bool:
+        """Remember the body of a NOTIFY by its tag. True: there is none, as we hold it already."""
+        if content_type:
+            self.etag, self.holds_whole, self.condition = etag, is_whole, ""
+            return False
+        if etag == self.etag:
+            return bool(etag) and etag == self.condition
+        self.etag = ""
+        return False
 
     # --- its life ---------------------------------------------------------------------------------
 
@@ -678,6 +733,8 @@ class Subscription:
             "asked": self.asked,
             "once": self.once,
             "established": self.established,
+            "etag": self.etag,
+            "holds_whole": self.holds_whole,
             "state": self.state.value if alive else State.WAITING.value,
             "dialog": self.dialog.snapshot() if self.dialog is not None and alive else None,
             "remaining": self.ends - now if alive else 0.0,
@@ -705,6 +762,8 @@ class Subscription:
             made.id = text(stored["id"])
             made.once = bool(stored["once"])
             made.established = bool(stored["established"])
+            made.etag = text(stored.get("etag", ""))
+            made.holds_whole = bool(stored.get("holds_whole", False))
             made.state = State(text(stored["state"]))
             dialog = stored["dialog"]
             if isinstance(dialog, Mapping):

@@ -135,6 +135,7 @@ class Notified:
     """A NOTIFY. `state` is the word on the wire; `content_type` "" and `body` b"" when it had none.
 
     is_whole: the body is the whole state, whatever came before, and no partial one (RFC 6665 §4.4.3).
+    is_unchanged: there is no body because the last one of this subscription still says how things are.
     """
 
     subscription: str
@@ -149,6 +150,7 @@ class Notified:
     trace: str
     received: float
     is_whole: bool = False
+    is_unchanged: bool = False
 
     @property
     def topic(self) -> str:

@@ -734,3 +734,66 @@ def test_a_snapshot_is_json_of_moderate_size() -> None:
     assert isinstance(kept, SubscriptionStored)
     assert json.loads(kept.snapshot)["subscription"]["state"] == "active"
     assert len(kept.snapshot) < 1500
+
+
+# --- entity-tags (RFC 5839)
+
+
+def test_a_refresh_is_quiet_until_the_document_this_watcher_sees_has_changed() -> None:
+    world = AgentWorld()
+    publication = world.publish(document("open"))
+    dave = world.watch(DAVE)
+    world.pair.pass_seconds(3600)
+    assert len(world.notified(dave)) == 1
+    assert world.pair.wire.named("204 SUBSCRIBE")
+    world.modify(publication, document("closed"))
+    assert world.basics(dave) == ["closed"]
+    world.pair.pass_seconds(3600)
+    assert len(world.notified(dave)) == 2
+
+
+def test_watchers_who_see_something_else_have_other_tags() -> None:
+    world = AgentWorld()
+    world.decide(ERIN, POLITE_BLOCK)
+    world.publish(document("open"))
+    for watcher in (DAVE, ERIN):
+        world.watch(watcher)
+    tags = [n.header("SIP-ETag") for n in world.pair.wire.named("NOTIFY")]
+    assert all(tags) and len(set(tags)) == 2
+
+
+def test_a_watcher_that_becomes_pending_is_told_so_whatever_it_holds() -> None:
+    world = AgentWorld(CONFIRM)
+    world.decide(DAVE, ALLOW)
+    world.publish(document("open"))
+    dave = world.watch(DAVE)
+    world.decide(DAVE, CONFIRM)
+    world.pair.pass_seconds(5)
+    assert world.states(dave) == ["active", "terminated", "pending"]
+    assert not world.last(dave).is_unchanged
+    world.decide(DAVE, ALLOW)
+    assert world.basics(dave) == ["open"]
+
+
+def test_without_a_publication_there_is_nothing_to_hold() -> None:
+    world = AgentWorld()
+    dave = world.watch(DAVE)
+    world.pair.pass_seconds(3600)
+    assert not world.pair.wire.named("204")
+    assert len(world.notified(dave)) == 2
+
+
+def test_a_list_of_watchers_has_no_tag() -> None:
+    world = AgentWorld()
+    world.winfo()
+    world.pair.pass_seconds(3600)
+    assert not [n for n in world.pair.wire.named("NOTIFY") if n.header("SIP-ETag")]
+
+
+def test_entity_tags_can_be_switched_off() -> None:
+    world = AgentWorld(limits=AgentLimits(entity_tags=False))
+    world.publish(document("open"))
+    dave = world.watch(DAVE)
+    world.pair.pass_seconds(3600)
+    assert not [n for n in world.pair.wire.named("NOTIFY") if n.header("SIP-ETag")]
+    assert len(world.notified(dave)) == 2

@@ -424,6 +424,7 @@ class PresenceServer(asyncio.DatagramProtocol):
         *,
         state: str = "active;expires=600",
         kind: str = "application/pidf+xml",
+        etag: str = "",
     ) -> None:
         """A NOTIFY for this SUBSCRIBE."""
         contact = subscribe.get("contact").partition("<")[2].partition(">")[0]
@@ -441,6 +442,7 @@ class PresenceServer(asyncio.DatagramProtocol):
             f"Event: {subscribe.get('event')}",
             f"Subscription-State: {state}",
             f"Content-Type: {kind}" if body else "X-Empty: yes",
+            f"SIP-ETag: {etag}" if etag else "X-Untagged: yes",
             f"Content-Length: {len(body)}",
         ]
         self.send("\r\n".join([*lines, "", ""]).encode() + body, (host, int(port)))

@@ -350,3 +350,39 @@ async def test_nothing_is_said_about_identity_by_default() -> None:
         request = await server.subscription(CAROL)
         for name in ("route", "p-asserted-identity", "p-preferred-identity"):
             assert request.get(name) == ""
+
+
+# --- what is held is not told again (RFC 5839)
+
+
+async def test_a_notify_without_body_in_a_new_dialog_keeps_the_values() -> None:
+    async with presence_server() as server, site(presence_server=remote(server)) as here:
+        bob = await here.application("bob").listen()
+        await bob.subscribe(CAROL)
+        first = await server.subscription(CAROL)
+        server.notify(first, document("meeting"), etag="e1")
+        await bob.told("notifySubscription")
+        assert await bob.start(CAROL, "w-1") == []
+        await bob.told_status(Activity="Meeting")
+        server.notify(first, state="terminated;reason=deactivated")
+        again = await server.subscription(CAROL, index=1)
+        assert again.get("suppress-if-match") == "e1"
+        server.notify(again, etag="e1")
+        await server.response("NOTIFY", 2)
+        status, there = await bob.presence(CAROL)
+        assert (status, values(there["result"])["Activity"]) == (200, "Meeting")
+        server.notify(again, document("travel"), etag="e2")
+        await bob.told_status(Activity="Travel")
+
+
+async def test_an_empty_notify_with_a_tag_of_something_else_is_no_news() -> None:
+    async with presence_server() as server, site(presence_server=remote(server)) as here:
+        bob = await here.application("bob").listen()
+        await bob.subscribe(CAROL)
+        first = await server.subscription(CAROL)
+        server.notify(first, document("meeting"), etag="e1")
+        await bob.told("notifySubscription")
+        server.notify(first, etag="e2")
+        await server.response("NOTIFY", 1)
+        status, there = await bob.presence(CAROL)
+        assert (status, values(there["result"])["Activity"]) == (200, "Meeting")

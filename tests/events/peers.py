@@ -46,6 +46,8 @@ class Answer:
     body: bytes = b""
     first: bool = False
     """Send the NOTIFY before the response."""
+    etag: str = ""
+    """SIP-ETag of that NOTIFY."""
 
 
 class ScriptedNotifier:
@@ -75,11 +77,11 @@ class ScriptedNotifier:
             headers.append(("Expires", str(granted)))
             dialog = self.dialog_of(incoming)
         if dialog is not None and answer.first and answer.notify:
-            self.notify(now, answer.notify, answer.body, dialog=dialog)
+            self.notify(now, answer.notify, answer.body, dialog=dialog, etag=answer.etag)
         incoming.respond(answer.status, headers=headers)
         if dialog is not None and not answer.first and answer.notify:
             state = answer.notify if asked else "terminated;reason=timeout"
-            self.notify(now, state, answer.body, dialog=dialog)
+            self.notify(now, state, answer.body, dialog=dialog, etag=answer.etag)
 
     def dialog_of(self, incoming: ServerRequest) -> Dialog:
         request = incoming.request
@@ -108,10 +110,13 @@ class ScriptedNotifier:
         content_type: str = PIDF,
         cseq: int | None = None,
         require: str = "",
+        etag: str = "",
     ) -> None:
         """A NOTIFY in the newest dialog, or in `dialog`."""
         dialog = dialog or self.dialogs[-1]
         headers = [("Require", require)] if require else []
+        if etag:
+            headers.append(("SIP-ETag", etag))
         if event is not None:
             headers.append(("Event", event))
         if state is not None:

@@ -2,6 +2,7 @@
 
 from sipbridge.errors import DocumentError
 from sipbridge.events.compositor import Change, Publication
+from sipbridge.events.conditional import entity_tag
 from sipbridge.events.notifier import Admission, Content, Input, Subscription
 from sipbridge.events.package import EventPackage
 from sipbridge.sip.usage import ServerRequest
@@ -17,6 +18,8 @@ class ToyAuthority:
         self.status = 200
         self.pending = False
         self.storing = False
+        self.tagging = False
+        """Do its NOTIFYs have entity-tags?"""
         self.steps: list[tuple[str, Input]] = []
         self.changes: list[tuple[str, Change]] = []
         self.kept: list[tuple[str, Change]] = []
@@ -46,7 +49,12 @@ class ToyAuthority:
     def content(self, subscription: Subscription, now: float) -> Content | None:
         if subscription.state == "pending":
             return None
-        return Content("application/x-toy", self.word)
+        return Content("application/x-toy", self.word, etag=self.entity_tag(subscription, now))
+
+    def entity_tag(self, subscription: Subscription, now: float) -> str:
+        if subscription.state == "pending" or not self.tagging:
+            return ""
+        return entity_tag("application/x-toy", self.word)
 
     def keep_subscription(
         self, subscription: Subscription, happened: Input, now: float

@@ -1,0 +1,65 @@
+"""Bytes on the wire before and after each optimisation of the SIP side.
+
+Our watcher and our presence agent on a pair of cores with a clock turned by hand: the same story is played
+without and with the optimisation, and the bytes of all SIP messages both ways are counted. Nothing is
+measured, so every run and every machine tells the same. The limit beside a figure is the story without; the
+ratio says how many times as much that was.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from bench import documents
+from bench.measure import Effort, Figure, figure
+from tests.agent.world import AgentWorld
+from tests.events.peers import TO_BOB
+
+ENTITY = "sip:carol@example.com"
+HOUR = 3600.0
+WATCHERS = 10
+PLAIN = replace(TO_BOB, conditional=False)
+"""A watcher that asks for no optimisation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One optimisation. play: tells a story, with it or without, and returns its world."""
+
+    name: str
+    play: Callable[[bool], AgentWorld]
+    note: str
+
+
+def day_of_refreshes(conditional: bool) -> AgentWorld:
+    """Ten people watch somebody for a day, with eight changes, refresh each hour and leave."""
+    world = AgentWorld()
+    publication = world.publish(documents.rich(ENTITY, 0))
+    policy = replace(PLAIN, conditional=conditional)
+    watching = [world.watch(policy=policy) for _ in range(WATCHERS)]
+    for change in range(1, 9):
+        world.pair.pass_seconds(3 * HOUR)
+        world.modify(publication, documents.rich(ENTITY, change))
+    for id in watching:
+        world.end(id)
+    return world
+
+
+ROWS = (
+    Row(
+        "RFC 5839: a day of refreshes",
+        day_of_refreshes,
+        "ten watchers, eight changes, a refresh each hour",
+    ),
+)
+
+
+def run(effort: Effort) -> Iterator[Figure]:
+    """One figure for each optimisation."""
+    for row in ROWS:
+        without, with_it = (float(octets(row.play(used))) for used in (False, True))
+        yield figure(row.name, "bytes", [with_it], {"without it": [without]}, note=row.note)
+
+
+def octets(world: AgentWorld) -> int:
+    """All bytes of all messages of a story."""
+    return sum(len(one.data) for one in world.pair.wire.sent)
