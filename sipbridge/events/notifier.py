@@ -559,11 +559,18 @@ class Subscription:
         """Whatever the authority wants to remember of it."""
         self.headers = admission.headers
         """Of each 200 and NOTIFY."""
+        self.established = False
+        """Was its subscriber told 200?"""
+        self.trace = ""
+        self.expiry: Deadline | None = None
+        self.wake: Deadline | None = None
+        self.begin()
+
+    def begin(self) -> None:
+        """Nothing is due or under way."""
         self.in_flight = False
         self.held = False
         """A 200 or CSeq numbers wait for the store, and NOTIFYs behind them."""
-        self.established = False
-        """Was its subscriber told 200?"""
         self.reserved = CSEQ_BLOCK
         """Up to here our CSeq numbers are stored as used."""
         self.reserving = False
@@ -579,9 +586,6 @@ class Subscription:
         """It was ended by a 204: no last NOTIFY."""
         self.failures = 0
         self.not_before = 0.0
-        self.trace = ""
-        self.expiry: Deadline | None = None
-        self.wake: Deadline | None = None
 
     def extend(self, seconds: float, now: float) -> None:
         """It lives so long from now."""
