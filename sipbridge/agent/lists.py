@@ -18,6 +18,10 @@ by one with each body, that of an inner list with each of its own. What does not
 the next, which follows at once: the table of a full state is always whole, and a row whose document had to
 wait is shown without it.
 
+A SUBSCRIBE can bring its list along (RFC 5367). Any address of our domain takes it, but for one that is a
+list itself; only members of our domain are subscribed to, and one must be there. In the dialog the list stays
+as it is: a SUBSCRIBE with another one is refused.
+
 Who may see what is the members' decision; who is in a list is no secret from whoever may subscribe here.
 """
 
@@ -27,11 +31,12 @@ from typing import Protocol
 
 from sipbridge.agent.admission import refusal
 from sipbridge.agent.publications import PublishedState, View
-from sipbridge.errors import ParseError
+from sipbridge.errors import DocumentError, ParseError
 from sipbridge.events.list_body import PART_OVERHEAD, Row, body_of
 from sipbridge.events.notifier import Admission, Content, Input, State, Subscription, accepts
-from sipbridge.events.presence_package import EVENTLIST, LIST_TYPES
+from sipbridge.events.presence_package import EVENTLIST, LIST_TYPES, RESOURCE_LISTS
 from sipbridge.identities import Identities, PresentityKey
+from sipbridge.presence import lists as resource_lists
 from sipbridge.presence.lists import Entry
 from sipbridge.presence.rlmi import Instance
 from sipbridge.presence.rules import Permission, SubHandling
@@ -349,17 +354,50 @@ class Lister:
 
     def admission(self, request: Request, admission: Admission) -> Admission | None:
         """What a SUBSCRIBE that was admitted comes to if it is for a list; None if it is not."""
-        entries = self.of(admission.resource)
-        if entries is None:
+        entries, brought = self.of(admission.resource), brings_list(request)
+        if entries is None and not brought:
             return None
         if EVENTLIST not in (*request.supported, *request.require):
             return refusal(421, headers=LIST_HEADERS)
         if "Accept" in request.headers and not accepts(request.accept, LIST_TYPES[:1]):
             return refusal(406)
+        if entries is None:
+            try:
+                entries = self.brought(request)
+            except DocumentError:
+                return refusal(400, "Bad List")
+            if not any(self.is_served(entry) for entry in entries):
+                return refusal(403, "Nobody Of This Domain")
+        elif brought:
+            return refusal(403, "A List Already")
         if len(entries) > MAX_MEMBERS:
-            return refusal(403, "List Too Long")
-        use = ListUse(str(admission.resource), entries=entries)
+            return refusal(413, "List Too Long")
+        use = ListUse(str(admission.resource), entries=entries, brought=brought)
         return replace(admission, headers=LIST_HEADERS, context=use)
+
+    def again(self, request: Request, use: ListUse, admission: Admission) -> Admission:
+        """The same in the dialog."""
+        if brings_list(request):
+            try:
+                same = use.brought and self.brought(request) == use.entries
+            except DocumentError:
+                same = False
+            if not same:
+                return refusal(415, headers=(("Accept", ""),))
+        return replace(admission, headers=LIST_HEADERS)
+
+    def brought(self, request: Request) -> tuple[Entry, ...]:
+        """The list in a SUBSCRIBE, each address once. Raises DocumentError."""
+        charset = request.content_type.charset if request.content_type is not None else None
+        found: dict[PresentityKey | str, Entry] = {}
+        for entry in resource_lists.entries(resource_lists.parse(request.body, charset)):
+            found.setdefault(self.key(entry.uri) or entry.uri, entry)
+        return tuple(found.values())
+
+    def is_served(self, entry: Entry) -> bool:
+        """Is it somebody, or a list, of our domain?"""
+        key = self.key(entry.uri)
+        return key is not None and self.served(key) is not None
 
     def kept(self, resource: Uri, listed: Json) -> ListUse | None:
         """The way back from `ListUse.kept`; None if there is no such list any more."""
@@ -436,6 +474,12 @@ class Lister:
         if uri.host.lower() != self.domain.lower():
             return None
         return Uri("sip", user=uri.user, host=self.domain)
+
+
+def brings_list(request: Request) -> bool:
+    """Does this SUBSCRIBE bring its list?"""
+    kind = request.content_type if request.body else None
+    return kind is not None and kind.essence == RESOURCE_LISTS
 
 
 def name_of(entry: Entry) -> str:

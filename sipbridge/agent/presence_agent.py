@@ -58,6 +58,7 @@ from sipbridge.agent.watchers import (
 from sipbridge.errors import LocalProtocolError, SipBridgeError
 from sipbridge.events.compositor import Change, Compositor, Publication
 from sipbridge.events.notifier import (
+    BUSY_RETRY_AFTER,
     NOTHING_NEW,
     Admission,
     Content,
@@ -67,7 +68,7 @@ from sipbridge.events.notifier import (
     Subscription,
 )
 from sipbridge.events.package import EventPackage
-from sipbridge.events.presence_package import EVENTLIST, PRESENCE
+from sipbridge.events.presence_package import BRINGS_LIST, EVENTLIST, PRESENCE
 from sipbridge.events.winfo_package import PRESENCE_WINFO
 from sipbridge.identities import Identities, PresentityKey
 from sipbridge.presence import pidf
@@ -219,7 +220,9 @@ class PresenceAgent:
         self.storing = storing
         self.door = Door(domain, identities, authenticator)
         self.lister = Lister(domain, identities, lists, self, ua.identifiers.tag, limits.list_depth)
-        ua.supported.append(EVENTLIST)
+        self.listed = 0
+        """Members of lists that are subscribed to."""
+        ua.supported += [EVENTLIST, BRINGS_LIST]
         self.presentities: dict[PresentityKey, Presentity] = {}
         self.stored: set[str] = set()
         """Ids of the publications that are in the store."""
@@ -335,11 +338,11 @@ class PresenceAgent:
                 return refusal(403, "Not Your Watchers")
             return admission
         if subscription is not None and isinstance(subscription.context, ListUse):
-            return replace(admission, headers=subscription.headers)
+            return self.lister.again(incoming.request, subscription.context, admission)
         if subscription is None:
             listed = self.lister.admission(incoming.request, admission)
             if listed is not None:
-                return listed
+                return self.within_limits(listed)
         key = self.identities.canonical(admission.resource)
         handling = self.permission(key, admission.user, now).sub_handling
         if handling is SubHandling.BLOCK:
@@ -453,6 +456,15 @@ class PresenceAgent:
             return NOTHING_NEW
         return replace(content, more=True) if use.changed else content
 
+    def within_limits(self, listed: Admission) -> Admission:
+        """Each member of a list counts as a subscription."""
+        use = listed.context
+        if isinstance(use, ListUse) and (
+            self.listed + len(use.entries) > self.limits.subscriptions
+        ):
+            return refusal(503, headers=(("Retry-After", str(BUSY_RETRY_AFTER)),))
+        return listed
+
     def keep_list(
         self, subscription: Subscription, use: ListUse, happened: Input, now: float
     ) -> int | None:
@@ -467,12 +479,14 @@ class PresenceAgent:
     def joined(self, member: Virtual, now: float) -> None:
         presentity = self.presentity(member.resource)
         presentity.members[member] = None
+        self.listed += 1
         self.judge_member(presentity, member, now)
         self.plan_judging(presentity, now)
 
     def left(self, member: Virtual, happened: Input, now: float) -> None:
         presentity = self.presentity(member.resource)
         presentity.members.pop(member, None)
+        self.listed -= 1
         member.state = State.TERMINATED
         self.follow_member(presentity, member, happened, now)
         self.plan_judging(presentity, now)

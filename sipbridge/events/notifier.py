@@ -266,8 +266,8 @@ class Notifier:
             incoming.respond(489, headers=[("Allow-Events", ", ".join(self.packages))])
         elif "Accept" in request.headers and not accepts(request.accept, package.body_types):
             incoming.respond(406)
-        elif request.body and not optional(request):
-            incoming.respond(415, headers=[("Accept", "")])
+        elif request.body and not (takes(package, request) or optional(request)):
+            incoming.respond(415, headers=[("Accept", ", ".join(package.asked_with))])
         else:
             return package
         return None
@@ -730,6 +730,12 @@ def accepts(ranges: Sequence[str], types: Sequence[str]) -> bool:
         for given in ranges
         for wanted in types
     )
+
+
+def takes(package: EventPackage, request: Request) -> bool:
+    """Does a SUBSCRIBE to this package mean something with this body? Raises ParseError."""
+    kind = request.content_type
+    return kind is not None and kind.essence in package.asked_with
 
 
 def optional(request: Request) -> bool:

@@ -29,6 +29,7 @@ class EventPackage:
     rfc: str = ""
     also_read: tuple[str, ...] = ()
     whole_states: tuple[str, ...] = ()
+    asked_with: tuple[str, ...] = ()
 
     def reads(self, media_type: str) -> bool:
         """Do we understand this body type (lower case, without parameters)?"""

@@ -5,6 +5,10 @@ from sipbridge.events.package import EventPackage
 PIDF = "application/pidf+xml"
 EVENTLIST = "eventlist"
 """The option tag of resource lists (RFC 4662 §4.1)."""
+BRINGS_LIST = "recipient-list-subscribe"
+"""The option tag of a SUBSCRIBE that brings its list (RFC 5367 §3)."""
+RESOURCE_LISTS = "application/resource-lists+xml"
+"""What such a list is written in (RFC 5363 §4)."""
 LIST_TYPES = ("multipart/related", "application/rlmi+xml")
 """What a resource list server sends (RFC 4662 §4.1), asked for only with `Supported: eventlist`."""
 
@@ -20,4 +24,5 @@ PRESENCE = EventPackage(
         "application/cpim-pidf+xml",  # PIDF before it had a number
     ),
     whole_states=(PIDF,),
+    asked_with=(RESOURCE_LISTS,),
 )

@@ -30,14 +30,19 @@ It may then answer 204, and no NOTIFY follows; or, where one has to make the dia
 new dialog it must be a whole state, as what is partial is counted from the beginning of the dialog.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sipbridge.errors import LocalProtocolError, ParseError, RemoteProtocolError
 from sipbridge.events.conditional import ANY, NO_NOTIFICATION, SUPPRESS_IF_MATCH
 from sipbridge.events.machine import step
 from sipbridge.events.package import EventPackage
-from sipbridge.events.presence_package import EVENTLIST, LIST_TYPES
+from sipbridge.events.presence_package import (
+    BRINGS_LIST,
+    EVENTLIST,
+    LIST_TYPES,
+    RESOURCE_LISTS,
+)
 from sipbridge.events.retry import pause, refresh_after
 from sipbridge.events.subscriber_tables import (
     AFTER,
@@ -55,6 +60,7 @@ from sipbridge.events.subscriber_tables import (
     State,
     Terminated,
 )
+from sipbridge.presence import lists
 from sipbridge.sip.address import NameAddr
 from sipbridge.sip.dialog import Dialog, Json, number, text
 from sipbridge.sip.fields import Event, MediaType, SubscriptionState
@@ -96,6 +102,13 @@ EXPIRES_SLACK = 2.0
 SHORT_LIVED = 10.0
 """Seconds; what ends sooner counts as a failure, so that a notifier that ends everything is not flooded."""
 
+BROUGHT = (
+    ("Require", BRINGS_LIST),
+    ("Content-Type", RESOURCE_LISTS),
+    ("Content-Disposition", "recipient-list"),
+)
+"""What a SUBSCRIBE says that brings its list (RFC 5367 §3)."""
+
 CSEQ_LEAP = 1000
 """Added to the CSeq of a restored subscription: at most this many requests left since the snapshot."""
 
@@ -124,15 +137,17 @@ class Subscriber:
         credentials: Credentials | None = None,
         trace: str = "",
         keep_trying: bool = False,
+        members: Sequence[str] = (),
     ) -> str:
         """Subscribe `identity` to the package's state of `target`; returns the subscription's id.
 
-        expires: seconds asked for. keep_trying: a failure that may pass does not end it.
+        expires: seconds asked for. keep_trying: a failure that may pass does not end it. members: addresses
+        of those that are meant, for a server that takes them as a list (RFC 5367); `target` is that server.
         """
         kind = self.package(package)
         asked = expires or policy.expires or kind.default_expires
         made = Subscription(self, target, identity, kind, asked, policy, credentials, trace)
-        made.established = keep_trying
+        made.established, made.members = keep_trying, tuple(members)
         self.subscriptions[made.id] = made
         made.begin(now)
         return made.id
@@ -266,6 +281,7 @@ class Subscription:
         "id",
         "identity",
         "is_fork",
+        "members",
         "once",
         "package",
         "plan",
@@ -303,6 +319,8 @@ class Subscription:
         self.credentials = credentials
         self.trace = trace
         self.state = State.NOTIFY_WAIT
+        self.members: tuple[str, ...] = ()
+        """They go out with each SUBSCRIBE that is to make a dialog, and with no other (RFC 5367 §3.2)."""
         self.once = False
         """A fetch: over after the first NOTIFY."""
         self.established = False
@@ -344,7 +362,8 @@ class Subscription:
             self.target,
             from_=NameAddr.parse(f"<{self.identity}>"),
             to=NameAddr.parse(f"<{self.target}>"),
-            headers=self.headers(self.asked),
+            headers=[*self.headers(self.asked), *(BROUGHT if self.members else ())],
+            body=lists.serialise(lists.of(self.members)) if self.members else b"",
         )
         self.sent = request
         self.began, self.heard, self.granted = now, False, self.asked
@@ -363,7 +382,7 @@ class Subscription:
     def headers(self, expires: int) -> list[tuple[str, str]]:
         types = self.package.body_types
         fields = [("Event", self.event), ("Expires", str(expires))]
-        if EVENTLIST in self.policy.capabilities:
+        if EVENTLIST in self.policy.capabilities or self.members:
             fields.append(("Supported", EVENTLIST))
             types = (*types, *(t for t in LIST_TYPES if t not in types))
         fields.append(("Accept", ", ".join(types)))
@@ -737,6 +756,7 @@ class Subscription:
             "holds_whole": self.holds_whole,
             "state": self.state.value if alive else State.WAITING.value,
             "dialog": self.dialog.snapshot() if self.dialog is not None and alive else None,
+            "members": list(self.members),
             "remaining": self.ends - now if alive else 0.0,
         }
 
@@ -761,6 +781,8 @@ class Subscription:
             )
             made.id = text(stored["id"])
             made.once = bool(stored["once"])
+            members = stored.get("members")
+            made.members = tuple(map(text, members)) if isinstance(members, list) else ()
             made.established = bool(stored["established"])
             made.etag = text(stored.get("etag", ""))
             made.holds_whole = bool(stored.get("holds_whole", False))

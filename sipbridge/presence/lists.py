@@ -18,8 +18,6 @@ from sipbridge.presence.model import Deviation, Note
 from sipbridge.presence.namespaces import RESOURCE_LISTS
 from sipbridge.presence.rpid import print_note, read_note
 
-MEDIA_TYPE = "application/resource-lists+xml"
-
 ROOT = f"{{{RESOURCE_LISTS}}}resource-lists"
 MAX_DEPTH = 16
 """Lists in lists; address books of phones have two or three levels."""

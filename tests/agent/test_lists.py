@@ -6,14 +6,16 @@ import pytest
 
 from sipbridge.agent.presence_agent import AgentLimits
 from sipbridge.events import resource_list
-from sipbridge.events.presence_package import PRESENCE
+from sipbridge.events.presence_package import PRESENCE, RESOURCE_LISTS
 from sipbridge.events.resource_list import ListView
 from sipbridge.identities import PresentityKey
+from sipbridge.presence import lists as resource_lists
 from sipbridge.presence import rlmi
 from sipbridge.presence.lists import Entry
 from sipbridge.presence.rlmi import ResourceList
 from sipbridge.presence.rules import SubHandling
 from sipbridge.presence.schema import is_valid
+from sipbridge.sip.address import NameAddr
 from sipbridge.sip.multipart import Part
 from sipbridge.sip.policy import PeerPolicy
 from sipbridge.uri import Uri
@@ -29,7 +31,7 @@ from tests.agent.world import (
     document,
 )
 from tests.events.peers import TO_BOB
-from tests.harness.pair import ALICE
+from tests.harness.pair import ALICE, Outcome
 
 FRIENDS = Uri.parse("sip:friends@example.com")
 FRANK = Uri.parse("sip:frank@example.com")
@@ -84,6 +86,29 @@ class ListWorld(AgentWorld):
             if not resource.instances:
                 told.append((name, "", None, False))
         return told
+
+    def send_subscribe(self, body: bytes, kind: str, in_dialog_of: str = "") -> Outcome:
+        """A SUBSCRIBE with any body."""
+        alice, outcome = self.pair.alice, Outcome()
+        headers = [
+            ("Event", "presence"),
+            ("Supported", "eventlist"),
+            ("Accept", "multipart/related, application/rlmi+xml, application/pidf+xml"),
+            ("Content-Type", kind),
+        ]
+        if in_dialog_of:
+            dialog = self.subscriber.subscriptions[in_dialog_of].dialog
+            assert dialog is not None
+            request = dialog.new_request("SUBSCRIBE", headers, body)
+            alice.request_in_dialog(dialog, request, outcome, self.pair.now)
+        else:
+            sender, to = NameAddr.parse(f"<{DAVE}>"), NameAddr.parse("<sip:rls@example.com>")
+            request = alice.new_request(
+                "SUBSCRIBE", to.uri, from_=sender, to=to, headers=headers, body=body
+            )
+            alice.request(request, outcome, self.pair.now, policy=TO_BOB)
+        self.pair.turn()
+        return outcome
 
     def view(self, id: str) -> ListView:
         """What a subscriber makes of everything that arrived."""
@@ -298,7 +323,7 @@ def test_nobody_publishes_for_a_list() -> None:
 def test_a_list_that_is_too_long_for_one_message_is_refused() -> None:
     world = ListWorld(*(f"sip:u{n}@example.com" for n in range(301)))
     world.subscribe()
-    assert world.refused == [403]
+    assert world.refused == [413]
 
 
 # --- lists in lists -------------------------------------------------------------------------------------
@@ -353,6 +378,99 @@ def test_a_list_that_holds_itself_is_not_followed() -> None:
         str(ERIN): "active",
         str(CAROL): "active",
     }
+
+
+# --- lists that are brought along (RFC 5367) --------------------------------------------------------------
+
+RLS = Uri.parse("sip:rls@example.com")
+
+
+def test_a_subscribe_brings_its_list() -> None:
+    world = ListWorld()
+    world.publish(document())
+    listed = world.watch(
+        DAVE, RLS, members=[str(CAROL), "sips:carol@EXAMPLE.com", FOREIGN, str(ERIN)]
+    )
+    asked = next(s for s in world.pair.wire.sent if s.data.startswith(b"SUBSCRIBE"))
+    assert asked.header("Require") == "recipient-list-subscribe"
+    assert asked.header("Content-Disposition") == "recipient-list"
+    assert "eventlist" in asked.header("Supported")
+    assert world.tables(listed)[0].uri == str(RLS)
+    assert world.rows_told(listed) == [
+        ("carol", "active", None, True),
+        ("zoe", "", None, False),
+        ("erin", "active", None, False),
+    ]
+    world.says(ERIN)
+    assert world.rows_told(listed) == [("erin", "active", None, True)]
+
+
+def test_a_refresh_does_not_bring_the_list_again() -> None:
+    world = ListWorld()
+    listed = world.watch(DAVE, RLS, members=[str(CAROL)])
+    world.subscriber.refresh(listed, world.pair.now)
+    world.pair.turn()
+    again = [s for s in world.pair.wire.sent if s.data.startswith(b"SUBSCRIBE")][-1]
+    assert (again.header("Content-Length"), again.header("Require")) == ("0", "")
+    assert [t.full for t in world.tables(listed)] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("members", "target", "status"),
+    [
+        ([FOREIGN], RLS, 403),
+        ([f"sip:u{n}@example.com" for n in range(301)], RLS, 413),
+        ([str(CAROL)], FRIENDS, 403),
+        ([str(CAROL)], Uri.parse("sip:rls@example.org"), 404),
+    ],
+)
+def test_lists_that_are_not_taken(members: list[str], target: Uri, status: int) -> None:
+    world = ListWorld()
+    world.watch(DAVE, target, members=members)
+    assert world.refused == [status]
+    assert not world.agent.notifier.subscriptions
+
+
+def test_members_of_lists_count_as_subscriptions() -> None:
+    world = ListWorld(limits=AgentLimits(subscriptions=4))
+    world.subscribe()
+    world.watch(DAVE, RLS, members=[str(CAROL), str(ERIN)])
+    assert world.refused == [503]
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "status"),
+    [
+        (b"<resource-lists", RESOURCE_LISTS, 400),
+        (b'<list xmlns="urn:ietf:params:xml:ns:rlmi"/>', RESOURCE_LISTS, 400),
+        (b"hello", "text/plain", 415),
+    ],
+)
+def test_bodies_that_are_no_list_are_refused(body: bytes, kind: str, status: int) -> None:
+    world = ListWorld()
+    outcome = world.send_subscribe(body, kind)
+    assert outcome.status == status
+    if status == 415:
+        assert outcome.responses[0].headers.get("Accept") == RESOURCE_LISTS
+
+
+def test_another_list_in_the_dialog_is_refused_and_the_same_one_taken() -> None:
+    world = ListWorld()
+    listed = world.watch(DAVE, RLS, members=[str(CAROL)])
+    for members, status in (([str(CAROL)], 200), ([str(ERIN)], 415)):
+        body = resource_lists.serialise(resource_lists.of(members))
+        outcome = world.send_subscribe(body, RESOURCE_LISTS, in_dialog_of=listed)
+        assert outcome.status == status
+    assert world.rows_told(listed) == [("carol", "active", None, False)]
+
+
+def test_a_list_that_was_brought_survives_a_restart() -> None:
+    world = ListWorld(storing=True)
+    listed = world.watch(DAVE, RLS, members=[str(CAROL), str(ERIN)])
+    world.restart()
+    world.pair.pass_seconds(1)
+    world.says(ERIN)
+    assert [len(t.resources) for t in world.tables(listed)] == [2, 2, 1]
 
 
 # --- what gets lost -------------------------------------------------------------------------------------

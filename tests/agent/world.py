@@ -1,6 +1,7 @@
 """A presence agent on one core, watchers and publishers on another, and a wire between them."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -107,6 +108,7 @@ class AgentWorld:
         expires: int | None = None,
         credentials: Credentials | None = None,
         policy: PeerPolicy = TO_BOB,
+        members: Sequence[str] = (),
     ) -> str:
         id = self.subscriber.subscribe(
             target,
@@ -116,6 +118,7 @@ class AgentWorld:
             expires=expires,
             policy=policy,
             credentials=credentials,
+            members=members,
         )
         self.pair.turn()
         return id
