@@ -337,15 +337,13 @@ class Subscription:
         self.condition = ""
         """What the last SUBSCRIBE said that we hold."""
         self.granted = asked
-        self.began = 0.0
+        self.began = self.ends = 0.0
         self.sent: Request | None = None
         """The SUBSCRIBE that is to make a dialog, or more than one."""
         self.client: ClientRequest | None = None
         self.expects: tuple[str, str] | None = None
         self.end_asked = False
-        self.failures = 0
-        self.too_brief = 0
-        self.ends = 0.0
+        self.failures = self.too_brief = 0
         self.timer_n = Alarm(self, Input.TIMER_N)
         self.plan = Alarm(self, Input.DUE)
         self.expiry = Alarm(self, Input.EXPIRED)
