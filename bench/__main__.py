@@ -17,11 +17,13 @@ from bench import (
     durable,
     fanout,
     fronts,
+    memory,
     messages,
     notify,
     optimisations,
     publishing,
     reading,
+    requests,
     transports,
 )
 from bench.measure import Effort, Figure, Skipped
@@ -38,6 +40,8 @@ BENCHMARKS: dict[str, Callable[[Effort], Iterator[Figure]]] = {
     "fronts": fronts.run,
     "transports": transports.run,
     "optimisations": optimisations.run,
+    "requests": requests.run,
+    "memory": memory.run,
 }
 FULL = Effort(runs=5, count=10_000)
 QUICK = Effort(runs=1, count=200)
