@@ -1,6 +1,9 @@
 """`make interop`: plays every case against the real peers and writes down what came of each.
 
-    python -m tests.interop.run [--only WORD] [--brief]
+    python -m tests.interop.run [--only WORD] [--brief] [--at-once N]
+
+Two cases are played at a time, because foreign programs wait more than they work; each has ports, folders and
+processes of its own.
 
 `interop/results/latest.json` holds one object for each case and variant: peers with versions, case, sections
 of RFCs, verdict, seconds, what was seen. `junit.xml` is the same for machines that read that. Exit status 1
@@ -14,6 +17,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -96,16 +100,36 @@ def show(verdict: Verdict) -> None:
 
 
 def brief(cases: Sequence[Case]) -> dict[str, list[dict[str, Any]]]:
-    """One variant of each case that is also played with digest, in turns with and without; all of others."""
+    """One variant of each case that is also played with digest, in turns with and without.
+
+    Of other cases all variants but those that say `brief = false`.
+    """
     chosen: dict[str, list[dict[str, Any]]] = {}
     turn = 0
     for case in cases:
-        chosen[case.name] = case.variants
+        chosen[case.name] = [v for v in case.variants if v.get("brief", True)]
         if any(v.get("digest") for v in case.variants):
             wants = [v for v in case.variants if bool(v.get("digest")) == bool(turn % 2)]
             chosen[case.name] = [wants[turn // 2 % len(wants)]]
             turn += 1
     return chosen
+
+
+async def play_all(wanted: Sequence[tuple[Case, dict[str, Any]]], at_once: int) -> list[Verdict]:
+    """So many at a time; their verdicts in the order of the cases."""
+    waiting = deque(enumerate(wanted))
+    done: dict[int, Verdict] = {}
+
+    async def player() -> None:
+        while waiting:
+            number, (case, variant) = waiting.popleft()
+            done[number] = await play(case, variant)
+            show(done[number])
+
+    async with asyncio.TaskGroup() as players:
+        for _ in range(at_once):
+            players.create_task(player())
+    return [done[number] for number in sorted(done)]
 
 
 async def main() -> int:
@@ -120,17 +144,19 @@ async def main() -> int:
         action="store_true",
         help="each foreign client once, in turns with and without digest",
     )
+    options.add_argument("--at-once", type=int, default=2, help="cases played at a time")
     given = options.parse_args()
     only = given.only
-    begun, verdicts = datetime.now(UTC), []
+    begun = datetime.now(UTC)
     cases = all_cases()
     chosen = brief(cases) if given.brief else {case.name: case.variants for case in cases}
-    for case in cases:
-        for variant in chosen[case.name]:
-            if only not in f"{case.name} {variant_name(variant)}":
-                continue
-            verdicts.append(await play(case, variant))
-            show(verdicts[-1])
+    wanted = [
+        (case, variant)
+        for case in cases
+        for variant in chosen[case.name]
+        if only in f"{case.name} {variant_name(variant)}"
+    ]
+    verdicts = await play_all(wanted, given.at_once)
     for verdict in await asyncio.to_thread(play_modules, only):
         verdicts.append(verdict)
         show(verdict)

@@ -39,6 +39,7 @@ from tests.transports.certificates import Authority
 CASES = Path(__file__).resolve().parent / "cases"
 STEP_SECONDS = 12.0
 """How long an expected event may take; Kamailio notices expiry up to ten seconds late."""
+ASK_AGAIN_SECONDS = 0.3
 PIDF = "application/pidf+xml"
 SECURE = ("tls", "wss")
 
@@ -436,13 +437,13 @@ async def do_baresip(stage: Stage, step: dict[str, Any]) -> None:
 
 
 async def do_baresip_says(stage: Stage, step: dict[str, Any]) -> None:
-    """baresip prints what fits `pattern`; `command` is typed first, and again each second."""
+    """baresip prints what fits `pattern`; `command` is typed first, and again after each pause."""
     phone = stage.phones[step["who"]]
-    for _ in range(int(STEP_SECONDS)):
+    for _ in range(int(STEP_SECONDS / ASK_AGAIN_SECONDS)):
         if "command" in step:
             phone.command(step["command"])
         try:
-            await phone.wait_for(step["pattern"], 1.0)
+            await phone.wait_for(step["pattern"], ASK_AGAIN_SECONDS)
         except TimeoutError:
             continue
         return
