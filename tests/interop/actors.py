@@ -220,7 +220,11 @@ class Bridge:
             "groups": self.wanted.get("groups", []),
         }
         if self.wanted.get("mode") == "remote":
-            tree["presence_server"] = {"mode": "remote", "next_hop": self.next_hop}
+            tree["presence_server"] = {
+                "mode": "remote",
+                "next_hop": self.next_hop,
+                **self.wanted.get("presence_server", {}),
+            }
         return tomli_w.dumps(tree | self.wanted.get("settings", {}))
 
     def applications(self) -> list[dict[str, str]]:
@@ -230,6 +234,7 @@ class Bridge:
                 "password": f"secret-{name}",
                 "uri": f"sip:{name}@example.com",
                 "sip_password": f"{self.wanted.get('sip_passwords', 'pw')}-{name}",
+                **self.wanted.get("application", {}),
             }
             for name in self.wanted.get("applications", ["alice", "bob"])
         ]
@@ -829,6 +834,61 @@ async def run_sipp(
         if process.returncode != 0:
             seen = sipp_words(Path(folder, "errors"), output)
             raise ActorFailed(f"SIPp {scenario} ended with {process.returncode}: {seen}")
+
+
+class SippServer:
+    """SIPp as a server: it plays one of `sipp/`, each new Call-ID from the beginning, for so many calls."""
+
+    def __init__(self, scenario: str, transport: str, calls: int) -> None:
+        self.scenario, self.transport, self.calls = scenario, transport, calls
+        self.folder = Path(tempfile.mkdtemp(prefix="sipbridge-sipp-"))
+        kind = socket.SOCK_STREAM if transport == "tcp" else socket.SOCK_DGRAM
+        self.port = free_port(kind)
+        self.process: Process | None = None
+
+    async def start(self) -> None:
+        command = ["sipp", "-sf", str(HERE / "sipp" / f"{self.scenario}.xml"), "-i", "127.0.0.1"]
+        command += ["-p", str(self.port), "-t", "t1" if self.transport == "tcp" else "u1"]
+        command += ["-m", str(self.calls), "-nostdin", "-timeout", "40s", "-timeout_error"]
+        command += ["-trace_err", "-error_file", str(self.folder / "errors")]
+        with (self.folder / "screen").open("wb") as screen:
+            self.process = await asyncio.create_subprocess_exec(
+                *command,
+                cwd=self.folder,
+                stdin=DEVNULL,
+                stdout=screen,
+                stderr=STDOUT,
+                start_new_session=True,
+            )
+        for _ in range(int(START_SECONDS / 0.05)):
+            if self.process.returncode is not None:
+                raise ActorFailed(f"SIPp {self.scenario} did not start: {self.words()}")
+            if self.listens():
+                return
+            await asyncio.sleep(0.05)
+        raise ActorFailed(f"SIPp {self.scenario} does not listen")
+
+    def listens(self) -> bool:
+        table = Path(f"/proc/net/{self.transport}").read_text()
+        return f":{self.port:04X} 00000000:0000" in table
+
+    async def done(self) -> None:
+        """All calls came to their end; ActorFailed with SIPp's own words if one did not."""
+        assert self.process is not None
+        try:
+            await asyncio.wait_for(self.process.wait(), STOP_SECONDS)
+        except TimeoutError:
+            raise ActorFailed(f"SIPp {self.scenario} waits for more: {self.words()}") from None
+        if self.process.returncode != 0:
+            raise ActorFailed(f"SIPp {self.scenario}: {self.words()}")
+
+    def words(self) -> str:
+        return sipp_words(self.folder / "errors", (self.folder / "screen").read_bytes())
+
+    async def stop(self) -> None:
+        if self.process is not None:
+            await end(self.process)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def sipp_words(errors: Path, output: bytes) -> str:

@@ -1,7 +1,7 @@
 """Plays interop cases: files that say what is started, what is done and what must be seen.
 
-A case is a TOML file. Its head says what it is about (`title`, `sections` of the RFCs), `[kamailio]` and
-`[bridge]` what is started, `variants` which transports and features it is played with. `[[steps]]` follow:
+A case is a TOML file. Its head says what it is about (`title`, `sections` of the RFCs), `[kamailio]`, `[peer]`
+(SIPp as a server) and `[bridge]` what is started, `variants` which transports and features it is played with. `[[steps]]` follow:
 each has `do`, the word for what happens (the functions of this module named `do_…`), its arguments, and what
 is expected. `{name}` in a text is replaced by what an earlier step saved under that name.
 
@@ -29,6 +29,7 @@ from tests.interop.actors import (
     DeskPhone,
     Kamailio,
     Printing,
+    SippServer,
     WebPhone,
     run_sipp,
     sipp_version,
@@ -73,6 +74,8 @@ class Case:
     kamailio: dict[str, Any] | None
     bridge: dict[str, Any] | None
     steps: list[dict[str, Any]]
+    peer: dict[str, Any] | None = None
+    """SIPp as the bridge's presence server: `scenario`, `calls`."""
 
     @classmethod
     def read(cls, path: Path) -> "Case":
@@ -85,6 +88,7 @@ class Case:
             tree.get("kamailio"),
             tree.get("bridge"),
             tree["steps"],
+            tree.get("peer"),
         )
 
 
@@ -111,6 +115,7 @@ class Stage:
     web_phones: dict[str, WebPhone] = field(default_factory=dict)
     desk_phones: dict[str, DeskPhone] = field(default_factory=dict)
     cutter: Cutter | None = None
+    peer: SippServer | None = None
     saved: dict[str, str] = field(default_factory=dict)
     subscriptions: dict[str, dict[str, str]] = field(default_factory=dict)
 
@@ -173,6 +178,8 @@ class Stage:
             await self.bridge.stop()
         if self.kamailio is not None:
             await self.kamailio.stop()
+        if self.peer is not None:
+            await self.peer.stop()
         if self.authority is not None:
             shutil.rmtree(self.authority.folder, ignore_errors=True)
 
@@ -428,6 +435,18 @@ async def do_sipp(stage: Stage, step: dict[str, Any]) -> None:
     )
 
 
+async def do_peer_done(stage: Stage, step: dict[str, Any]) -> None:
+    """The SIPp server has seen all its calls, and all were as its scenario demands."""
+    assert stage.peer is not None
+    await stage.peer.done()
+
+
+async def do_stop_bridge(stage: Stage, step: dict[str, Any]) -> None:
+    """SIGTERM: the bridge says its goodbyes and ends."""
+    assert stage.bridge is not None
+    await stage.bridge.halt()
+
+
 async def do_baresip(stage: Stage, step: dict[str, Any]) -> None:
     """Start baresip as `who`: `registers`, `watches` contacts, or `publishes`."""
     phone = Baresip(step["who"], stage.server(step), stage.transport, stage.trusted)
@@ -644,7 +663,7 @@ def peers_of(case: Case) -> dict[str, str]:
     """The foreign programs a case meets, with their versions."""
     words = {step["do"] for step in case.steps}
     found = {"kamailio": Kamailio.version()} if case.kamailio is not None else {}
-    if "sipp" in words:
+    if "sipp" in words or case.peer is not None:
         found["sipp"] = sipp_version()
     if "baresip" in words:
         found["baresip"] = Baresip.version()
@@ -673,8 +692,13 @@ async def prepare(case: Case, variant: Mapping[str, Any], stage: Stage) -> None:
         wanted = {**case.kamailio, "with": [*case.kamailio.get("with", []), *extra]}
         stage.kamailio = Kamailio(wanted, stage.authority)
         await stage.kamailio.start()
+    if case.peer is not None:
+        stage.peer = SippServer(case.peer["scenario"], stage.transport, case.peer["calls"])
+        await stage.peer.start()
     if case.bridge is not None:
         hop = ""
+        if stage.peer is not None:
+            hop = f"sip:127.0.0.1:{stage.peer.port};transport={stage.transport}"
         if stage.kamailio is not None:
             host, port = stage.kamailio.at(stage.transport)
             hop = f"sip:{host}:{port};transport={stage.transport}"
