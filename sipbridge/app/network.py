@@ -203,6 +203,16 @@ class SipNetwork:
             return policy
         return self.registrations.policy(application, policy)
 
+    def credentials_for(self, caller: Caller, presentity: Uri) -> Credentials | None:
+        """What answers challenges of this presentity's server.
+
+        Without a realm they are meant for the caller's own server, and nobody else's challenge is answered.
+        """
+        known = self.credentials.get(caller.application)
+        if known is None or known.realm:
+            return known
+        return known if self.peer_of(presentity) is self.peer_of(caller.identity) else None
+
     async def registered(self, caller: Caller, presentity: Uri, *, patient: bool = False) -> None:
         """Returns when the application may ask this presentity's server. Raises SignallingError if not."""
         if self.registrations is not None:
@@ -297,7 +307,7 @@ class SipNetwork:
             self.identities.address(presentity),
             self.identities.canonical(presentity),
             self.policy_for(caller.application, presentity),
-            self.credentials.get(caller.application),
+            self.credentials_for(caller, presentity),
             wait,
         )
 
@@ -350,7 +360,7 @@ class SipNetwork:
                 self.now(),
                 expires=policy.expires,
                 policy=policy,
-                credentials=self.credentials.get(caller.application),
+                credentials=self.credentials_for(caller, presentity),
                 trace=caller.trace,
                 keep_trying=keep_trying,
             )

@@ -383,8 +383,11 @@ class Unenforceable(StrEnum):
 
 
 class Digest(StrEnum):
+    """The weakest challenge that is answered."""
+
     MD5 = "MD5"
     SHA_256 = "SHA-256"
+    SHA_512_256 = "SHA-512-256"
 
 
 class ServerDigest(StrEnum):

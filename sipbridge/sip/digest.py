@@ -280,27 +280,28 @@ class Session:
         self.last = (uri, f"{self.nc:08x}")
         return answer(self.challenge, self.credentials, method, uri, body, self.nc, self.cnonce)
 
-    def learn(self, authentication_info: str, body: bytes = b"") -> bool:
+    def learn(self, authentication_info: str, body: bytes = b"", uri: str = "") -> bool:
         """Read Authentication-Info: a nextnonce replaces the nonce.
 
-        False if its rspauth is there and wrong.
+        body: of the response. uri: of the request that it answers; "" for the last one. False if its rspauth
+        is there and wrong.
         """
         try:
             pairs = parse_pairs(authentication_info, "Authentication-Info")
         except ParseError:
             return True
         good = "rspauth" not in pairs or hmac.compare_digest(
-            pairs["rspauth"].lower().encode(), self.expected_rspauth(pairs, body).encode()
+            pairs["rspauth"].lower().encode(),
+            self.expected_rspauth(pairs, body, uri or self.last[0]).encode(),
         )
         if good and (following := pairs.get("nextnonce")):
             self.challenge = replace(self.challenge, nonce=following, stale=False)
             self.nc = 0
         return good
 
-    def expected_rspauth(self, pairs: dict[str, str], body: bytes) -> str:
+    def expected_rspauth(self, pairs: dict[str, str], body: bytes, uri: str) -> str:
         """What a server that knows the password says (RFC 7616 §3.5)."""
         algorithm = self.challenge.effective_algorithm
-        uri, nc = self.last
         secret = ha1(
             algorithm, self.credentials.username, self.challenge.realm, self.credentials.password
         )
@@ -311,7 +312,7 @@ class Session:
             uri,
             self.challenge.nonce,
             qop=pairs.get("qop"),
-            nc=pairs.get("nc", nc),
+            nc=pairs.get("nc", self.last[1]),
             cnonce=self.cnonce,
             body=body,
         )

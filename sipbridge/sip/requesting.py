@@ -8,7 +8,9 @@ the transport, a timeout or a 503 moves on to the next destination (RFC 3263 §4
 handler is told.
 
 Digest (§22): a 401 or 407 is answered with the caller's credentials, with CSeq one higher. Challenges are
-remembered for each destination and user and answered in advance next time, the nonce count rising. At most
+remembered for each destination and user and answered in advance next time, the nonce count rising: those of a
+proxy in every request that goes by it, those of a server only in requests to the domain for which it asked
+(that of To, §22.2). A server that proves not to know the password (rspauth) is forgotten. At most
 two rounds are played for one request, and the same realm is answered twice only if the server calls our nonce
 stale: a wrong password is told to the handler, not tried again.
 
@@ -16,7 +18,7 @@ The handler hears exactly once, and never from inside the call that made the req
 """
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from sipbridge.errors import LocalProtocolError, ParseError
 from sipbridge.sip.address import NameAddr
@@ -50,8 +52,14 @@ from sipbridge.uri import Uri
 MAX_ROUNDS = 2
 """Challenges answered for one request: a stale nonce, or a proxy and a server each with its realm."""
 
-MAX_SESSIONS = 1024
-"""Destinations and users whose challenges are remembered; the oldest is forgotten."""
+MAX_SESSIONS = 20_000
+"""Destinations and users whose challenges are remembered, about 1 kB each; the oldest is forgotten."""
+
+MAX_REALMS = 32
+"""Of one destination and user: proxies on the way, and domains behind them."""
+
+MAX_REFUSALS = 1024
+"""Destinations remembered for having refused TCP."""
 
 MAX_FORWARDS = "70"
 """§8.1.1.6."""
@@ -68,8 +76,12 @@ ROOM_FOR_VIA = 120
 Candidate = Flow | Target | str
 """A fixed flow, a target, or the text of a URI still to be read."""
 
-Realm = tuple[bool, str]
-"""Was it a proxy that asked, realm."""
+Realm = tuple[bool, str, str]
+"""Was it a proxy that asked, realm, domain of To; "" for a proxy, whose realm counts for every domain."""
+
+
+INFORMS = {"Authentication-Info": False, "Proxy-Authentication-Info": True}
+"""What tells of the next nonce, and whether a proxy says it."""
 
 
 class ClientRequest:
@@ -266,7 +278,7 @@ class AskingHalf:
         self.report = report
         self.transactions: dict[ClientKey, ClientTransaction] = {}
         self.live = 0
-        self.sessions: dict[tuple[str, str, int], dict[Realm, Session]] = {}
+        self.sessions: dict[tuple[Credentials, str, int], dict[Realm, Session]] = {}
         self.names: dict[str, tuple[float, tuple[str, ...]]] = {}
         self.waiting: dict[str, list[tuple[Target, ClientRequest]]] = {}
         self.waiters = 0
@@ -344,7 +356,7 @@ class AskingHalf:
         if flow.protocol != "tcp":
             return
         self.refusals[flow.remote] = now + REFUSAL_LASTS
-        while len(self.refusals) > MAX_SESSIONS:
+        while len(self.refusals) > MAX_REFUSALS:
             del self.refusals[next(iter(self.refusals))]
 
     def has_listener(self, flow: Flow) -> bool:
@@ -401,12 +413,13 @@ class AskingHalf:
             return False
         proxy = response.status == 407
         lines = response.headers.get_all("Proxy-Authenticate" if proxy else "WWW-Authenticate")
-        sessions = self.sessions.setdefault((credentials.username, *flow.remote), {})
+        key = (credentials, *flow.remote)
+        sessions = self.sessions[key] = self.sessions.pop(key, {})
         while len(self.sessions) > MAX_SESSIONS:
             del self.sessions[next(iter(self.sessions))]
         fresh = False
         for challenge in select(parse_challenges(lines, proxy=proxy), self.minimum_digest):
-            realm = (proxy, challenge.realm)
+            realm = (proxy, challenge.realm, "" if proxy else domain_of(asked.request))
             if credentials.realm not in ("", challenge.realm):
                 continue
             if realm in asked.answered and not challenge.stale:
@@ -415,26 +428,41 @@ class AskingHalf:
             sessions[realm] = Session(challenge, credentials, self.identifiers.cnonce())
             asked.answered.add(realm)
             fresh = True
+        while len(sessions) > MAX_REALMS:
+            del sessions[next(iter(sessions))]
         return fresh
 
     def follow_nonce(self, asked: ClientRequest, response: Response) -> None:
-        """A nextnonce in the answer replaces the nonce we know (RFC 7616 §3.5)."""
-        info = response.headers.get("Authentication-Info")
-        if info is None or asked.credentials is None or asked.flow is None:
-            return
-        known = self.sessions.get((asked.credentials.username, *asked.flow.remote), {})
-        servers = [session for (proxy, _), session in known.items() if not proxy]
-        if len(servers) == 1:  # the header does not name its realm
-            servers[0].learn(info)
+        """A nextnonce in the answer replaces the nonce we know (RFC 7616 §3.5, RFC 7615 for proxies)."""
+        for name in INFORMS:
+            info = response.headers.get(name)
+            if info is None or asked.credentials is None or asked.flow is None:
+                continue
+            known = self.sessions.get((asked.credentials, *asked.flow.remote), {})
+            fitting = list(self.fitting(known, asked.request, INFORMS[name]))
+            if len(fitting) != 1:  # the header does not name its realm
+                continue
+            realm, session = fitting[0]
+            if not session.learn(info, response.body, asked.request.uri):
+                del known[realm]
+
+    def fitting(
+        self, known: Mapping[Realm, Session], request: Request, proxy: bool
+    ) -> Iterator[tuple[Realm, Session]]:
+        """The sessions of proxies, or of servers, that this request is for."""
+        domain = "" if proxy else domain_of(request)
+        return ((realm, s) for realm, s in known.items() if (realm[0], realm[2]) == (proxy, domain))
 
     def authorise(self, asked: ClientRequest, flow: Flow, credentials: Credentials) -> None:
-        """Answer every challenge known for this destination and user."""
+        """Answer every challenge known for this user, destination and domain."""
         request = asked.request
         request.headers.remove("Authorization")
         request.headers.remove("Proxy-Authorization")
-        known = self.sessions.get((credentials.username, *flow.remote), {})
-        for session in known.values():
-            if session.credentials == credentials:
+        known = self.sessions.get((credentials, *flow.remote))
+        if known is None:
+            return
+        for proxy in (True, False):
+            for _, session in self.fitting(known, request, proxy):
                 value = session.authorize(request.method, request.uri, request.body)
                 request.headers.add(session.header, value)
 
@@ -474,6 +502,11 @@ class AskingHalf:
                 request.method, destination, request.headers.get("Call-ID") or "", asked.trace
             )
         )
+
+
+def domain_of(request: Request) -> str:
+    """Whose server a request asks: the host of To, in and out of dialogs."""
+    return request.to.uri.host.lower()
 
 
 def is_large(request: Request) -> bool:

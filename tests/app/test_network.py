@@ -84,6 +84,24 @@ async def test_only_the_partners_presentities_go_to_the_partner() -> None:
             assert [m.start for m in server.got] == [f"SUBSCRIBE {PAT} SIP/2.0"]
 
 
+async def test_the_password_of_one_server_answers_no_challenge_of_another() -> None:
+    """Unless the realm is named, a password is meant for the server of the application's own domain."""
+    challenge = 'Digest realm="anything", nonce="n", qop="auth"'
+    known = [application("bob", sip_password="pw"), application("carol", sip_password="pw")]
+    known[1]["sip_realm"] = "anything"
+    async with presence_server() as server:
+        server.challenge, server.challenged = challenge, {"SUBSCRIBE"}
+        servers = partners(f"sip:127.0.0.1:{server.port}")
+        async with site(presence_servers=servers, applications=known) as here:
+            for name, status in (("bob", 502), ("carol", 204)):
+                asking = here.application(name)
+                body = {"application": "x", "presentity": PAT, "reference": asking.reference("s")}
+                got, answer = await asking.ask("POST", "/rest/presence/subscription", body)
+                assert got == status, answer
+        given = [bool(m.get("authorization")) for m in server.requests("SUBSCRIBE")]
+        assert given[:3] == [False, False, True]
+
+
 # --- answers of the peer
 
 

@@ -223,7 +223,7 @@ NO = "not in this version"
         ("[sip]\nlisten = ['udp:[::1]:9']\nadvertise = ['tcp:[::1]:9']", "sip.advertise", "no tcp listener"),
         ("[sip]\ndomain = ''", "sip.domain", "at least 1 character"),
         ("[sip]\ndomain = 'a b'", "sip.domain", "'a b' is not a host name"),
-        ("[sip]\nminimum_digest = 'MD4'", "sip.minimum_digest", "should be 'MD5' or 'SHA-256', not 'MD4'"),
+        ("[sip]\nminimum_digest = 'MD4'", "sip.minimum_digest", "'SHA-256' or 'SHA-512-256', not 'MD4'"),
         ("[http]\nport = true", "http.port", "a number is expected"),
         ("[http]\nport = 'x'", "http.port", "should be a valid integer"),
         ("[http]\ndocs = 'admin'", "http.docs", "'admin' needs admin.password_hash"),

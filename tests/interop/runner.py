@@ -1,9 +1,10 @@
 """Plays interop cases: files that say what is started, what is done and what must be seen.
 
-A case is a TOML file. Its head says what it is about (`title`, `sections` of the RFCs), `[kamailio]`, `[peer]`
-(SIPp as a server) and `[bridge]` what is started, `variants` which transports and features it is played with. `[[steps]]` follow:
-each has `do`, the word for what happens (the functions of this module named `do_…`), its arguments, and what
-is expected. `{name}` in a text is replaced by what an earlier step saved under that name.
+A case is a TOML file. Its head says what it is about (`title`, `sections` of the RFCs), `[kamailio]`,
+`[peer]` (SIPp as a server) and `[bridge]` what is started, `variants` which transports and features it is
+played with. `[[steps]]` follow: each has `do`, the word for what happens (the functions of this module named
+`do_…`), its arguments, and what is expected. `{name}` in a text is replaced by what an earlier step saved
+under that name.
 
 The runner knows neither a test framework nor how the product is made; it only talks to it.
 """
@@ -174,12 +175,9 @@ class Stage:
             await client.stop()
         if self.cutter is not None:
             await self.cutter.stop()
-        if self.bridge is not None:
-            await self.bridge.stop()
-        if self.kamailio is not None:
-            await self.kamailio.stop()
-        if self.peer is not None:
-            await self.peer.stop()
+        for server in (self.bridge, self.kamailio, self.peer):
+            if server is not None:
+                await server.stop()
         if self.authority is not None:
             shutil.rmtree(self.authority.folder, ignore_errors=True)
 

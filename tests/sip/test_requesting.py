@@ -476,6 +476,99 @@ def test_a_nextnonce_is_used_for_the_next_request(pair: Pair) -> None:
     assert nonces == ["", "first", "second"]
 
 
+class Recorder:
+    """A server of one realm for each domain, and a proxy before all; `infos` go into its 200s."""
+
+    def __init__(self, *, proxy: bool = False, infos: tuple[tuple[str, str], ...] = ()) -> None:
+        self.proxy, self.infos = proxy, infos
+        self.given: list[tuple[str, str]] = []
+
+    def receive_request(self, incoming: ServerRequest, now: float) -> None:
+        request = incoming.request
+        name = "Proxy-Authorization" if self.proxy else "Authorization"
+        given = request.headers.get(name) or ""
+        domain = request.to.uri.host.lower()
+        self.given.append((domain, given))
+        realm = "proxy" if self.proxy else domain
+        if f'realm="{realm}"' in given:
+            incoming.respond(200, headers=self.infos)
+            return
+        challenge = f'Digest realm="{realm}", nonce="n-{domain}-{len(self.given)}", qop="auth"'
+        asks = "Proxy-Authenticate" if self.proxy else "WWW-Authenticate"
+        incoming.respond(407 if self.proxy else 401, headers=[(asks, challenge)])
+
+
+def to_domain(net: Net, domain: str) -> Request:
+    receiver = NameAddr.parse(f"<sip:bob@{domain}>")
+    return net.cores[ALICE].new_request(
+        "PUBLISH", f"sip:bob@{domain}", from_=SENDER, to=receiver, headers=[("Event", "presence")]
+    )
+
+
+BY_PROXY = PeerPolicy(next_hops=("sip:192.0.2.2",))
+
+
+def test_what_one_domain_asked_for_is_not_sent_to_another_behind_the_same_proxy(
+    pair: Pair,
+) -> None:
+    pair.bob.serve("PUBLISH", server := Recorder())
+    for domain in ("one.example", "two.example", "one.example", "TWO.example"):
+        outcome, _ = send(pair, to_domain(pair, domain), BY_PROXY, ALICES)
+        pair.turn()
+        assert outcome.status == 200
+    assert [bool(given) for _, given in server.given] == [False, True, False, True, True, True]
+    for domain, given in server.given:
+        assert not given or f'realm="{domain}"' in given
+    assert "nc=00000002" in server.given[4][1]
+
+
+def test_what_a_proxy_asked_for_goes_with_every_request_that_goes_by_it(pair: Pair) -> None:
+    pair.bob.serve("PUBLISH", server := Recorder(proxy=True))
+    for domain in ("one.example", "two.example"):
+        outcome, _ = send(pair, to_domain(pair, domain), BY_PROXY, ALICES)
+        pair.turn()
+        assert outcome.status == 200
+    assert [bool(given) for _, given in server.given] == [False, True, True]
+
+
+def test_two_users_of_one_name_do_not_share_what_they_know(pair: Pair) -> None:
+    pair.bob.serve("PUBLISH", server := Recorder())
+    for password in ("alicepw", "another"):
+        send(pair, to_domain(pair, "one.example"), BY_PROXY, Credentials("alice", password))
+        pair.turn()
+    assert [bool(given) for _, given in server.given] == [False, True, False, True]
+
+
+def test_a_proxys_nextnonce_is_used_too(pair: Pair) -> None:
+    infos = (("Proxy-Authentication-Info", 'nextnonce="second"'),)
+    pair.bob.serve("PUBLISH", server := Recorder(proxy=True, infos=infos))
+    for _ in range(2):
+        send(pair, to_domain(pair, "one.example"), BY_PROXY, ALICES)
+        pair.turn()
+    assert 'nonce="second"' in server.given[2][1]
+    assert "nc=00000001" in server.given[2][1]
+
+
+def test_a_server_that_does_not_know_the_password_is_not_told_more(pair: Pair) -> None:
+    infos = (("Authentication-Info", 'rspauth="00", nextnonce="evil"'),)
+    pair.bob.serve("PUBLISH", server := Recorder(infos=infos))
+    for _ in range(2):
+        send(pair, to_domain(pair, "one.example"), BY_PROXY, ALICES)
+        pair.turn()
+    assert [bool(given) for _, given in server.given] == [False, True, False, True]
+    assert "evil" not in str(server.given)
+
+
+def test_realms_without_end_are_not_all_remembered(pair: Pair) -> None:
+    pair.bob.serve("PUBLISH", Recorder())
+    for number in range(40):
+        send(pair, to_domain(pair, f"d{number}.example"), BY_PROXY, ALICES)
+        pair.turn()
+    (known,) = pair.alice.asking.sessions.values()
+    assert len(known) == 32
+    assert (False, "d39.example", "d39.example") in known
+
+
 # --- in dialogs ---------------------------------------------------------------------------------------
 
 
