@@ -29,6 +29,7 @@ from tests.interop.actors import Kamailio
 from tests.interop.runner import Case, Verdict, all_cases, play, variant_name
 
 HERE = Path(__file__).resolve().parent
+NO_PEERS = ("test_interop.py", "test_runner.py")
 RESULTS = HERE.parents[1] / "interop" / "results"
 
 
@@ -56,14 +57,19 @@ def write(verdicts: list[Verdict], begun: datetime) -> None:
             name=f"{verdict.title} [{verdict.variant}]",
             time=str(verdict.seconds),
         )
+        properties = ElementTree.SubElement(case, "properties")
+        said = [("peer", f"{name} {version}") for name, version in verdict.peers.items()]
+        said += [("section", section) for section in verdict.sections]
+        for name, value in [*said, ("verdict", verdict.verdict)]:
+            ElementTree.SubElement(properties, "property", name=name, value=value)
         if verdict.verdict != "pass":
             ElementTree.SubElement(case, "failure", message=verdict.seen[:200]).text = verdict.seen
     ElementTree.ElementTree(suite).write(RESULTS / "junit.xml", encoding="utf-8")
 
 
 def play_modules(only: str) -> list[Verdict]:
-    """The test modules beside this file, except the one that plays the cases."""
-    modules = [m for m in sorted(HERE.glob("test_*.py")) if m.name != "test_interop.py"]
+    """The test modules beside this file that meet peers, except the one that plays the cases."""
+    modules = [m for m in sorted(HERE.glob("test_*.py")) if m.name not in NO_PEERS]
     wanted = [str(module) for module in modules if only in module.stem]
     if not wanted:
         return []

@@ -1,10 +1,10 @@
 """Plays interop cases: files that say what is started, what is done and what must be seen.
 
-A case is a TOML file. Its head says what it is about (`title`, `sections` of the RFCs), `[kamailio]`,
-`[peer]` (SIPp as a server) and `[bridge]` what is started, `variants` which transports and features it is
-played with. `[[steps]]` follow: each has `do`, the word for what happens (the functions of this module named
-`do_…`), its arguments, and what is expected. `{name}` in a text is replaced by what an earlier step saved
-under that name.
+A case is a TOML file. Its head says what it is about (`title`, what it `proves`, `sections` of the RFCs),
+`[kamailio]`, `[peer]` (SIPp as a server) and `[bridge]` what is started, `variants` which transports and
+features it is played with; one with `brief = false` is left out when time is short. `[[steps]]` follow: each
+has `do`, the word for what happens (the functions of this module named `do_…`), its arguments, and what is
+expected. `{name}` in a text is replaced by what an earlier step saved under that name.
 
 The runner knows neither a test framework nor how the product is made; it only talks to it.
 """
@@ -70,6 +70,7 @@ class Case:
 
     name: str
     title: str
+    proves: str
     sections: list[str]
     variants: list[dict[str, Any]]
     kamailio: dict[str, Any] | None
@@ -84,6 +85,7 @@ class Case:
         return cls(
             path.parent.name,
             tree["title"],
+            " ".join(tree.get("proves", "").split()),
             tree["sections"],
             tree.get("variants", [{"transport": "udp"}]),
             tree.get("kamailio"),
@@ -231,7 +233,8 @@ async def do_listen(stage: Stage, step: dict[str, Any]) -> None:
 async def do_notification(stage: Stage, step: dict[str, Any]) -> None:
     """A Bayeux notification of `kind` arrives whose body has what `has` says; others before are skipped.
 
-    With `is` the next notification has this body, nothing more and nothing less.
+    With `is` the next notification has this body, nothing more and nothing less. With `next = true` none of
+    this kind comes before.
     """
     application = await stage.application(step)
     skipped: list[Any] = []
@@ -247,6 +250,8 @@ async def do_notification(stage: Stage, step: dict[str, Any]) -> None:
                 if fits:
                     return
                 skipped.append(message)
+                if body is not None and step.get("next"):
+                    break
     except TimeoutError:
         pass
     wanted = step.get("is", step.get("has"))
@@ -392,13 +397,13 @@ async def put_xcap(stage: Stage, path: str, kind: str, body: str) -> None:
 
 
 async def do_rules(stage: Stage, step: dict[str, Any]) -> None:
-    """Put presence rules of user `of` on Kamailio's XCAP server: `allow` or `block` the users named."""
+    """Put presence rules of user `of` on Kamailio's XCAP server: decisions and whom they are for."""
     rules = "".join(
         f'<cp:rule id="{word}"><cp:conditions><cp:identity>'
         + "".join(f'<cp:one id="sip:{name}@example.com"/>' for name in step[word])
         + f"</cp:identity></cp:conditions><cp:actions><pr:sub-handling>{word}</pr:sub-handling>"
         "</cp:actions><cp:transformations/></cp:rule>"
-        for word in ("allow", "block")
+        for word in ("allow", "confirm", "polite-block", "block")
         if step.get(word)
     )
     body = (
