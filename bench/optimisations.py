@@ -11,13 +11,14 @@ from dataclasses import dataclass, replace
 
 from bench import documents
 from bench.measure import Effort, Figure, figure
+from sipbridge.events.rate import Rate
 from tests.agent.world import AgentWorld
 from tests.events.peers import TO_BOB
 
 ENTITY = "sip:carol@example.com"
 HOUR = 3600.0
 WATCHERS = 10
-PLAIN = replace(TO_BOB, conditional=False)
+PLAIN = replace(TO_BOB, conditional=False, rate_control=False)
 """A watcher that asks for no optimisation."""
 
 
@@ -44,11 +45,29 @@ def day_of_refreshes(conditional: bool) -> AgentWorld:
     return world
 
 
+def busy_hour(rate_control: bool) -> AgentWorld:
+    """Somebody's state changes every 10 s for an hour; ten people want to hear of it once a minute."""
+    world = AgentWorld()
+    publication = world.publish(documents.rich(ENTITY, 0))
+    policy = replace(PLAIN, rate_control=rate_control)
+    for _ in range(WATCHERS):
+        world.watch(policy=policy, rate=Rate.every(60))
+    for change in range(1, 361):
+        world.pair.pass_seconds(10)
+        world.modify(publication, documents.rich(ENTITY, change))
+    return world
+
+
 ROWS = (
     Row(
         "RFC 5839: a day of refreshes",
         day_of_refreshes,
         "ten watchers, eight changes, a refresh each hour",
+    ),
+    Row(
+        "RFC 6446: an hour of changes every 10 s",
+        busy_hour,
+        "ten watchers whose contracts have a frequency of one minute; the publication's bytes are in both",
     ),
 )
 

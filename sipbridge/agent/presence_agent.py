@@ -102,6 +102,8 @@ class AgentLimits:
     """Seconds in which changes of a list's members are gathered into one NOTIFY."""
     entity_tags: bool = True
     """Do NOTIFYs carry entity-tags, so that watchers need not be told again what they hold (RFC 5839)?"""
+    rate_control: bool = True
+    """May watchers ask how often they are notified (RFC 6446)?"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,6 +262,7 @@ class PresenceAgent:
             max_subscriptions=limits.subscriptions,
             min_interval=limits.min_notify_interval,
             entity_tags=limits.entity_tags,
+            rate_control=limits.rate_control,
         )
 
     def rules_changed(self, presentity: PresentityKey, now: float) -> None:

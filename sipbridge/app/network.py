@@ -34,6 +34,7 @@ from sipbridge.errors import (
 )
 from sipbridge.events.presence_package import EVENTLIST, PIDF
 from sipbridge.events.publisher import Published, Publisher, PublishFailed, Unpublished
+from sipbridge.events.rate import Rate
 from sipbridge.events.subscriber import (
     Accepted,
     Notified,
@@ -168,6 +169,8 @@ class SipNetwork:
         self.by_id: dict[str, Publication] = {}
         self.watches: dict[tuple[str, PresentityKey, PresentityKey], Watch] = {}
         self.watch_of: dict[str, Watch] = {}
+        self.paces: dict[tuple[str, PresentityKey, PresentityKey], float] = {}
+        """Seconds between two pieces of news, where not all of them are wanted."""
 
     # --- peers ---
 
@@ -338,6 +341,20 @@ class SipNetwork:
         watch = self.watches.get((PRESENCE, watcher, presentity))
         return () if watch is None else (self.subscriber.call_id(watch.id),)
 
+    def slow_down(self, watcher: PresentityKey, presentity: PresentityKey, interval: float) -> None:
+        key = (PRESENCE, watcher, presentity)
+        if interval:
+            self.paces[key] = interval
+        else:
+            self.paces.pop(key, None)
+        if (watch := self.watches.get(key)) is not None:
+            self.subscriber.set_rate(watch.id, Rate.every(interval), self.now())
+            self.turn()
+
+    def held_back(self, watcher: PresentityKey, presentity: PresentityKey) -> bool:
+        watch = self.watches.get((PRESENCE, watcher, presentity))
+        return watch is not None and self.subscriber.held_back(watch.id, self.now()) > 0
+
     def kind_of(self, presentity: Uri) -> str:
         return LIST if self.identities.canonical(presentity) in self.lists else PRESENCE
 
@@ -363,6 +380,7 @@ class SipNetwork:
                 credentials=self.credentials_for(caller, presentity),
                 trace=caller.trace,
                 keep_trying=keep_trying,
+                rate=Rate.every(self.paces.get(key, 0.0)),
             )
             accepted = asyncio.get_running_loop().create_future()
             watch = Watch(identifier, key[1], key[2], accepted, caller.application, keep_trying)

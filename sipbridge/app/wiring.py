@@ -86,7 +86,11 @@ PUBLICATION = "publication"
 """Kind of the snapshots that keep our publications' entity-tags."""
 Spawn = Callable[[Coroutine[object, object, None]], None]
 AGENT, GATEWAY = ("agent", PORT), ("gateway", PORT)
-TO_AGENT = PeerPolicy(name="embedded", flow=Flow("memory", GATEWAY, AGENT))
+TO_AGENT = PeerPolicy(
+    name="embedded",
+    flow=Flow("memory", GATEWAY, AGENT),
+    rate_control=False,  # nothing is on a wire, and news at once cost nothing
+)
 CLIENT_ID_ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 CLIENT_ID_LENGTH = 27
 """160 random bits."""
@@ -444,7 +448,8 @@ def make_agent(
             min_notify_interval=settings.limits.min_notify_interval,
             list_depth=wanted.list_depth,
             list_gather=wanted.list_gather,
-            entity_tags=settings.agent.entity_tags,
+            entity_tags=wanted.entity_tags,
+            rate_control=wanted.rate_control,
         ),
         storing=True,
         registrar=wanted.registrar,

@@ -13,7 +13,8 @@ a NOTIFY follows at once (§4.2.1.2); where the 200 waits for the store, so does
 One NOTIFY of a subscription is in flight. `offer` says that the content may have changed; what is sent is
 asked of the authority at the moment of sending, so of many changes only the newest state goes out, and equal
 bytes are not sent twice. Changes of the state and answers to SUBSCRIBE are always sent, but for what the
-watcher says it holds already (`conditional`): then a SUBSCRIBE in the dialog gets 204 and no NOTIFY.
+watcher says it holds already (`conditional`): then a SUBSCRIBE in the dialog gets 204 and no NOTIFY. A
+watcher may ask for fewer NOTIFYs, or for some even without news (`rate`); each SUBSCRIBE says anew.
 
 A NOTIFY without answer, or answered with one of `ENDS_SUBSCRIPTION`, ends the subscription in silence
 (§4.2.2); another refusal is followed by a new try, after Retry-After or a pause, and by the end when it goes
@@ -35,8 +36,11 @@ from sipbridge.errors import LocalProtocolError, ParseError
 from sipbridge.events import conditional
 from sipbridge.events.machine import step
 from sipbridge.events.package import EventPackage
+from sipbridge.events.rate import NO_RATE, Pace, Rate, granted, plain_event
 from sipbridge.sip.dialog import Dialog, Json, text
+from sipbridge.sip.fields import Event
 from sipbridge.sip.message import Request, Response
+from sipbridge.sip.parameters import Parameters
 from sipbridge.sip.timers import Deadline
 from sipbridge.sip.usage import ServerRequest
 from sipbridge.sip.user_agent import UserAgent
@@ -200,10 +204,12 @@ class Notifier:
         max_subscriptions: int = 200_000,
         min_interval: float = 0.0,
         entity_tags: bool = True,
+        rate_control: bool = True,
     ) -> None:
         """max_subscriptions: about 4 kB each. min_interval: least seconds between NOTIFYs of new content.
 
-        entity_tags: NOTIFYs carry them, and what a watcher holds is not told again (RFC 5839).
+        entity_tags: NOTIFYs carry them, and what a watcher holds is not told again (RFC 5839). rate_control:
+        watchers may ask for a rate (RFC 6446).
         """
         self.ua = ua
         self.packages = packages
@@ -211,6 +217,7 @@ class Notifier:
         self.max_subscriptions = max_subscriptions
         self.min_interval = min_interval
         self.entity_tags = entity_tags
+        self.rate_control = rate_control
         self.subscriptions: dict[str, Subscription] = {}
         self.restored: list[Subscription] = []
         """They wait for `resume`."""
@@ -300,8 +307,7 @@ class Notifier:
             admission,
             now,
         )
-        event = request.event
-        subscription.event = str(event) if event is not None else package.name
+        self.hear_event(subscription, request, now)
         subscription.display_name = request.from_.display_name or ""
         subscription.stated = conditional.condition(request)
         self.subscriptions[subscription.id] = subscription
@@ -355,7 +361,7 @@ class Notifier:
         """A SUBSCRIBE in the dialog: refresh or end (§4.2.1.3)."""
         event = incoming.request.event
         if subscription.state is State.TERMINATED or (
-            event is not None and str(event) != subscription.event
+            event is not None and not subscription.is_about(event)
         ):
             incoming.respond(481)
             return
@@ -367,6 +373,7 @@ class Notifier:
         if admission.status >= 300:
             incoming.respond(admission.status, reason=admission.reason, headers=admission.headers)
             return
+        self.hear_event(subscription, incoming.request, now)
         subscription.extend(expires, now)
         stated = conditional.condition(incoming.request) if self.entity_tags else ""
         quiet = bool(stated) and conditional.holds(
@@ -375,6 +382,14 @@ class Notifier:
         happened = Input.REFRESHED if expires else Input.UNSUBSCRIBED
         number = self.step(subscription, happened, now)
         self.answer(subscription, incoming, expires, number, now, quiet=quiet)
+
+    def hear_event(self, subscription: "Subscription", request: Request, now: float) -> None:
+        """What a SUBSCRIBE says in Event: which subscription, and how often to notify."""
+        event = request.event
+        if event is None:
+            return
+        subscription.event = plain_event(event.package, event.parameters)
+        subscription.set_rate(Rate.of(event.parameters) if self.rate_control else NO_RATE, now)
 
     # --- NOTIFY -----------------------------------------------------------------------------------
 
@@ -414,7 +429,7 @@ class Notifier:
         s.stop_wake()
         s.said = body
         s.in_flight = True
-        s.not_before = now if more else now + self.min_interval
+        s.note_sent(now, more)
         headers = [("Event", s.event), ("Subscription-State", s.state_header(now)), *s.headers]
         if etag:
             headers.append((conditional.SIP_ETAG, etag))
@@ -465,6 +480,7 @@ class Notifier:
     def forget(self, subscription: "Subscription") -> None:
         subscription.stop_expiry()
         subscription.stop_wake()
+        subscription.stop_pulse()
         self.ua.remove_dialog(subscription.dialog)
         self.subscriptions.pop(subscription.id, None)
 
@@ -517,7 +533,9 @@ class Subscription:
         "must",
         "not_before",
         "notifier",
+        "pace",
         "package",
+        "pulse",
         "quiet_end",
         "reason",
         "reserved",
@@ -564,6 +582,10 @@ class Subscription:
         self.trace = ""
         self.expiry: Deadline | None = None
         self.wake: Deadline | None = None
+        self.pace: Pace | None = None
+        """Where it asked for a rate."""
+        self.pulse: Deadline | None = None
+        """When it is notified even without news."""
         self.begin()
 
     def begin(self) -> None:
@@ -604,12 +626,58 @@ class Subscription:
             self.wake.cancel()
             self.wake = None
 
+    def stop_pulse(self) -> None:
+        if self.pulse is not None:
+            self.pulse.cancel()
+            self.pulse = None
+
+    def is_about(self, event: Event) -> bool:
+        """Does an Event header name this subscription: same package and id (§8.2.1)?"""
+        return plain_event(event.package, event.parameters) == self.event
+
+    def set_rate(self, asked: Rate, now: float) -> None:
+        """Notify so often from now on; what waits for its turn may have another one."""
+        if asked == NO_RATE and self.pace is None:
+            return
+        floor = self.notifier.min_interval
+        rate = granted(asked, floor) if asked != NO_RATE else NO_RATE
+        if self.pace is not None and self.pace.rate == rate:
+            return
+        last = self.pace.sent[-1:] if self.pace is not None else [self.not_before - floor]
+        self.stop_pulse()
+        self.pace = (
+            Pace(rate, now, last if self.said is not None else ()) if rate != NO_RATE else None
+        )
+        self.not_before = last[-1] + max(rate.interval, floor) if last else 0.0
+        if self.wake is not None and not self.in_flight:  # not what waits after a refusal
+            self.stop_wake()
+            self.wake = self.notifier.ua.schedule(max(self.not_before, now), Wake(self))
+        if self.pace is not None:
+            self.plan_pulse(self.pace, now)
+
+    def note_sent(self, now: float, more: bool) -> None:
+        """A NOTIFY leaves; more: its other half follows at once."""
+        self.not_before = now if more else now + self.notifier.min_interval
+        if self.pace is not None:
+            self.pace.note(now)
+            if not more:
+                self.not_before = max(self.not_before, self.pace.not_before)
+            self.plan_pulse(self.pace, now)
+
+    def plan_pulse(self, pace: Pace, now: float) -> None:
+        """When it is due without news. Only who sees something is shown it again."""
+        self.stop_pulse()
+        when = pace.forced_at(now) if self.state is State.ACTIVE else None
+        if when is not None:
+            self.pulse = self.notifier.ua.schedule(max(when, now), Pulse(self))
+
     def state_header(self, now: float) -> str:
         """The Subscription-State header (§8.2.3)."""
         if self.state is State.TERMINATED:
             return f"terminated;reason={self.reason}" if self.reason else "terminated"
         left = max(0, math.ceil(self.expires_at - now))
-        return f"{self.state.value};expires={left}"
+        rate = self.pace.rate if self.pace is not None else ""
+        return f"{self.state.value};expires={left}{rate}"
 
     def receive_request(self, incoming: ServerRequest, now: float) -> None:
         if incoming.request.method == "SUBSCRIBE":
@@ -677,6 +745,7 @@ class Subscription:
             "state": self.state.value,
             "remaining": self.expires_at - now,
             "age": now - self.since,
+            "rate": str(self.pace.rate) if self.pace is not None else "",
             "dialog": self.dialog.snapshot(),
         }
 
@@ -706,6 +775,7 @@ class Subscription:
             made.state = State(text(stored["state"]))
             made.expires_at = now + seconds(stored["remaining"]) - elapsed
             made.since = now - seconds(stored["age"]) - elapsed
+            made.set_rate(Rate.of(Parameters.parse(text(stored.get("rate", "")))), now)
         except (KeyError, TypeError, ValueError, ParseError) as error:
             raise LocalProtocolError(f"not a snapshot of a subscription: {error}") from error
         return made
@@ -721,6 +791,20 @@ class Wake:
         self.subscription.wake = None
         self.subscription.in_flight = False
         self.subscription.notifier.flush(self.subscription, now)
+
+
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """The state has not been told for as long as its watcher allows."""
+
+    subscription: Subscription
+
+    def handle_timeout(self, now: float) -> None:
+        s = self.subscription
+        s.pulse = None
+        if s.state is State.ACTIVE:
+            s.must = True
+            s.notifier.flush(s, now)
 
 
 def accepts(ranges: Sequence[str], types: Sequence[str]) -> bool:

@@ -28,6 +28,9 @@ A notifier whose NOTIFYs carry entity-tags (RFC 5839) is told with each planned 
 It may then answer 204, and no NOTIFY follows; or, where one has to make the dialog, send it without body, and
 `is_unchanged` says that the last body still holds. Held is the body of the last NOTIFY that was no end; for a
 new dialog it must be a whole state, as what is partial is counted from the beginning of the dialog.
+
+Whoever is content with fewer NOTIFYs, or wants some without news, says so with a `Rate` (RFC 6446). A change
+of it is told with the next refresh; or at once if news are held back that are wanted now.
 """
 
 from collections.abc import Mapping, Sequence
@@ -43,6 +46,7 @@ from sipbridge.events.presence_package import (
     LIST_TYPES,
     RESOURCE_LISTS,
 )
+from sipbridge.events.rate import NO_RATE, Rate
 from sipbridge.events.retry import pause, refresh_after
 from sipbridge.events.subscriber_tables import (
     AFTER,
@@ -65,6 +69,7 @@ from sipbridge.sip.address import NameAddr
 from sipbridge.sip.dialog import Dialog, Json, number, text
 from sipbridge.sip.fields import Event, MediaType, SubscriptionState
 from sipbridge.sip.message import Request, Response
+from sipbridge.sip.parameters import Parameters
 from sipbridge.sip.policy import NO_POLICY, Credentials, PeerPolicy
 from sipbridge.sip.timers import Deadline
 from sipbridge.sip.usage import ServerRequest
@@ -138,16 +143,19 @@ class Subscriber:
         trace: str = "",
         keep_trying: bool = False,
         members: Sequence[str] = (),
+        rate: Rate = NO_RATE,
     ) -> str:
         """Subscribe `identity` to the package's state of `target`; returns the subscription's id.
 
         expires: seconds asked for. keep_trying: a failure that may pass does not end it. members: addresses
         of those that are meant, for a server that takes them as a list (RFC 5367); `target` is that server.
+        rate: how often to be notified.
         """
         kind = self.package(package)
         asked = expires or policy.expires or kind.default_expires
         made = Subscription(self, target, identity, kind, asked, policy, credentials, trace)
         made.established, made.members = keep_trying, tuple(members)
+        made.rate = rate
         self.subscriptions[made.id] = made
         made.begin(now)
         return made.id
@@ -179,6 +187,17 @@ class Subscriber:
         """
         if id in self.subscriptions:
             self.subscriptions[id].refresh(now, conditional)
+
+    def set_rate(self, id: str, rate: Rate, now: float) -> None:
+        """Be notified so often from now on. Nothing happens if it is unknown."""
+        if id in self.subscriptions:
+            self.subscriptions[id].rate = rate
+            self.subscriptions[id].hurry(now)
+
+    def held_back(self, id: str, now: float) -> float:
+        """Seconds for which its notifier may hold back news yet, as it said; 0 if it is unknown."""
+        known = self.subscriptions.get(id)
+        return max(0.0, known.notified_at + known.held_back - now) if known is not None else 0.0
 
     def end(self, id: str, now: float) -> None:
         """End it; `Terminated` says when it is over. Nothing happens if it is unknown."""
@@ -277,15 +296,19 @@ class Subscription:
         "failures",
         "granted",
         "heard",
+        "held_back",
         "holds_whole",
         "id",
         "identity",
         "is_fork",
         "members",
+        "notified_at",
         "once",
         "package",
         "plan",
         "policy",
+        "rate",
+        "rate_told",
         "sent",
         "state",
         "subscriber",
@@ -330,12 +353,6 @@ class Subscription:
         self.ending_sent = False
         self.heard = False
         """Has a NOTIFY come since the last SUBSCRIBE?"""
-        self.etag = ""
-        """The entity-tag of the body that we hold."""
-        self.holds_whole = False
-        """Is that body a whole state?"""
-        self.condition = ""
-        """What the last SUBSCRIBE said that we hold."""
         self.granted = asked
         self.began = self.ends = 0.0
         self.sent: Request | None = None
@@ -347,12 +364,30 @@ class Subscription:
         self.timer_n = Alarm(self, Input.TIMER_N)
         self.plan = Alarm(self, Input.DUE)
         self.expiry = Alarm(self, Input.EXPIRED)
+        self.begin_plain()
+
+    def begin_plain(self) -> None:
+        """No tag, no rate: what RFC 5839 and RFC 6446 add."""
+        self.etag = ""
+        """The entity-tag of the body that we hold."""
+        self.holds_whole = False
+        """Is that body a whole state?"""
+        self.condition = ""
+        """What the last SUBSCRIBE said that we hold."""
+        self.rate = NO_RATE
+        self.rate_told = NO_RATE
+        """That of the last SUBSCRIBE."""
+        self.held_back = 0.0
+        """Seconds between two NOTIFYs of news, as the notifier says ..."""
+        self.notified_at = 0.0
+        """... and when the last one came."""
 
     # --- what our side asks -----------------------------------------------------------------------
 
     def begin(self, now: float) -> None:
         """A new SUBSCRIBE, outside any dialog."""
         self.release()
+        self.held_back = 0.0
         if not self.holds_whole:
             self.etag = ""
         request = self.ua.new_request(
@@ -379,7 +414,8 @@ class Subscription:
 
     def headers(self, expires: int) -> list[tuple[str, str]]:
         types = self.package.body_types
-        fields = [("Event", self.event), ("Expires", str(expires))]
+        self.rate_told = self.rate if self.policy.rate_control else NO_RATE
+        fields = [("Event", f"{self.event}{self.rate_told}"), ("Expires", str(expires))]
         if EVENTLIST in self.policy.capabilities or self.members:
             fields.append(("Supported", EVENTLIST))
             types = (*types, *(t for t in LIST_TYPES if t not in types))
@@ -408,6 +444,12 @@ class Subscription:
             if not conditional:
                 self.etag = ""
             self.woken(Input.DUE, now)
+
+    def hurry(self, now: float) -> None:
+        """Refresh if the notifier holds back what is wanted sooner by now."""
+        alive = self.state in (State.PENDING, State.ACTIVE) and self.policy.rate_control
+        if self.held_back and alive and self.rate.asks_more_than(self.rate_told):
+            self.refresh(now, conditional=True)
 
     def end(self, now: float) -> None:
         self.end_asked = True
@@ -472,10 +514,12 @@ class Subscription:
         self.established = self.established or not self.once
         if response.expires is not None:
             self.granted = min(self.asked, response.expires)  # §4.2.1.1: never longer than asked
+        self.held_back = min(self.held_back, self.rate_told.interval)
         is_list = EVENTLIST in response.require
         self.ua.report(Accepted(self.id, self.granted, self.trace, is_list))
         if self.state is not State.NOTIFY_WAIT:
             self.lives(self.granted, now)
+            self.hurry(now)
 
     def ask_differently(self, response: Response, now: float) -> bool:
         """423, and 400 to a fetch: ask again with another Expires."""
@@ -636,6 +680,8 @@ class Subscription:
             self.lives(stated.expires, now)
         elif self.plan.deadline is None:
             self.lives(self.granted, now)
+        if self.held_back:
+            self.hurry(now)
 
     def tell(self, incoming: ServerRequest, stated: SubscriptionState, now: float) -> None:
         request = incoming.request
@@ -644,6 +690,8 @@ class Subscription:
         if request.body:
             content_type = first.get("content-type") or self.package.body_types[0]
         is_whole = content_type in self.package.whole_states
+        if self.rate_told != NO_RATE or self.held_back:
+            self.held_back, self.notified_at = Rate.of(stated.parameters).interval, now
         if stated.state != "terminated":
             unchanged = self.hold(first.get("sip-etag") or "", content_type, is_whole)
             unchanged = unchanged and stated.state != "pending"
@@ -752,6 +800,7 @@ class Subscription:
             "established": self.established,
             "etag": self.etag,
             "holds_whole": self.holds_whole,
+            "rate": str(self.rate),
             "state": self.state.value if alive else State.WAITING.value,
             "dialog": self.dialog.snapshot() if self.dialog is not None and alive else None,
             "members": list(self.members),
@@ -784,6 +833,7 @@ class Subscription:
             made.established = bool(stored["established"])
             made.etag = text(stored.get("etag", ""))
             made.holds_whole = bool(stored.get("holds_whole", False))
+            made.rate = Rate.of(Parameters.parse(text(stored.get("rate", ""))))
             made.state = State(text(stored["state"]))
             dialog = stored["dialog"]
             if isinstance(dialog, Mapping):

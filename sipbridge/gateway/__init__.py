@@ -18,6 +18,7 @@ from sipbridge.gateway.lapsing import Lapsing
 from sipbridge.gateway.lists import Lists
 from sipbridge.gateway.notifications import EndReason
 from sipbridge.gateway.observations import Observations
+from sipbridge.gateway.paces import Paces
 from sipbridge.gateway.ports import (
     Clock,
     ContractRecord,
@@ -71,6 +72,7 @@ class Gateway:
     ) -> None:
         self.registry = Registry()
         self.network = network
+        self.paces = Paces(self.registry, network)
         self.store = store
         self.spawn = spawn
         self.unresumed: list[ContractRecord] = []

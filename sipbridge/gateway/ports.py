@@ -147,6 +147,17 @@ class PresenceNetwork(Protocol):
         """Call-IDs of our own live subscriptions of this watcher to this presentity, lists not counted."""
         ...
 
+    def slow_down(self, watcher: PresentityKey, presentity: PresentityKey, interval: float) -> None:
+        """News of this pair are wanted no oftener than in so many seconds; 0: all of them, at once.
+
+        A wish, for the subscription there is or the next one: more may come.
+        """
+        ...
+
+    def held_back(self, watcher: PresentityKey, presentity: PresentityKey) -> bool:
+        """May there be news of this pair that have not been told for that reason?"""
+        ...
+
     def decides_here(self, presentity: Uri) -> bool:
         """Is the presentity's presence server ours, so that rules kept here bind everybody?"""
         ...

@@ -6,6 +6,7 @@ rules and published attributes in `presentity.py`.
 """
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from sipbridge.gateway.authorization import ALL_KINDS, Decision
@@ -65,6 +66,8 @@ class Registry:
     """Subscriptions of each application."""
     running: Counter[str] = field(default_factory=Counter)
     """Contracts of each application."""
+    changed: Callable[[Pair], None] = lambda pair: None
+    """Told of every pair for which a record or a contract is put or dropped."""
 
     def subscription(self, holder: str, pair: Pair) -> SubscriptionRecord | None:
         return self.subscriptions.get(pair, {}).get(holder)
@@ -75,6 +78,7 @@ class Registry:
         self.live[record.application] += record.holder not in records
         records[record.holder] = record
         self.watched_by.setdefault(record.presentity, set()).add(record.watcher)
+        self.changed(pair)
 
     def drop_subscription(self, record: SubscriptionRecord) -> None:
         pair = (record.watcher, record.presentity)
@@ -87,6 +91,7 @@ class Registry:
             watchers.discard(record.watcher)
             if not watchers:
                 self.watched_by.pop(record.presentity, None)
+        self.changed(pair)
 
     def put_contract(self, contract: Contract) -> None:
         record = contract.record
@@ -96,6 +101,7 @@ class Registry:
         self.correlators.setdefault(record.application, {})[record.correlator] = contract
         for member in contract.members:
             self.contracts_of.setdefault((record.watcher, member), {})[key] = contract
+            self.changed((record.watcher, member))
 
     def drop_contract(self, contract: Contract) -> None:
         record = contract.record
@@ -110,6 +116,7 @@ class Registry:
             contracts.pop(key, None)
             if not contracts:
                 self.contracts_of.pop((record.watcher, member), None)
+            self.changed((record.watcher, member))
 
     def of_application(self, application: str) -> list[Contract]:
         """The contracts of an application."""

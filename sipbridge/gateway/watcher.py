@@ -214,9 +214,9 @@ class Watchers:
                 self.show(update)
 
     def lags(self, pair: Pair) -> bool:
-        """Is nothing live known, or has the network not heard yet that something was granted?"""
+        """Is nothing live known, or is it held back, or has the network not heard yet of a grant?"""
         view = self.registry.views.get(pair)
-        if view is None or not view.live:
+        if view is None or not view.live or self.network.held_back(*pair):
             return True
         granted = self.decisions.of(pair).granted
         return not granted <= view.shown or (view.state != "active" and bool(granted))

@@ -33,6 +33,7 @@ class PeerPolicy:
     strict_documents: refuse what the schema refuses.
     event_names: the peer's own spelling of event packages, as (ours, theirs).
     conditional: send Suppress-If-Match when the peer's NOTIFYs carry entity-tags (RFC 5839).
+    rate_control: ask for no more NOTIFYs than somebody here wants to hear of (RFC 6446).
     capabilities: words for what the peer can do ("fetch", "winfo", "eventlist").
     path, associated: what a registrar answered to our REGISTER (RFC 3327, RFC 7315 §4.1), as URIs' text; the
     first associated URI is the one the network takes where we prefer none.
@@ -48,6 +49,7 @@ class PeerPolicy:
     strict_documents: bool = False
     event_names: tuple[tuple[str, str], ...] = ()
     conditional: bool = True
+    rate_control: bool = True
     capabilities: frozenset[str] = frozenset({"fetch", "winfo"})
     path: tuple[str, ...] = ()
     associated: tuple[str, ...] = ()

@@ -15,6 +15,7 @@ from sipbridge.agent.ports import (
 from sipbridge.agent.presence_agent import AgentLimits, PresenceAgent
 from sipbridge.events.presence_package import PIDF, PRESENCE
 from sipbridge.events.publisher import Published, Publisher, PublishFailed
+from sipbridge.events.rate import NO_RATE, Rate
 from sipbridge.events.subscriber import Notified, Refused, Subscriber, Terminated
 from sipbridge.events.winfo_package import PRESENCE_WINFO
 from sipbridge.identities import NormalisingIdentities, PresentityKey
@@ -109,6 +110,7 @@ class AgentWorld:
         credentials: Credentials | None = None,
         policy: PeerPolicy = TO_BOB,
         members: Sequence[str] = (),
+        rate: Rate = NO_RATE,
     ) -> str:
         id = self.subscriber.subscribe(
             target,
@@ -119,6 +121,7 @@ class AgentWorld:
             policy=policy,
             credentials=credentials,
             members=members,
+            rate=rate,
         )
         self.pair.turn()
         return id

@@ -404,3 +404,55 @@ async def test_an_empty_notify_with_a_tag_of_something_else_is_no_news() -> None
         await server.response("NOTIFY", 1)
         status, there = await bob.presence(CAROL)
         assert (status, values(there["result"])["Activity"]) == (200, "Meeting")
+
+
+# --- news are wanted no oftener than contracts can pass them on (RFC 6446)
+
+MINUTELY = "active;expires=600;max-rate=0.0166666667"
+
+
+async def test_a_contracts_frequency_goes_out_and_a_stricter_one_is_told_at_once() -> None:
+    async with presence_server() as server, site(presence_server=remote(server)) as here:
+        bob = await here.application("bob").listen()
+        await bob.subscribe(CAROL)
+        first = await server.subscription(CAROL)
+        assert first.get("event") == "presence"
+        server.notify(first, document("meeting"))
+        await bob.told("notifySubscription")
+        await bob.start(CAROL, "w-1", frequency={"metric": "Minute", "units": 1})
+        server.notify(first, state="terminated;reason=deactivated")
+        slow = await server.until(
+            lambda: [m for m in server.requests("SUBSCRIBE") if "max-rate" in m.get("event")]
+        )
+        assert slow.get("event") == "presence;max-rate=0.0166666667"
+        slow_tag = f";tag={server.tags[slow.get('call-id')]}"
+        server.notify(slow, document("travel"), state=MINUTELY)
+        await server.response("NOTIFY", 2)
+        await bob.start(CAROL, "w-2")
+        fast = await server.until(
+            lambda: [m for m in server.requests("SUBSCRIBE") if m.get("to").endswith(slow_tag)]
+        )
+        assert (fast.get("event"), fast.get("call-id")) == ("presence", slow.get("call-id"))
+
+
+async def test_a_poll_is_not_answered_with_what_is_a_minute_old() -> None:
+    async with presence_server() as server, site(presence_server=remote(server)) as here:
+        bob = await here.application("bob").listen()
+        await bob.subscribe(CAROL)
+        first = await server.subscription(CAROL)
+        server.notify(first, document("meeting"))
+        await bob.told("notifySubscription")
+        await bob.start(CAROL, "w-1", frequency={"metric": "Minute", "units": 1})
+        server.notify(first, state="terminated;reason=deactivated")
+        slow = await server.until(
+            lambda: [m for m in server.requests("SUBSCRIBE") if "max-rate" in m.get("event")]
+        )
+        server.notify(slow, document("meeting"), state=MINUTELY)
+        await server.response("NOTIFY", 2)
+        poll = asyncio.create_task(bob.presence(CAROL))
+        fetch = await server.until(
+            lambda: [m for m in server.requests("SUBSCRIBE") if m.get("expires") == "0"]
+        )
+        server.notify(fetch, document("travel"), state="terminated;reason=timeout")
+        status, there = await poll
+        assert (status, values(there["result"])["Activity"]) == (200, "Travel")

@@ -62,6 +62,8 @@ class FakeNetwork:
     failure: SignallingError | None = None
     unpublished: list[PresentityKey] = field(default_factory=list)
     fetched: list[tuple[tuple[PresentityKey, PresentityKey], float]] = field(default_factory=list)
+    paces: list[tuple[PresentityKey, PresentityKey, float]] = field(default_factory=list)
+    holding_back: set[tuple[PresentityKey, PresentityKey]] = field(default_factory=set)
 
     def in_turn(self, caller: Caller) -> AbstractAsyncContextManager[None]:
         return nullcontext()
@@ -102,6 +104,12 @@ class FakeNetwork:
         self, watcher: PresentityKey, presentity: PresentityKey
     ) -> tuple[str, ...]:
         return ("ours",) if (watcher, presentity) in self.watching else ()
+
+    def slow_down(self, watcher: PresentityKey, presentity: PresentityKey, interval: float) -> None:
+        self.paces.append((watcher, presentity, interval))
+
+    def held_back(self, watcher: PresentityKey, presentity: PresentityKey) -> bool:
+        return (watcher, presentity) in self.holding_back
 
     def decides_here(self, presentity: Uri) -> bool:
         return self.here
