@@ -20,8 +20,7 @@ import orjson
 
 from sipbridge.app.fetching import Fetches
 from sipbridge.app.list_watch import ListWatch
-from sipbridge.app.pacing import Pace
-from sipbridge.app.peers import PeerStates
+from sipbridge.app.peers import PeerStates, tell
 from sipbridge.app.registrations import Entry, Registrations
 from sipbridge.app.winfo import WatcherTable
 from sipbridge.errors import (
@@ -32,8 +31,15 @@ from sipbridge.errors import (
     TransactionTimeout,
     TransportFailed,
 )
+from sipbridge.events.peer_watch import PeerState, PeerSuspect, PeerWatch
 from sipbridge.events.presence_package import EVENTLIST, PIDF
-from sipbridge.events.publisher import Published, Publisher, PublishFailed, Unpublished
+from sipbridge.events.publisher import (
+    Published,
+    Publisher,
+    PublishFailed,
+    TagForgotten,
+    Unpublished,
+)
 from sipbridge.events.rate import Rate
 from sipbridge.events.subscriber import (
     Accepted,
@@ -74,13 +80,14 @@ class Peer:
     """A presence server: ours (`embedded`) or somebody else's.
 
     domain: the only one it serves; "" for a remote server that is asked about any domain. register: it hears
-    only who is registered (`app.registrations`).
+    only who is registered (`app.registrations`). watch: of a remote server, whether it is there.
     """
 
     domain: str
     embedded: bool
     policy: PeerPolicy = NO_POLICY
     register: bool = False
+    watch: PeerWatch | None = None
 
 
 @dataclass(slots=True)
@@ -88,6 +95,7 @@ class Publication:
     """One caller's publication; the lock keeps calls in their order."""
 
     key: tuple[str, PresentityKey]
+    peer: Peer
     id: str = ""
     revision: int = 1
     """Of the body the caller waits for."""
@@ -112,6 +120,7 @@ class Watch:
     id: str
     watcher: PresentityKey
     presentity: PresentityKey
+    peer: Peer
     accepted: asyncio.Future[None]
     application: str
     resumed: bool = False
@@ -160,17 +169,29 @@ class SipNetwork:
         self.lists: Container[PresentityKey] = frozenset()
         """Addresses of lists that presence servers keep."""
         self.resuming = asyncio.Semaphore(RESUMING)
-        self.pace = Pace()
         self.fetches = Fetches(subscriber, turn=turn, now=now, at=at, refused=refused)
         self.states = PeerStates()
         self.registrations: Registrations | None = None
         """Set where a server wants us registered."""
+        self.peer_watches = [p.watch for p in (default, *peers.values()) if p.watch is not None]
         self.publications: dict[tuple[str, PresentityKey], Publication] = {}
         self.by_id: dict[str, Publication] = {}
         self.watches: dict[tuple[str, PresentityKey, PresentityKey], Watch] = {}
         self.watch_of: dict[str, Watch] = {}
         self.paces: dict[tuple[str, PresentityKey, PresentityKey], float] = {}
         """Seconds between two pieces of news, where not all of them are wanted."""
+        self.actions: dict[type, Callable[..., None]] = {
+            Notified: self.notified,
+            Accepted: self.accept,
+            RefreshFailed: self.refresh_failed,
+            Refused: self.refuse,
+            Terminated: self.terminated,
+            Published: self.published,
+            Unpublished: self.unpublished,
+            PublishFailed: self.publish_failed,
+            TagForgotten: lambda said: None,
+            PeerSuspect: self.suspect,
+        }
 
     # --- peers ---
 
@@ -184,8 +205,9 @@ class SipNetwork:
 
     async def turn_to_resume(self, presentity: Uri) -> None:
         """Returns when the server of this presentity may be asked for something of before the restart."""
-        if not self.decides_here(presentity):
-            await self.pace.turn()
+        delay = self.peer_of(presentity).policy.wait(self.now())
+        if delay > 0:
+            await asyncio.sleep(delay)
 
     def serves(self, presentity: Uri) -> bool:
         presentity = self.identities.address(presentity)
@@ -249,12 +271,15 @@ class SipNetwork:
 
     def publication_of(self, caller: Caller) -> Publication:
         key = (caller.application, caller.key)
-        return self.publications.setdefault(key, Publication(key))
+        found = self.publications.get(key)
+        if found is None:
+            found = self.publications[key] = Publication(key, self.peer_of(caller.identity))
+        return found
 
     async def publish(self, caller: Caller, document: Presence, expires: int | None = None) -> str:
         await self.registered(caller, caller.identity)
         publication = self.publication_of(caller)
-        peer = self.peer_of(caller.identity)
+        peer = publication.peer
         body = pidf.serialise(document, strict=peer.policy.strict_documents)
         waiting = asyncio.get_running_loop().create_future()
         publication.waiting = waiting
@@ -277,6 +302,7 @@ class SipNetwork:
                 trace=caller.trace,
             )
             self.by_id[publication.id] = publication
+            self.used(peer)
         self.turn()
         etag: str = await waiting
         return etag
@@ -367,6 +393,7 @@ class SipNetwork:
         key = (kind, caller.key, self.identities.canonical(presentity))
         watch = self.watches.get(key)
         if watch is None:
+            peer = self.peer_of(presentity)
             policy = self.policy_for(caller.application, presentity)
             if kind == LIST:
                 policy = with_lists(policy)
@@ -383,7 +410,10 @@ class SipNetwork:
                 rate=Rate.every(self.paces.get(key, 0.0)),
             )
             accepted = asyncio.get_running_loop().create_future()
-            watch = Watch(identifier, key[1], key[2], accepted, caller.application, keep_trying)
+            watch = Watch(
+                identifier, key[1], key[2], peer, accepted, caller.application, keep_trying
+            )
+            self.used(peer)
             if kind == WINFO:
                 watch.table = WatcherTable()
             elif kind == LIST:
@@ -415,44 +445,66 @@ class SipNetwork:
     def handle(self, said: object) -> None:
         """What the machines noticed."""
         self.fetches.handle(said)
-        up = self.states.news(said)
-        if up is not None and (server := self.server_of(said)) is not None:
-            self.states.heard(server.policy.name, up)
-        match said:
-            case Notified():
-                self.notified(said)
-            case Accepted():
-                self.accept(said)
-            case RefreshFailed():
-                self.answer_watch(said.subscription, failure(said.status, said.reason, None))
-            case Refused():
-                self.refuse(said)
-            case Terminated():
-                self.terminated(said)
-            case Published():
-                self.published(said)
-            case Unpublished():
-                self.unpublished(said)
-            case PublishFailed():
-                self.publish_failed(said)
-            case _:
-                self.handle_registration(said)
-
-    def handle_registration(self, said: object) -> None:
-        if self.registrations is not None:
+        action = self.actions.get(type(said))
+        if action is not None:
+            self.hear(said)
+            action(said)
+        elif self.registrations is not None:
             self.registrations.handle(said)
+
+    def hear(self, said: object) -> None:
+        """What an indication says about the server it comes from."""
+        if type(said) is Notified and not self.attentive:
+            return  # as nearly always
+        server = self.server_of(said)
+        if server is None:
+            return
+        if (up := self.states.news(said)) is not None:
+            self.states.heard(server.policy.name, up)
+        if server.watch is not None:
+            tell(server.watch, said, self.now())
+
+    @property
+    def attentive(self) -> bool:
+        """Does anybody wait for a sign of life?"""
+        return bool(self.states.silent) or any(watch.attentive for watch in self.peer_watches)
 
     def server_of(self, said: object) -> Peer | None:
         """The server that an indication is about."""
-        presentity: PresentityKey | None = None
         match said:
-            case Notified() | Accepted() | Refused() | RefreshFailed():
+            case Notified() | Accepted() | Refused() | RefreshFailed() | Terminated():
                 watch = self.watch_of.get(said.subscription)
-                presentity = watch.presentity if watch else None
-            case Published() | PublishFailed():
+                return watch.peer if watch else None
+            case Published() | PublishFailed() | Unpublished() | TagForgotten():
                 publication = self.by_id.get(said.publication)
-                presentity = publication.key[1] if publication else None
-        return self.peer_of(Uri.parse(presentity)) if presentity else None
+                return publication.peer if publication else None
+        return None
+
+    # --- servers that come and go ---
+
+    def used(self, peer: Peer) -> None:
+        """Something of ours begins to live at this server."""
+        if peer.watch is not None:
+            peer.watch.used(self.now())
+
+    def up(self, peer: Peer) -> bool:
+        """Does the server answer?"""
+        suspect = peer.watch is not None and peer.watch.state is PeerState.SUSPECT
+        return self.states.up(peer.policy.name) and not suspect
+
+    def suspect(self, said: PeerSuspect) -> None:
+        """What is known from a server may be old: whoever looks is told so."""
+        for watch in list(self.watch_of.values()):
+            if watch.peer.policy.name == said.peer:
+                self.outdate(watch)
+
+    def outdate(self, watch: Watch) -> None:
+        """What a subscription has brought may be old from now on."""
+        if self.listener is None or watch.table is not None:
+            return
+        presentities = [watch.presentity] if watch.list is None else list(watch.list.documents)
+        for presentity in presentities:
+            self.listener.presence_outdated(watch.watcher, presentity)
 
     def published(self, said: Published) -> None:
         publication = self.by_id.get(said.publication)
@@ -492,7 +544,8 @@ class SipNetwork:
         """Take up a publication of an earlier life. Raises SipBridgeError when it is no snapshot."""
         stored = orjson.loads(text)
         elapsed = (self.at() - datetime.fromisoformat(stored["at"])).total_seconds()
-        publication = Publication(key)
+        peer = self.peer_of(identity)
+        publication = Publication(key, peer)
         publication.id = self.publisher.restore(
             stored["publication"],
             self.now(),
@@ -500,6 +553,7 @@ class SipNetwork:
             policy=self.policy_for(key[0], identity),
             credentials=self.credentials.get(key[0]),
         )
+        self.used(peer)
         self.publications[key] = self.by_id[publication.id] = publication
 
     def answer_watch(self, identifier: str, error: SignallingError | None) -> None:
@@ -526,6 +580,9 @@ class SipNetwork:
         self.turn()
         self.give_up(watch, NotAList(200, "it is no list, or the server knows none"), said.trace)
 
+    def refresh_failed(self, said: RefreshFailed) -> None:
+        self.answer_watch(said.subscription, failure(said.status, said.reason, None))
+
     def refuse(self, said: Refused) -> None:
         watch = self.watch_of.get(said.subscription)
         if watch is None:
@@ -545,7 +602,10 @@ class SipNetwork:
 
     def terminated(self, said: Terminated) -> None:
         watch = self.watch_of.get(said.subscription)
-        if watch is None or said.will_retry:
+        if watch is None:
+            return
+        if said.will_retry:
+            self.outdate(watch)
             return
         self.answer_watch(
             said.subscription, failure(said.status, said.reason or "terminated", said.retry_after)

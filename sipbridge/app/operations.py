@@ -84,6 +84,7 @@ class Operations:
         self.leave = gateway.leave
         self.end_notification = gateway.end_notification
         self.get_presence = gateway.get_presence
+        self.is_stale = gateway.is_stale
 
     async def subscribe(
         self,

@@ -20,7 +20,6 @@ from dataclasses import dataclass, field
 import orjson
 
 from sipbridge.app.applications import Directory
-from sipbridge.app.pacing import Pace
 from sipbridge.errors import SipBridgeError, TransportFailed
 from sipbridge.events.registration import (
     Registered,
@@ -88,7 +87,6 @@ class Registrations:
         self.moved = moved
         self.remember = remember
         self.spawn = spawn
-        self.pace = Pace()
         self.entries: dict[PresentityKey, Entry] = {}
         self.of_application: dict[str, Entry] = {}
         self.by_id: dict[str, Entry] = {}
@@ -136,7 +134,8 @@ class Registrations:
 
     async def begin(self, key: PresentityKey, entry: Entry) -> None:
         """Send the first REGISTER, when it is its turn."""
-        await self.pace.turn()
+        if (delay := entry.base.wait(self.now())) > 0:
+            await asyncio.sleep(delay)
         if entry.done:
             return
         stored = self.kept.pop(key, None)

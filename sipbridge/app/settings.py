@@ -290,6 +290,7 @@ def to_toml(settings: Settings, masked: bool = True) -> str:
 
 REPEATED = (
     "presence_servers",
+    "peers",
     "applications",
     "groups",
     "policies",

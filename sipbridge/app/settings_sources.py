@@ -32,7 +32,6 @@ EMPTY: tuple[object, ...] = ("", [], {})
 LATER: dict[str, tuple[object, ...]] = {
     "presence_server.xcap_root": EMPTY,
     "presence_servers[].xcap_root": EMPTY,
-    "peers": EMPTY,
 }
 """Keys that will exist, and the values that already mean "off" and may be written today."""
 

@@ -38,6 +38,8 @@ from sipbridge.webhooks.targets import Target
 CHANNEL_SEGMENT = re.compile(r"[A-Za-z0-9\-_!~()$@]+")
 """Bayeux 1.0 §2.2.1: what may stand between two slashes of a channel name."""
 DOMAIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9\-.]*[A-Za-z0-9.])?|\[[0-9A-Fa-f:.]+\]")
+PEERS = re.compile(r"\*|(?:\*\.)?[A-Za-z0-9](?:[A-Za-z0-9\-.]*[A-Za-z0-9.])?|\[[0-9A-Fa-f:.]+\]")
+"""Everything, everything below a domain, a domain or host."""
 ORIGIN = re.compile(r"\*|https?://[^/\s?#]+")
 WEB_URL = re.compile(r"https?://[^/\s?#]+[^\s?#]*")
 ALIAS_SCHEMES = ("sip", "sips", "pres", "tel", "mailto", "webex")
@@ -538,6 +540,24 @@ class DomainServerSettings(PresenceServerSettings):
     domain: Domain
 
 
+def one_for_all(value: Any) -> Any:
+    """`[peers]` is short for one `[[peers]]` entry that matches everything."""
+    return [value] if isinstance(value, dict) else value
+
+
+class PeerSettings(Section):
+    """How presence servers are treated that `match` names: by domain, or by host of a next hop."""
+
+    match: Annotated[str, matching(PEERS, "'*', a domain or '*.example.com'")] = "*"
+    probe: Annotated[float, Field(ge=0, le=3600)] = 10.0
+    budget: Annotated[float, Field(gt=0, le=100_000)] = 50.0
+
+    def covers(self, name: str) -> bool:
+        """Does `match` name this domain or host?"""
+        wanted, name = self.match.lower(), name.lower()
+        return wanted in ("*", name) or (wanted[:2] == "*." and name.endswith(wanted[1:]))
+
+
 class PolicySettings(Section):
     """A decision by pattern. attributes: what `allow` shows; empty: all."""
 
@@ -747,6 +767,7 @@ class Settings(Section):
     sip: SipSettings = SipSettings()
     presence_server: PresenceServerSettings = PresenceServerSettings()
     presence_servers: tuple[DomainServerSettings, ...] = ()
+    peers: Annotated[tuple[PeerSettings, ...], BeforeValidator(one_for_all)] = ()
     agent: AgentSettings = AgentSettings()
     gateway: GatewaySettings = GatewaySettings()
     bayeux: BayeuxSettings = BayeuxSettings()
@@ -775,6 +796,12 @@ class Settings(Section):
         """Does any domain need the presence agent of our own?"""
         servers = (self.presence_server, *self.presence_servers)
         return any(server.mode is Mode.EMBEDDED for server in servers)
+
+    def peer_for(self, server: PresenceServerSettings, domain: str) -> PeerSettings:
+        """How that server is treated: as the first entry says that names its domain or a next hop."""
+        names = [domain, *(Uri.parse(hop).host for hop in server.next_hop)]
+        covering = (p for p in self.peers if any(p.covers(name) for name in names if name))
+        return next(covering, PeerSettings())
 
     def server_for(self, domain: str) -> PresenceServerSettings:
         """The presence server of a domain: its own entry, else the default one."""

@@ -42,6 +42,8 @@ from sipbridge.bayeux.server import BayeuxServer
 from sipbridge.bayeux.values import Settings as BayeuxLimits
 from sipbridge.bayeux.words import CALLBACK_POLLING
 from sipbridge.errors import DocumentError
+from sipbridge.events.budget import Budget
+from sipbridge.events.peer_watch import PeerWatch
 from sipbridge.events.presence_package import PRESENCE
 from sipbridge.events.publisher import Publisher
 from sipbridge.events.registration import Registrant
@@ -213,7 +215,7 @@ def build(settings: Settings, store: Store, spawn: Spawn) -> Graph:
     for peer in (network.default, *network.peers.values()):
         if not peer.embedded:
             name = peer.policy.name
-            tower.checks.want(f"peer {name}", functools.partial(network.states.up, name))
+            tower.checks.want(f"peer {name}", functools.partial(network.up, peer))
     doors = make_doors(
         Inside(
             settings,
@@ -323,14 +325,20 @@ def taps(settings: Settings, metrics: Metrics) -> tuple[Tap, Tap]:
     return tap_in, tap_out
 
 
-def peers_of(settings: Settings) -> tuple[Peer, dict[str, Peer]]:
-    """The default presence server and those of single domains."""
+def peers_of(
+    settings: Settings, core: UserAgent, publisher: Publisher, subscriber: Subscriber
+) -> tuple[Peer, dict[str, Peer]]:
+    """The default presence server and those of single domains; each that is not ours is watched."""
     ours = Peer(settings.sip.domain.lower(), True, TO_AGENT)
 
     def peer(server: PresenceServerSettings, domain: str) -> Peer:
         if server.mode is Mode.EMBEDDED:
             return ours
-        return Peer(domain, False, policy(server, domain), server.register_)
+        wanted = settings.peer_for(server, domain)
+        budget = Budget(core.identifiers.fraction, wanted.budget)
+        asked = replace(policy(server, domain), turns=budget)
+        watch = PeerWatch(core, publisher, subscriber, asked, budget, wanted.probe)
+        return Peer(domain, False, asked, server.register_, watch)
 
     default = peer(settings.presence_server, "")
     others = {s.domain.lower(): peer(s, s.domain.lower()) for s in settings.presence_servers}
@@ -367,7 +375,7 @@ def make_network(
     """The gateway's user agent with its machines, and the driver round it."""
     core = UserAgent([b.point for b in bound], minimum_digest=settings.sip.minimum_digest.value)
     publisher, subscriber = Publisher(core, PACKAGES), Subscriber(core, PACKAGES)
-    default, peers = peers_of(settings)
+    default, peers = peers_of(settings, core, publisher, subscriber)
 
     def refused(error: DocumentError, content_type: str, trace: str) -> None:
         media_type = content_type.partition(";")[0].strip().lower()
@@ -404,6 +412,7 @@ def make_network(
         observe=tower.metrics.observe,
     )
     gauges.watch_client(tower.metrics, subscriber, publisher, tower.clock.now)
+    gauges.watch_peers(tower.metrics, [p.watch for p in (default, *peers.values()) if p.watch])
     if any(peer.register for peer in (default, *peers.values())):
         registrant = Registrant(core)
         network.registrations = Registrations(

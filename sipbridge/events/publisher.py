@@ -140,6 +140,15 @@ class Unpublished:
     trace: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class TagForgotten:
+    """The server does not know the entity-tag any more; the body is published anew."""
+
+    publication: str
+    status: int
+    trace: str = ""
+
+
 class Publisher:
     """All publications of one core."""
 
@@ -193,6 +202,7 @@ class Publisher:
         """Refresh or try again now: the peer is back. Nothing happens while a PUBLISH is in flight."""
         publication = self.publications.get(id)
         if publication is not None and (publication.state, Input.DUE) in NEXT:
+            publication.in_turn = True
             publication.due(now)
 
     def follow(self, id: str, policy: PeerPolicy) -> None:
@@ -258,8 +268,7 @@ class Publication:
         self.cseq = 0
         self.state = State.SENDING
         self.etag = ""
-        self.content_type = ""
-        self.body = b""
+        self.content_type, self.body = "", b""
         self.revision = 1
         """Of the newest body."""
         self.sent = 0
@@ -275,6 +284,10 @@ class Publication:
         """Until then the peer asked to be left alone (Retry-After)."""
         self.too_brief = 0
         self.conditional = False
+        self.has_turn = self.in_turn = False
+        """Is it given a turn in the peer's budget, and has that come?"""
+        self.awaited = True
+        """Was the PUBLISH in flight asked for from outside, and not made by a deadline?"""
         self.ends = 0.0
         """When the server forgets it by itself."""
         self.deadline: Deadline | None = None
@@ -293,6 +306,7 @@ class Publication:
         self.content_type, self.body, self.trace = content_type, body, trace
         self.revision += 1
         if not hold:
+            self.awaited = True
             self.send(now)
         return self.revision
 
@@ -309,13 +323,25 @@ class Publication:
             self.send(now)
 
     def due(self, now: float) -> None:
-        """The refresh, or the next try, is due."""
+        """The refresh, or the next try, is due; what is tried again waits for its turn at the peer."""
+        again = self.state in (State.WAITING, State.LINGERING)
+        if again and not self.may_go(now):
+            return
         lapsed = self.state is State.LINGERING and now >= self.ends
         self.state = step(NEXT, self.state, Input.LAPSED if lapsed else Input.DUE)
+        self.awaited = False
         if lapsed:
             self.over()
         else:
             self.send(now)
+
+    def may_go(self, now: float) -> bool:
+        """Has what nobody waits for its turn at the peer? Else it is woken again when it has."""
+        if not self.in_turn and (wait := self.policy.wait(now, again=self.has_turn)) > 0:
+            self.has_turn = True
+            self.wake(now + wait)
+            return False
+        return True
 
     def handle_timeout(self, now: float) -> None:
         self.deadline = None
@@ -326,6 +352,7 @@ class Publication:
     def send(self, now: float) -> None:
         """One PUBLISH, in the shape that state, tag and body call for (§4.2 to §4.5)."""
         self.cancel()
+        self.in_turn = self.has_turn = False
         self.cseq += 1
         removing = self.state is State.REMOVING
         self.conditional = bool(self.etag)
@@ -362,7 +389,7 @@ class Publication:
         if status < 300:
             self.accepted(response, now)
         elif self.conditional and status in (412, 500):
-            self.forgotten(now)
+            self.forgotten(status, now)
         elif status == 423 and self.state is State.SENDING and self.too_brief < MAX_TOO_BRIEF:
             self.state = step(NEXT, self.state, Input.TOO_BRIEF)
             self.too_brief += 1
@@ -403,7 +430,8 @@ class Publication:
         else:
             self.wake(now + refresh_after(granted, self.ua.identifiers.fraction()))
 
-    def forgotten(self, now: float) -> None:
+    def forgotten(self, status: int, now: float) -> None:
+        self.ua.report(TagForgotten(self.id, status, self.sent_trace))
         self.state = step(NEXT, self.state, Input.FORGOTTEN)
         self.etag = ""
         self.there = 0
@@ -411,8 +439,10 @@ class Publication:
             self.state = step(NEXT, self.state, Input.DISCARD)
         if self.state is State.REMOVED:
             self.over()
-        else:
+        elif self.awaited or self.may_go(now):
             self.send(now)
+        else:
+            self.state = step(NEXT, self.state, Input.UNAVAILABLE)
 
     def failed(
         self, status: int | None, reason: str, retry_after: float | None, now: float

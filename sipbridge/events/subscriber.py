@@ -199,6 +199,14 @@ class Subscriber:
         known = self.subscriptions.get(id)
         return max(0.0, known.notified_at + known.held_back - now) if known is not None else 0.0
 
+    def renew(self, id: str, now: float) -> None:
+        """A new SUBSCRIBE in place of a refresh: the notifier is known to have lost its memory.
+
+        Nothing happens if it is unknown, ending or already sending.
+        """
+        if id in self.subscriptions:
+            self.subscriptions[id].renew(now)
+
     def end(self, id: str, now: float) -> None:
         """End it; `Terminated` says when it is over. Nothing happens if it is unknown."""
         if id in self.subscriptions:
@@ -295,11 +303,13 @@ class Subscription:
         "expiry",
         "failures",
         "granted",
+        "has_turn",
         "heard",
         "held_back",
         "holds_whole",
         "id",
         "identity",
+        "in_turn",
         "is_fork",
         "members",
         "notified_at",
@@ -333,13 +343,11 @@ class Subscription:
         self.subscriber = subscriber
         self.ua = subscriber.ua
         self.id = self.ua.identifiers.tag()
-        self.target = target
-        self.identity = identity
+        self.target, self.identity = target, identity
         self.package = package
         self.event = policy.event_name(package.name)
         self.asked = asked
-        self.policy = policy
-        self.credentials = credentials
+        self.policy, self.credentials = policy, credentials
         self.trace = trace
         self.state = State.NOTIFY_WAIT
         self.members: tuple[str, ...] = ()
@@ -361,6 +369,8 @@ class Subscription:
         self.expects: tuple[str, str] | None = None
         self.end_asked = False
         self.failures = self.too_brief = 0
+        self.has_turn = self.in_turn = False
+        """Is it given a turn in the peer's budget, and has that come?"""
         self.timer_n = Alarm(self, Input.TIMER_N)
         self.plan = Alarm(self, Input.DUE)
         self.expiry = Alarm(self, Input.EXPIRED)
@@ -390,6 +400,7 @@ class Subscription:
         self.held_back = 0.0
         if not self.holds_whole:
             self.etag = ""
+        self.in_turn = self.has_turn = False
         request = self.ua.new_request(
             "SUBSCRIBE",
             self.target,
@@ -432,6 +443,7 @@ class Subscription:
         if dialog is None:
             raise LocalProtocolError("no dialog to subscribe in")
         self.heard, self.ending_sent = False, expires == 0
+        self.in_turn = self.has_turn = False
         fields = [*self.headers(expires), *self.policy.extra_headers]
         request = dialog.new_request("SUBSCRIBE", fields)
         self.timer_n.set(now + self.ua.timers.give_up)
@@ -443,6 +455,7 @@ class Subscription:
         if (self.state, Input.DUE) in NEXT and self.client is None:
             if not conditional:
                 self.etag = ""
+            self.in_turn = True
             self.woken(Input.DUE, now)
 
     def hurry(self, now: float) -> None:
@@ -450,6 +463,12 @@ class Subscription:
         alive = self.state in (State.PENDING, State.ACTIVE) and self.policy.rate_control
         if self.held_back and alive and self.rate.asks_more_than(self.rate_told):
             self.refresh(now, conditional=True)
+
+    def renew(self, now: float) -> None:
+        if self.state in (State.PENDING, State.ACTIVE) and self.client is None:
+            self.state = step(NEXT, self.state, Input.GONE)
+            self.try_again(0.0, now)
+        self.refresh(now, conditional=False)
 
     def end(self, now: float) -> None:
         self.end_asked = True
@@ -466,6 +485,8 @@ class Subscription:
         """A deadline of ours has come."""
         if what is Input.TIMER_N and self.client is not None:
             return  # still unanswered (a challenge, another transport): its own timer decides
+        if what is Input.DUE and self.state is State.WAITING and not self.may_go(now):
+            return
         self.state = step(NEXT, self.state, what)
         if self.state is State.TERMINATED:
             reasons = {Input.TIMER_N: "no-notify", Input.EXPIRED: "expired"}
@@ -475,6 +496,14 @@ class Subscription:
         elif self.client is None:
             self.trace = ""
             self.subscribe_again(self.asked, now)
+
+    def may_go(self, now: float) -> bool:
+        """Has what was lost its turn at the peer? Else it is woken again when it has."""
+        if not self.in_turn and (wait := self.policy.wait(now, again=self.has_turn)) > 0:
+            self.has_turn = True
+            self.plan.set(now + wait)
+            return False
+        return True
 
     # --- responses --------------------------------------------------------------------------------
 

@@ -203,10 +203,17 @@ class Gateway:
         """Get User Presence."""
         return await self.watchers.get_presence(caller, presentity, attributes)
 
+    def is_stale(self, caller: Caller, presentity: Uri) -> bool:
+        """May what Get User Presence says of this presentity be old?"""
+        return self.watchers.is_stale(caller, presentity)
+
     # --- told by the network and the clock ---
 
     def presence_changed(self, update: PresenceUpdate) -> None:
         self.watchers.presence_changed(update)
+
+    def presence_outdated(self, watcher: PresentityKey, presentity: PresentityKey) -> None:
+        self.watchers.presence_outdated(watcher, presentity)
 
     def list_changed(self, update: ListUpdate) -> None:
         self.watchers.list_changed(update)

@@ -35,8 +35,7 @@ class PresenceUpdate:
     """News about a subscription of ours at a presence server.
 
     state: "active", "pending" or "terminated". reason: of a termination (RFC 6665 §4.1.3), else "".
-    document: None when the NOTIFY said nothing about presence (no body: no news). stale: the peer is not
-    answering at the moment.
+    document: None when the NOTIFY said nothing about presence (no body: no news).
     """
 
     watcher: PresentityKey
@@ -171,6 +170,10 @@ class Listener(Protocol):
     """What the gateway is told by the network."""
 
     def presence_changed(self, update: PresenceUpdate) -> None: ...
+
+    def presence_outdated(self, watcher: PresentityKey, presentity: PresentityKey) -> None:
+        """What is known may be old until the next document: the server is silent, or has lost us."""
+        ...
 
     def watchers_changed(self, update: WatchersUpdate) -> None: ...
 

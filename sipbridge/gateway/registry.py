@@ -34,6 +34,8 @@ class View:
     state: str = "pending"
     live: bool = False
     """Does a subscription keep it up to date?"""
+    stale: bool = False
+    """May the document be old? Its server is silent, or has lost the subscription, since it came."""
     shown: frozenset[AttributeKind] = ALL_KINDS
     """Kinds that the document can show: an agent of ours leaves out what was not granted when it was made."""
     document: Presence | None = None

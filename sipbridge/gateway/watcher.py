@@ -206,6 +206,11 @@ class Watchers:
             visible(self.attributes(pair), granted, kinds(record) & (attributes or ALL_KINDS))
         )
 
+    def is_stale(self, caller: Caller, presentity: Uri) -> bool:
+        """May what is known be old? Its server is silent, or has lost the subscription."""
+        view = self.registry.views.get((caller.key, self.identities.canonical(presentity)))
+        return view is not None and view.stale and view.document is not None
+
     async def fetch(self, caller: Caller, pair: Pair, presentity: Uri) -> None:
         """Ask the network once when what is known lags behind; what comes is shown until more comes."""
         if self.lags(pair):
@@ -307,6 +312,14 @@ class Watchers:
         if first and update.document is None:
             self.contracts.report(pair, update.trace)  # that nothing is said is news, too
 
+    def presence_outdated(self, watcher: PresentityKey, presentity: PresentityKey) -> None:
+        """What is known may be old until the next document."""
+        pair = (watcher, presentity)
+        view = self.registry.views.get(pair)
+        if view is not None and not view.stale:
+            view.stale = True
+            self.contracts.observed(pair, "")
+
     def list_changed(self, update: ListUpdate) -> None:
         """Who is in a list at a presence server, or that it is over."""
         self.lists.changed(update, ended_as(update.reason))
@@ -326,6 +339,9 @@ class Watchers:
         decision = self.decisions.of(pair)
         if self.decisions.served_here(update.presentity):
             view.shown = decision.granted
+        if view.stale:
+            view.stale = False
+            self.contracts.observed(pair, update.trace)
         if update.document is not view.document:
             view.document = update.document
             self.remap(pair, view, decision)

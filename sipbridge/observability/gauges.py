@@ -9,6 +9,7 @@ from datetime import datetime
 
 from sipbridge.agent.presence_agent import PresenceAgent
 from sipbridge.bayeux.server import BayeuxServer
+from sipbridge.events.peer_watch import PeerState, PeerWatch
 from sipbridge.events.publisher import Publisher
 from sipbridge.events.registration import Registrant
 from sipbridge.events.subscriber import Subscriber
@@ -55,6 +56,24 @@ def watch_registrations(metrics: Metrics, registrant: Registrant) -> None:
         "Registrations of ours",
         ("state",),
         lambda: dict(Counter((one.state.value,) for one in registrant.registrations.values())),
+    )
+
+
+def watch_peers(metrics: Metrics, peers: Iterable[PeerWatch]) -> None:
+    """Presence servers of others: is each there?"""
+    watched = list(peers)
+
+    def states() -> Sample:
+        return {(p.name, state.value): p.state is state for p in watched for state in PeerState}
+
+    metrics.gauge(
+        "peer_state", "1 for the state a presence server is in", ("peer", "state"), states
+    )
+    metrics.gauge(
+        "peer_refreshes_waiting",
+        "Publications and subscriptions that wait to be refreshed, since the server is back",
+        ("peer",),
+        lambda: {(p.name,): len(p.queue) for p in watched},
     )
 
 

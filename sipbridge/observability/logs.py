@@ -15,7 +15,7 @@ from typing import TextIO
 import structlog
 from structlog.typing import FilteringBoundLogger, Processor
 
-from sipbridge.events import publisher, registration, subscriber
+from sipbridge.events import peer_watch, publisher, registration, subscriber
 from sipbridge.gateway.presentity import LastChangeAhead
 from sipbridge.observability.indications import DocumentRefused
 from sipbridge.sip import indications
@@ -121,6 +121,10 @@ class IndicationLog:
             publisher.PublishFailed: self.publish_failed,
             registration.Registered: self.registered,
             registration.RegistrationFailed: self.registration_failed,
+            peer_watch.PeerSuspect: self.peer_suspect,
+            peer_watch.PeerBack: self.peer_back,
+            peer_watch.PeerRecovered: self.peer_recovered,
+            peer_watch.PeerDeaf: self.peer_deaf,
             DocumentRefused: self.document_refused,
             LastChangeAhead: self.last_change_ahead,
         }
@@ -258,6 +262,20 @@ class IndicationLog:
             retry_in=None if said.retry_in is None else round(said.retry_in),
             lost=said.lost,
         )
+
+    def peer_suspect(self, said: peer_watch.PeerSuspect, now: float) -> None:
+        self.log.warning("peer.suspect", peer=said.peer, reason=said.why[:MAX_REASON])
+
+    def peer_back(self, said: peer_watch.PeerBack, now: float) -> None:
+        self.log.info("peer.back", peer=said.peer, refreshes=said.usages)
+
+    def peer_recovered(self, said: peer_watch.PeerRecovered, now: float) -> None:
+        self.log.info(
+            "peer.recovered", peer=said.peer, refreshed=said.usages, forgotten=said.forgotten
+        )
+
+    def peer_deaf(self, said: peer_watch.PeerDeaf, now: float) -> None:
+        self.log.warning("peer.deaf", peer=said.peer, detail="answers no OPTIONS, not probed")
 
 
 def peer(flow: Flow) -> str:

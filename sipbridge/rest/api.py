@@ -42,6 +42,7 @@ from sipbridge.rest.security import (
 )
 
 PREFIX = ocsg.ROOT + "/"
+STALE = (b"x-presence-stale", b"true")
 DESCRIPTION = frozenset(
     {"/docs", "/openapi.json", ocsg.ROOT, f"{ocsg.ROOT}/", f"{ocsg.ROOT}/index.html"}
 )
@@ -151,9 +152,11 @@ class Front:
         )
 
     def reply(self, status: int, answer: Answer) -> Reply:
-        extra = []
+        extra: list[tuple[bytes, bytes]] = []
         if answer.location:
             extra = [(b"location", answer.location.encode("latin-1", "ignore"))]
+        if answer.stale:
+            extra.append(STALE)
         if status == 204:
             return Reply(status, headers=extra)
         body = ocsg.render(answer.result, self.settings.style)

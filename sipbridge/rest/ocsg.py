@@ -70,6 +70,8 @@ class Operations(Protocol):
         self, caller: Caller, presentity: Uri, attributes: frozenset[AttributeKind]
     ) -> list[Attribute]: ...
 
+    def is_stale(self, caller: Caller, presentity: Uri) -> bool: ...
+
     async def publish(
         self, caller: Caller, attributes: Sequence[Attribute], expires: int | None = None
     ) -> None: ...
@@ -104,6 +106,8 @@ class Answer:
 
     result: object = None
     location: str = ""
+    stale: bool = False
+    """The presence server does not answer at the moment, or has lost us: the values may be old."""
 
 
 Handler = Callable[[Operations, Ask], Awaitable[Answer]]
@@ -173,7 +177,8 @@ async def end_notification(gateway: Operations, ask: Ask) -> Answer:
 
 async def get_presence(gateway: Operations, ask: Ask) -> Answer:
     presentity, kinds = reading.read_presence_query(ask.query)
-    return Answer(list_to_json(await gateway.get_presence(ask.caller, presentity, kinds)))
+    found = await gateway.get_presence(ask.caller, presentity, kinds)
+    return Answer(list_to_json(found), stale=gateway.is_stale(ask.caller, presentity))
 
 
 async def publish(gateway: Operations, ask: Ask) -> Answer:

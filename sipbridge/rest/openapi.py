@@ -224,6 +224,15 @@ def started() -> Json:
     }
 
 
+STALE = {
+    "X-Presence-Stale": {
+        "description": "`true`: the presence server does not answer at the moment, or has lost the"
+        " subscription, so the values may be old. Absent otherwise.",
+        "schema": {"type": "string", "enum": ["true"]},
+    }
+}
+
+
 def query_parameter() -> Json:
     return {
         "name": "query",
@@ -279,7 +288,9 @@ def paths() -> Json:
             "delete": operation("endPresenceNotification", {}, parameters=[CORRELATOR])
         },
         f"{ROOT}/presence": {
-            "get": operation("getUserPresence", presence, parameters=[query_parameter()]),
+            "get": operation(
+                "getUserPresence", {**presence, "headers": STALE}, parameters=[query_parameter()]
+            ),
             **by_both(
                 operation("publish", {}, 502, 504, requestBody=publication, parameters=[EXPIRES])
             ),

@@ -32,7 +32,10 @@ PREFLIGHT: Pairs = [
 ]
 
 
-EXPOSED = (b"access-control-expose-headers", b"Location, X-Request-ID, Retry-After")
+EXPOSED = (
+    b"access-control-expose-headers",
+    b"Location, X-Request-ID, Retry-After, X-Presence-Stale",
+)
 
 
 class Origins:

@@ -5,10 +5,19 @@ routes. Policies are built in `app/wiring.py` from the configuration.
 """
 
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from sipbridge.errors import ParseError
 from sipbridge.sip.flow import Flow
 from sipbridge.uri import Uri
+
+
+class Turns(Protocol):
+    """Says when a request that nobody waits for may leave."""
+
+    def delay(self, now: float, *, again: bool = False) -> float:
+        """Seconds until the turn of whoever asks now; 0.0: it is now. again: a turn given before has come."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +44,7 @@ class PeerPolicy:
     conditional: send Suppress-If-Match when the peer's NOTIFYs carry entity-tags (RFC 5839).
     rate_control: ask for no more NOTIFYs than somebody here wants to hear of (RFC 6446).
     capabilities: words for what the peer can do ("fetch", "winfo", "eventlist").
+    turns: how fast what was lost may be asked for again; None: at once.
     path, associated: what a registrar answered to our REGISTER (RFC 3327, RFC 7315 §4.1), as URIs' text; the
     first associated URI is the one the network takes where we prefer none.
     """
@@ -53,6 +63,11 @@ class PeerPolicy:
     capabilities: frozenset[str] = frozenset({"fetch", "winfo"})
     path: tuple[str, ...] = ()
     associated: tuple[str, ...] = ()
+    turns: Turns | None = field(default=None, compare=False)
+
+    def wait(self, now: float, *, again: bool = False) -> float:
+        """Seconds until a request that only repairs something may leave (`Turns.delay`)."""
+        return 0.0 if self.turns is None else self.turns.delay(now, again=again)
 
     def event_name(self, package: str) -> str:
         """The peer's spelling of an event package."""

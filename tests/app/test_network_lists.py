@@ -13,7 +13,7 @@ from sipbridge.events.publisher import Publisher
 from sipbridge.events.subscriber import Subscriber
 from sipbridge.gateway.caller import Caller
 from sipbridge.gateway.ports import ListUpdate, PresenceUpdate, WatchersUpdate
-from sipbridge.identities import NormalisingIdentities
+from sipbridge.identities import NormalisingIdentities, PresentityKey
 from sipbridge.uri import Uri
 from tests.app.lists import KIND, row, told
 from tests.events.peers import TO_BOB, Answer, ScriptedNotifier, pidf
@@ -56,6 +56,7 @@ class World:
         self.refused: list[DocumentError] = []
         self.news: list[PresenceUpdate] = []
         self.lists: list[ListUpdate] = []
+        self.outdated: list[PresentityKey] = []
         self.told: list[object] = []
         """Both, in their order."""
         self.waiting: list[asyncio.Task[None]] = []
@@ -63,6 +64,9 @@ class World:
     def presence_changed(self, update: PresenceUpdate) -> None:
         self.news.append(update)
         self.told.append(update)
+
+    def presence_outdated(self, watcher: PresentityKey, presentity: PresentityKey) -> None:
+        self.outdated.append(presentity)
 
     def watchers_changed(self, update: WatchersUpdate) -> None:
         raise AssertionError("nobody asked for watchers")
@@ -231,6 +235,7 @@ async def test_a_list_that_is_lost_is_asked_for_again_and_counts_anew(worlds: li
     await (await world.begin())
     world.notify(FIRST)
     world.notify(b"", "terminated;reason=deactivated")
+    assert world.outdated == [IDENTITIES.canonical(Uri.parse(DAVE))]  # of whom something was known
     world.turn(5)
     assert len(world.server.got) == 2
     world.notify(told(0, True, row(ERIN, "active")))

@@ -8,8 +8,8 @@ import socket
 import sqlite3
 from pathlib import Path
 
-from sipbridge.app.pacing import RESUME_RATE
 from sipbridge.app.sip_client import SipClient
+from sipbridge.events.budget import RATE
 from sipbridge.events.subscriber import Notified
 from sipbridge.uri import Uri
 from tests.app.rig import Application, free_port, kept, presence_server, remote, settings, site
@@ -106,7 +106,7 @@ async def test_a_remote_server_is_not_asked_for_everything_at_once(tmp_path: Pat
         server.answer = noting  # type: ignore[method-assign]
         async with site(wanted):
             await server.request("SUBSCRIBE", before + many - 1)
-        assert times[-1] - times[0] > 0.5 * (many - 5) / RESUME_RATE
+        assert times[-1] - times[0] > 0.5 * (many - 5) / RATE
 
 
 async def test_a_state_file_of_the_first_version_goes_on(tmp_path: Path) -> None:

@@ -140,8 +140,10 @@ class Kamailio:
                 base.execute("PRAGMA journal_mode=WAL")
             base.close()
 
-    async def start(self) -> None:
-        self.make_tables()
+    async def start(self, *, kept: bool = False) -> None:
+        """kept: with the tables of before."""
+        if not kept:
+            self.make_tables()
         options = [word for d in self.definitions() for word in ("-A", d)]
         command = ["kamailio", "-f", str(ROOT / "configs/kamailio/presence.cfg"), "-DD", "-E"]
         command += ["-w", str(self.folder), "-Y", str(self.folder), "-m", "128", "-M", "16"]
@@ -168,6 +170,17 @@ class Kamailio:
             await end(self.process)
         self.wanted = {**self.wanted, "with": [*self.wanted.get("with", []), *more]}
         await self.start()
+
+    async def fall(self) -> None:
+        """It is gone at once, all its processes, in the middle of whatever they do."""
+        assert self.process is not None
+        os.killpg(self.process.pid, signal.SIGKILL)
+        await self.process.wait()
+
+    def wipe(self) -> None:
+        """Throw away what it has kept."""
+        shutil.rmtree(self.folder)
+        self.folder.mkdir()
 
     async def stop(self) -> None:
         if self.process is not None:
@@ -227,7 +240,13 @@ class Bridge:
             }
         return tomli_w.dumps(tree | self.wanted.get("settings", {}))
 
-    def applications(self) -> list[dict[str, str]]:
+    def applications(self) -> list[dict[str, Any]]:
+        return [
+            *self.wanted.get("more_applications", ()),
+            *self.plain_applications(),
+        ]
+
+    def plain_applications(self) -> list[dict[str, Any]]:
         return [
             {
                 "id": f"app_{name}",
@@ -466,11 +485,11 @@ class Application:
         self.session = aiohttp.ClientSession(headers=self.headers)
 
     async def call(
-        self, method: str, path: str, body: object
+        self, method: str, path: str, body: object, **headers: str
     ) -> tuple[int, Any, Mapping[str, str]]:
         assert self.session is not None
         url = self.base + path
-        async with self.session.request(method, url, json=body) as response:
+        async with self.session.request(method, url, json=body, headers=headers) as response:
             text = await response.text()
             return response.status, json.loads(text) if text else None, response.headers
 

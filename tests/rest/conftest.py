@@ -29,6 +29,7 @@ class PresenceHouse:
         self.asked: dict[tuple[PresentityKey, PresentityKey], OpenSubscription] = {}
         self.granted: dict[tuple[PresentityKey, PresentityKey], set[AttributeKind]] = {}
         self.contracts: dict[tuple[str, str], StartNotification] = {}
+        self.outdated: set[PresentityKey] = set()
         self.references: list[Reference] = []
         self.traces: list[str] = []
         self.lifetimes: list[int | None] = []
@@ -104,6 +105,9 @@ class PresenceHouse:
             raise NotAuthorized("nothing is granted", part=str(presentity))
         shown = granted & (attributes or ALL)
         return [a for kind, a in self.published.get(key, {}).items() if kind in shown]
+
+    def is_stale(self, caller: Caller, presentity: Uri) -> bool:
+        return IDENTITIES.canonical(presentity) in self.outdated
 
     async def publish(
         self, caller: Caller, attributes: Sequence[Attribute], expires: int | None = None

@@ -1,0 +1,318 @@
+"""Is a presence server there, and does it still know us? And when it comes back: everything again, in turn.
+
+    up          it answers
+    suspect     it does not, or it has lost something: what is known from it may be old
+    recovering  it has answered again; each publication and each subscription there gets its turn
+
+While publications or subscriptions live at the peer it gets an OPTIONS every so often (RFC 3261 §11); any
+final response shows that somebody is there, except those by which a proxy says that nobody is. A probe that
+gets no answer in time, an error of the transport, or the news that the peer has forgotten a dialog (481) or
+an entity-tag (412) makes it suspect. Its first answer starts the recovery: first all publications are
+refreshed, so that no watcher sees somebody without them, then all subscriptions, shuffled, within the budget
+that they share with whatever they cause. A peer that turns out to have forgotten nearly everything gets new
+SUBSCRIBEs at once, without being asked in dialogs that it does not know.
+
+A peer may forget one dialog for reasons of its own, so that alone starts a recovery only now and then: after
+one in which hardly anything else was forgotten the next has to wait twice as long. And one that never answers
+OPTIONS, but our requests, is not asked that way any more.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from sipbridge.events.budget import Budget
+from sipbridge.events.publisher import Publication, Publisher
+from sipbridge.events.subscriber import Subscriber, Subscription
+from sipbridge.sip.address import NameAddr
+from sipbridge.sip.message import Response
+from sipbridge.sip.policy import PeerPolicy
+from sipbridge.sip.timers import Deadline
+from sipbridge.sip.user_agent import ClientRequest, UserAgent
+from sipbridge.uri import Uri
+
+INTERVAL = 10.0
+"""Seconds between two probes."""
+
+PATIENCE = 4.0
+"""Seconds an answer to a probe may take: four copies of it have left by then (RFC 3261 §17.1.2.2)."""
+
+SUSPECT_INTERVAL = 2.0
+"""Seconds between probes of a suspect peer, when the last one has failed for good."""
+
+NOBODY_THERE = frozenset({408, 503, 504})
+"""Answers that do not show a peer that works (RFC 3261 §21.4.9, §21.5.4, §21.5.5)."""
+
+FIRST_PAUSE, LONGEST_PAUSE = 60.0, 3600.0
+"""Seconds after a recovery in which something forgotten does not start another."""
+
+ALL_FORGOTTEN = 0.8
+"""The share of what was asked after that has to be forgotten, for the rest to count as forgotten, too ..."""
+MANY = 5
+"""... and the least number of them."""
+
+DEAF = 2
+"""So often a peer may answer requests and not OPTIONS."""
+
+
+class PeerState(StrEnum):
+    UP = "up"
+    SUSPECT = "suspect"
+    RECOVERING = "recovering"
+
+
+@dataclass(frozen=True, slots=True)
+class PeerSuspect:
+    """A peer does not answer, or has forgotten something. why: for people."""
+
+    peer: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class PeerBack:
+    """A suspect peer has answered. usages: publications and subscriptions that are refreshed now."""
+
+    peer: str
+    usages: int
+
+
+@dataclass(frozen=True, slots=True)
+class PeerRecovered:
+    """Everything has been asked for again. forgotten: how much of it the peer did not know."""
+
+    peer: str
+    usages: int
+    forgotten: int
+
+
+@dataclass(frozen=True, slots=True)
+class PeerDeaf:
+    """A peer answers requests and no OPTIONS; it is not probed any more."""
+
+    peer: str
+
+
+class Alarm:
+    """One moment at which `ring(now)` is called; a new one takes the place of the old."""
+
+    def __init__(self, ua: UserAgent, ring: Callable[[float], None]) -> None:
+        self.ua = ua
+        self.ring = ring
+        self.deadline: Deadline | None = None
+
+    def set(self, when: float) -> None:
+        self.cancel()
+        self.deadline = self.ua.schedule(when, self)
+
+    def cancel(self) -> None:
+        if self.deadline is not None:
+            self.deadline.cancel()
+            self.deadline = None
+
+    def handle_timeout(self, now: float) -> None:
+        self.deadline = None
+        self.ring(now)
+
+
+class PeerWatch:
+    """Watches one peer. Its usages are those whose policy has its budget."""
+
+    def __init__(
+        self,
+        ua: UserAgent,
+        publisher: Publisher,
+        subscriber: Subscriber,
+        policy: PeerPolicy,
+        budget: Budget,
+        interval: float = INTERVAL,
+    ) -> None:
+        """interval: seconds between probes, 0: never. `policy.turns` is the budget."""
+        self.ua = ua
+        self.publisher = publisher
+        self.subscriber = subscriber
+        self.policy = policy
+        self.budget = budget
+        self.interval = interval
+        self.state = PeerState.UP
+        self.since = 0.0
+        """When it came into this state."""
+        self.next_look = Alarm(ua, self.look)
+        self.next_turn = Alarm(ua, self.go_on)
+        self.client: ClientRequest | None = None
+        self.probed = 0.0
+        self.heard = 0.0
+        self.hears = False
+        """Has it ever answered OPTIONS?"""
+        self.deaf = 0
+        self.queue: deque[Publication | Subscription] = deque()
+        self.asked = self.renewed = self.lost = 0
+        self.pause = FIRST_PAUSE
+        self.not_before = 0.0
+
+    @property
+    def name(self) -> str:
+        return self.policy.name
+
+    @property
+    def probes(self) -> bool:
+        """Is it asked by OPTIONS?"""
+        return self.interval > 0 and self.deaf < DEAF
+
+    @property
+    def attentive(self) -> bool:
+        """Would any sign of life matter at the moment?"""
+        return self.state is PeerState.SUSPECT or self.client is not None
+
+    # --- what is known of it ----------------------------------------------------------------------
+
+    def used(self, now: float) -> None:
+        """Something of ours begins to live there: the probes begin."""
+        if self.next_look.deadline is None and self.client is None and self.probes:
+            spread = 0.5 + 0.5 * self.ua.identifiers.fraction()
+            self.next_look.set(now + self.interval * spread)
+
+    def answered(self, now: float) -> None:
+        """It has sent something that shows that it is there."""
+        self.heard = now
+        if self.state is not PeerState.SUSPECT:
+            return
+        if self.client is not None and not self.hears:
+            self.deaf += 1
+            if not self.probes:
+                self.ua.report(PeerDeaf(self.name))
+        self.recover(now)
+
+    def failed(self, why: str, now: float) -> None:
+        """A request had no answer ("timeout"), or could not be sent."""
+        if why != "timeout" or not self.probes:
+            self.suspect(why, now)
+        elif self.client is None:
+            self.next_look.set(now)  # it may be unanswered for reasons of its own
+
+    def forgot(self, now: float) -> None:
+        """It has forgotten a dialog or an entity-tag."""
+        self.heard = now
+        if self.state is PeerState.RECOVERING:
+            self.lost += 1
+        elif self.state is PeerState.UP and now >= self.not_before:
+            self.suspect("it has forgotten something", now)
+            self.lost = 1
+            if not self.probes:
+                self.recover(now)
+
+    def suspect(self, why: str, now: float) -> None:
+        if self.state is PeerState.SUSPECT:
+            return
+        self.state, self.since = PeerState.SUSPECT, now
+        self.next_turn.cancel()
+        self.queue.clear()
+        self.lost = 0
+        self.ua.report(PeerSuspect(self.name, why))
+        if self.probes and self.client is None:
+            self.next_look.set(now)
+
+    # --- probes -----------------------------------------------------------------------------------
+
+    def look(self, now: float) -> None:
+        """A probe is due, or one is late."""
+        if self.client is not None:
+            if self.heard < self.probed:
+                self.suspect("a probe had no answer", now)
+            return  # it is not given up: a copy of it may be what is answered first
+        if self.probes and (usage := next(iter(self.usages()), None)) is not None:
+            self.probe(usage, now)
+
+    def probe(self, usage: Publication | Subscription, now: float) -> None:
+        """One OPTIONS to the domain of a usage, on the way that its requests take."""
+        sender = usage.from_.uri if isinstance(usage, Publication) else usage.identity
+        whom = usage.entity if isinstance(usage, Publication) else usage.target
+        target = Uri("sip", host=whom.host or sender.host, port=whom.port)
+        request = self.ua.new_request(
+            "OPTIONS",
+            target,
+            from_=NameAddr.parse(f"<{sender}>"),
+            to=NameAddr.parse(f"<{target}>"),
+        )
+        self.probed = now
+        self.client = self.ua.request(request, self, now, policy=self.policy)
+        self.next_look.set(now + min(PATIENCE, self.interval))
+
+    def receive_response(self, response: Response, now: float) -> None:
+        self.client = None
+        if response.status in NOBODY_THERE:
+            self.probe_failed(f"a probe got {response.status}", now)
+            return
+        self.hears, self.deaf, self.heard = True, 0, now
+        if self.state is PeerState.SUSPECT:
+            self.recover(now)
+        self.plan(now)
+
+    def request_failed(self, reason: str, now: float) -> None:
+        self.client = None
+        self.probe_failed(f"a probe had no answer: {reason}", now)
+
+    def probe_failed(self, why: str, now: float) -> None:
+        if self.heard < self.probed:
+            self.suspect(why, now)
+        self.plan(now)
+
+    def plan(self, now: float) -> None:
+        """The next probe."""
+        longest = self.interval
+        if self.state is PeerState.SUSPECT:
+            longest = min(longest, SUSPECT_INTERVAL)
+        self.next_look.set(now + longest * (0.9 + 0.1 * self.ua.identifiers.fraction()))
+
+    # --- recovery ---------------------------------------------------------------------------------
+
+    def usages(self) -> Iterable[Publication | Subscription]:
+        """What of ours lives there, publications first."""
+        for publication in self.publisher.publications.values():
+            if publication.policy.turns is self.budget:
+                yield publication
+        for subscription in self.subscriber.subscriptions.values():
+            if subscription.policy.turns is self.budget and not subscription.once:
+                yield subscription
+
+    def recover(self, now: float) -> None:
+        """It is there again: ask for everything, in turn."""
+        self.state, self.since = PeerState.RECOVERING, now
+        there = list(self.usages())
+        spread = {id(one): self.ua.identifiers.fraction() for one in there}
+        there.sort(key=lambda one: (isinstance(one, Subscription), spread[id(one)]))
+        self.queue = deque(there)
+        self.asked = self.renewed = 0
+        self.ua.report(PeerBack(self.name, len(there)))
+        self.next_turn.set(now + self.budget.delay(now))
+
+    def go_on(self, now: float) -> None:
+        """The turn of one usage. After the last one the peer counts as up."""
+        if (late := self.budget.delay(now, again=True)) > 0:
+            self.next_turn.set(now + late)
+            return
+        if not self.queue:
+            self.recovered(now)
+            return
+        usage = self.queue.popleft()
+        self.asked += 1
+        if isinstance(usage, Publication):
+            self.publisher.refresh(usage.id, now)
+        elif self.has_forgotten_all:
+            self.subscriber.renew(usage.id, now)
+            self.renewed += 1
+        else:
+            self.subscriber.refresh(usage.id, now)
+        self.next_turn.set(now + self.budget.delay(now))
+
+    @property
+    def has_forgotten_all(self) -> bool:
+        return self.lost >= MANY and self.lost >= ALL_FORGOTTEN * (self.asked - self.renewed - MANY)
+
+    def recovered(self, now: float) -> None:
+        self.state, self.since = PeerState.UP, now
+        worth_it = self.lost >= MANY or 2 * self.lost >= self.asked
+        self.pause = FIRST_PAUSE if worth_it else min(2 * self.pause, LONGEST_PAUSE)
+        self.not_before = now + self.pause
+        self.ua.report(PeerRecovered(self.name, self.asked, self.lost))

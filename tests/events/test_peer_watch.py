@@ -1,0 +1,377 @@
+"""A presence server that comes and goes, and what becomes of everything of ours that lived there."""
+
+from dataclasses import replace
+
+import pytest
+
+from sipbridge.app.peers import tell
+from sipbridge.events.budget import Budget
+from sipbridge.events.peer_watch import (
+    DEAF,
+    INTERVAL,
+    PATIENCE,
+    SUSPECT_INTERVAL,
+    PeerBack,
+    PeerDeaf,
+    PeerRecovered,
+    PeerState,
+    PeerSuspect,
+    PeerWatch,
+)
+from sipbridge.events.presence_package import PIDF
+from sipbridge.events.publisher import Publisher
+from sipbridge.events.publisher import State as PublicationState
+from sipbridge.events.subscriber import State, Subscriber
+from sipbridge.sip.usage import ServerRequest
+from sipbridge.sip.user_agent import UserAgent
+from sipbridge.uri import Uri
+from tests.events.peers import (
+    ALICE_URI,
+    PACKAGES,
+    TO_BOB,
+    Answer,
+    Reply,
+    ScriptedCompositor,
+    ScriptedNotifier,
+    pidf,
+)
+from tests.harness.pair import ALICE, Answers, Pair
+
+RATE = 10.0
+HOUR = 3600
+
+
+class Remembering(ScriptedCompositor):
+    """Knows the entity-tags it has given out; others get 412."""
+
+    def __init__(self, ua: UserAgent) -> None:
+        super().__init__(ua)
+        self.tags: set[str] = set()
+
+    def answer(self, incoming: ServerRequest, reply: Reply) -> None:
+        asked = incoming.request.sip_if_match
+        if asked is not None and asked not in self.tags:
+            super().answer(incoming, Reply(412))
+            return
+        self.tags.discard(asked or "")
+        self.tags.add(f"e{len(self.got)}")
+        super().answer(incoming, reply)
+
+
+class World:
+    """Alice's bridge with so many publications and subscriptions at Bob's server."""
+
+    def __init__(
+        self, publications: int = 5, subscriptions: int = 5, interval: float = INTERVAL
+    ) -> None:
+        self.pair = Pair()
+        core = self.pair.alice
+        self.notifier = ScriptedNotifier(self.pair.bob, Answer(body=pidf()))
+        self.compositor = Remembering(self.pair.bob)
+        self.publisher, self.subscriber = Publisher(core, PACKAGES), Subscriber(core, PACKAGES)
+        budget = Budget(core.identifiers.fraction, RATE)
+        self.policy = replace(TO_BOB, name="bob", turns=budget, expires=HOUR)
+        self.watch = PeerWatch(core, self.publisher, self.subscriber, self.policy, budget, interval)
+        for number in range(publications):
+            self.publish(number)
+        for number in range(subscriptions):
+            self.subscribe(number)
+        self.told = 0
+        self.settle()
+
+    def publish(self, number: int) -> str:
+        made = self.publisher.publish(
+            someone(number),
+            someone(number),
+            "presence",
+            PIDF,
+            pidf(),
+            self.pair.now,
+            policy=self.policy,
+        )
+        self.watch.used(self.pair.now)
+        return made
+
+    def subscribe(self, number: int) -> str:
+        made = self.subscriber.subscribe(
+            someone(number), ALICE_URI, "presence", self.pair.now, policy=self.policy
+        )
+        self.watch.used(self.pair.now)
+        return made
+
+    def settle(self) -> None:
+        """As the application does: the watch hears what every indication says."""
+        self.pair.turn()
+        reported = self.pair.reported[ALICE]
+        while self.told < len(reported):
+            said = reported[self.told]
+            self.told += 1
+            tell(self.watch, said, self.pair.now)
+            self.pair.turn()
+
+    def pass_seconds(self, seconds: float) -> None:
+        end = self.pair.now + seconds
+        while (due := self.pair.next_moment()) is not None and due <= end:
+            self.pair.pass_seconds(max(0.0, due - self.pair.now))
+            self.settle()
+        self.pair.pass_seconds(end - self.pair.now)
+        self.settle()
+
+    def away(self) -> None:
+        """Nothing comes through any more."""
+        self.pair.wire.chance = lambda data: (0, 0.0)
+
+    def back(self, *, wiped: bool = False) -> None:
+        """It answers again; wiped: and has forgotten everything."""
+        self.pair.wire.chance = None
+        if wiped:
+            self.notifier.forget()
+            self.compositor.tags.clear()
+
+    def state(self) -> PeerState:
+        return self.watch.state
+
+    def said(self, kind: type[object]) -> list[object]:
+        return self.pair.said_by(ALICE, kind)
+
+    def sent(self, *methods: str, after: float = 0.0) -> list[float]:
+        """When requests of these methods left, each try of each."""
+        wire = self.pair.wire.sent
+        return [
+            o.at for o in wire if o.words & set(methods) and "request" in o.words and o.at >= after
+        ]
+
+    @property
+    def whole(self) -> bool:
+        """Is everything as it should be?"""
+        states = [p.state for p in self.publisher.publications.values()]
+        live = [s.state for s in self.subscriber.subscriptions.values()]
+        return set(states) <= {PublicationState.PUBLISHED} and set(live) <= {State.ACTIVE}
+
+
+def someone(number: int) -> Uri:
+    return Uri.parse(f"sip:user{number}@example.com")
+
+
+def in_any_second(times: list[float]) -> int:
+    """The most of these moments that lie within one second."""
+    return max(sum(start <= t < start + 1.0 for t in times) for start in times)
+
+
+# --- probes
+
+
+def test_a_server_is_probed_while_something_of_ours_lives_there() -> None:
+    world = World(publications=1, subscriptions=0)
+    world.pass_seconds(10 * INTERVAL)
+    times = world.sent("OPTIONS")
+    assert 9 <= len(times) <= 11
+    assert world.state() is PeerState.UP
+    world.publisher.remove(next(iter(world.publisher.publications)), world.pair.now)
+    world.settle()
+    world.pass_seconds(INTERVAL)  # the last one that was planned
+    begun = world.pair.now
+    world.pass_seconds(10 * INTERVAL)
+    assert world.sent("OPTIONS", after=begun) == []
+
+
+def test_nothing_is_probed_where_nothing_lives_or_nobody_wants_it() -> None:
+    assert World(0, 0).pair.alice.next_timeout() is None
+    world = World(1, 1, interval=0.0)
+    world.pass_seconds(200.0)
+    assert world.sent("OPTIONS") == []
+
+
+def test_a_probe_goes_to_the_domain_by_the_way_of_other_requests() -> None:
+    world = World(1, 0)
+    world.pass_seconds(INTERVAL)
+    probe = world.pair.wire.named("OPTIONS")[0]
+    assert probe.first_line == "OPTIONS sip:example.com SIP/2.0"
+    assert probe.flow.remote == ("192.0.2.2", 5060)
+    assert probe.header("From").startswith("<sip:user0@example.com>")
+
+
+@pytest.mark.parametrize("status", [200, 401, 403, 404, 405, 486, 500, 501])
+def test_whatever_a_server_says_shows_that_it_is_there(status: int) -> None:
+    world = World(1, 1)
+    world.pair.bob.serve("OPTIONS", Answers(status))
+    world.pass_seconds(5 * INTERVAL)
+    assert world.state() is PeerState.UP
+    assert world.said(PeerSuspect) == []
+
+
+@pytest.mark.parametrize("status", [408, 503, 504])
+def test_what_a_proxy_says_of_an_absent_server_is_no_answer(status: int) -> None:
+    world = World(1, 1)
+    world.pass_seconds(INTERVAL)
+    world.pair.bob.serve("OPTIONS", Answers(status))
+    world.pass_seconds(INTERVAL)
+    assert world.state() is PeerState.SUSPECT
+    assert world.said(PeerSuspect) == [PeerSuspect("bob", f"a probe got {status}")]
+
+
+# --- away and back
+
+
+def test_silence_is_noticed_within_a_probe_and_the_return_within_seconds() -> None:
+    world = World()
+    world.pass_seconds(INTERVAL)
+    world.away()
+    world.pass_seconds(INTERVAL + PATIENCE)
+    assert world.state() is PeerState.SUSPECT
+    world.pass_seconds(100.0)
+    world.back()
+    world.pass_seconds(4.0 + SUSPECT_INTERVAL)
+    assert world.said(PeerBack) == [PeerBack("bob", 10)]
+
+
+@pytest.mark.parametrize("wiped", [False, True], ids=["kept", "wiped"])
+def test_everything_is_right_again_after_an_outage(wiped: bool) -> None:
+    world = World(publications=20, subscriptions=20)
+    world.pass_seconds(INTERVAL)
+    world.away()
+    world.pass_seconds(30.0)
+    world.back(wiped=wiped)
+    back_at = world.pair.now
+    notified = len(world.notifier.got)
+    world.pass_seconds(20.0)
+    assert world.state() is PeerState.UP
+    assert world.whole
+    assert world.said(PeerRecovered) == [PeerRecovered("bob", 40, 20 if wiped else 0)]
+    assert len(world.notifier.got) - notified == 20  # who forgot the tags is not asked in dialogs
+    assert len(world.compositor.tags) == 20
+    times = world.sent("PUBLISH", "SUBSCRIBE", after=back_at)
+    assert len(times) == {False: 40, True: 60}[wiped]
+    assert in_any_second(times) <= 1.2 * RATE
+    last_publish = max(world.sent("PUBLISH", after=back_at))
+    first_subscribe = min(world.sent("SUBSCRIBE", after=back_at))
+    assert last_publish < first_subscribe + 1.0  # watchers find what was published
+
+
+def test_a_status_changed_meanwhile_arrives_afterwards() -> None:
+    world = World(publications=1, subscriptions=0)
+    (id,) = world.publisher.publications
+    world.pass_seconds(INTERVAL)
+    world.away()
+    world.publisher.modify(id, PIDF, pidf("closed"), world.pair.now)
+    world.pass_seconds(40.0)  # longer than timer F
+    world.back(wiped=True)
+    world.pass_seconds(20.0)
+    assert world.whole
+    assert world.compositor.story[-1][2] == pidf("closed")
+
+
+def test_a_server_that_falls_again_while_it_recovers_is_recovered_later() -> None:
+    world = World(publications=0, subscriptions=100)
+    world.pass_seconds(INTERVAL)
+    world.away()
+    world.pass_seconds(20.0)
+    world.back(wiped=True)
+    world.pass_seconds(6.0)
+    assert world.state() is PeerState.RECOVERING
+    world.away()
+    world.pass_seconds(INTERVAL + PATIENCE)
+    assert world.state() is PeerState.SUSPECT
+    world.pass_seconds(60.0)
+    world.back(wiped=True)
+    world.pass_seconds(60.0)
+    assert world.state() is PeerState.UP and world.whole
+
+
+# --- what is forgotten, what cannot be sent
+
+
+def test_a_dialog_that_is_forgotten_has_everything_refreshed() -> None:
+    """A restart so quick that no probe saw it."""
+    world = World(publications=10, subscriptions=10)
+    world.pass_seconds(INTERVAL)
+    world.back(wiped=True)
+    world.subscriber.refresh(next(iter(world.subscriber.subscriptions)), world.pair.now)
+    world.pass_seconds(15.0)
+    assert world.said(PeerSuspect) == [PeerSuspect("bob", "it has forgotten something")]
+    assert world.whole and len(world.compositor.tags) == 10
+
+
+def test_an_entity_tag_that_is_forgotten_has_everything_refreshed() -> None:
+    world = World(publications=10, subscriptions=10)
+    world.pass_seconds(INTERVAL)
+    world.back(wiped=True)
+    world.publisher.refresh(next(iter(world.publisher.publications)), world.pair.now)
+    world.pass_seconds(15.0)
+    assert world.said(PeerSuspect) == [PeerSuspect("bob", "it has forgotten something")]
+    assert world.whole and len(world.compositor.tags) == 10
+
+
+def test_one_dialog_that_is_forgotten_again_and_again_costs_less_and_less() -> None:
+    world = World(publications=0, subscriptions=30)
+    world.pass_seconds(INTERVAL)
+    first = next(iter(world.subscriber.subscriptions))
+    for _ in range(4 * 60):
+        call_id = world.subscriber.call_id(first)
+        (dialog,) = [d for d in world.notifier.dialogs if d.call_id == call_id]
+        world.pair.bob.remove_dialog(dialog)
+        world.subscriber.refresh(first, world.pair.now)
+        world.pass_seconds(60.0)
+    recoveries = len(world.said(PeerRecovered))
+    assert 3 <= recoveries <= 11, recoveries  # after 1, 3, 7, 15, 31, 63 minutes, then each hour
+    assert world.whole
+
+
+def test_an_error_of_the_transport_is_enough() -> None:
+    world = World(publications=1, subscriptions=3)
+    world.pass_seconds(INTERVAL)
+    world.pair.refused.add(("udp", ("192.0.2.2", 5060)))
+    world.publisher.refresh(next(iter(world.publisher.publications)), world.pair.now)
+    world.settle()
+    assert world.state() is PeerState.SUSPECT
+    world.pair.refused.clear()
+    world.pass_seconds(10.0)
+    assert world.state() is PeerState.UP and world.whole
+
+
+def test_one_request_without_an_answer_is_no_outage() -> None:
+    world = World(publications=1, subscriptions=3)
+    world.pass_seconds(INTERVAL)
+    world.compositor.replies = [Reply(0), Reply()]
+    world.publisher.refresh(next(iter(world.publisher.publications)), world.pair.now)
+    world.pass_seconds(40.0)
+    assert world.said(PeerSuspect) == []
+
+
+def test_a_server_that_answers_everything_but_options_is_not_probed_any_more() -> None:
+    world = World(publications=1, subscriptions=3)
+    world.pair.bob.serve("OPTIONS", Answers(0))
+    for _ in range(DEAF):
+        world.pass_seconds(32.0 + INTERVAL + PATIENCE)  # a probe in flight is waited for
+        assert world.state() is PeerState.SUSPECT
+        world.publisher.refresh(next(iter(world.publisher.publications)), world.pair.now)
+        world.pass_seconds(2.0)
+    assert world.said(PeerDeaf) == [PeerDeaf("bob")]
+    world.pass_seconds(60.0)
+    begun = world.pair.now
+    world.pass_seconds(600.0)
+    assert world.sent("OPTIONS", after=begun) == []
+    assert world.state() is PeerState.UP and world.whole
+
+
+def test_without_probes_the_failures_and_answers_of_requests_decide() -> None:
+    world = World(publications=1, subscriptions=9, interval=0.0)
+    world.away()
+    world.publisher.refresh(next(iter(world.publisher.publications)), world.pair.now)
+    world.pass_seconds(40.0)
+    assert world.state() is PeerState.SUSPECT
+    world.back(wiped=True)
+    world.pass_seconds(80.0)  # the publication is tried again by itself
+    assert world.state() is PeerState.UP and world.whole
+
+
+def test_what_is_tried_again_takes_its_turn_even_if_nobody_noticed_an_outage() -> None:
+    world = World(publications=0, subscriptions=60, interval=0.0)
+    world.pass_seconds(1.0)
+    begun = world.pair.now
+    for dialog in list(world.notifier.dialogs):
+        world.notifier.notify(world.pair.now, "terminated;reason=deactivated", dialog=dialog)
+    world.pass_seconds(15.0)
+    times = world.sent("SUBSCRIBE", after=begun)
+    assert len(times) == 60 and world.whole
+    assert in_any_second(times) <= 1.2 * RATE
