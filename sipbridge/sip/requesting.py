@@ -184,12 +184,16 @@ class ClientRequest:
         if response.status in (401, 407) and self.answer_challenge(response, now):
             return
         self.half.follow_nonce(self, response)
-        if response.status == 503 and self.candidates:
+        if response.status == 503 and self.candidates and not self.by_arrival():
             self.last_503 = response
             self.half.report_failure(self, self.where(), "503")
             self.try_next(now)
             return
         self.deliver(response, now)
+
+    def by_arrival(self) -> bool:
+        """Did it go back on the connection its dialog came by? Whatever follows leads to the same peer."""
+        return self.dialog is not None and self.flow is not None and self.dialog.flow == self.flow
 
     def answer_challenge(self, response: Response, now: float) -> bool:
         """Try again with credentials. False: there is nothing better to say than before."""

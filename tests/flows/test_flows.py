@@ -1,0 +1,82 @@
+"""The ladders of `ladders/`, played: over UDP and TCP as they stand, and on wires that lose and disorder.
+
+On a bad wire nobody can say which message comes when; what counts is what everybody sees in the end.
+"""
+
+import random
+from collections.abc import Callable
+
+import pytest
+
+from sipbridge.presence.rules import SubHandling
+from sipbridge.sip.flow import Address
+from tests.flows.casts import AgentBeforeAHand, AtTheAgent, Clients
+from tests.flows.ladder import Cast, Ladder, Play, ladders
+from tests.harness.pair import ALICE
+
+CASTS: dict[str, Callable[[str], Cast]] = {
+    "agent": AtTheAgent,
+    "agent that asks": lambda transport: AtTheAgent(transport, SubHandling.CONFIRM),
+    "clients before a hand": Clients,
+    "agent before a hand": AgentBeforeAHand,
+}
+HAND: Address = ("192.0.2.9", 5060)
+
+
+def played(ladder: Ladder, transport: str) -> Play:
+    cast = CASTS[ladder.cast](transport)
+    play = Play(cast, HAND if isinstance(cast, AgentBeforeAHand) else ALICE)
+    play.whole(ladder)
+    return play
+
+
+def name(ladder: Ladder) -> str:
+    return ladder.name
+
+
+OF_AN_RFC = [ladder for ladder in ladders(*CASTS) if ladder.name.startswith("rfc")]
+AWKWARD = [ladder for ladder in ladders(*CASTS) if not ladder.name.startswith("rfc")]
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+@pytest.mark.parametrize("ladder", OF_AN_RFC, ids=name)
+def test_a_call_flow_of_an_rfc_is_as_it_says(ladder: Ladder, transport: str) -> None:
+    played(ladder, transport)
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+@pytest.mark.parametrize("ladder", AWKWARD, ids=name)
+def test_an_awkward_case_goes_as_written(ladder: Ladder, transport: str) -> None:
+    if transport == "tcp" and "-udp" in ladder.name:
+        pytest.skip("it is about what only datagrams do")
+    played(ladder, transport)
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("ladder", OF_AN_RFC, ids=name)
+def test_on_a_wire_that_loses_repeats_and_disorders_everybody_sees_the_same_in_the_end(
+    ladder: Ladder, seed: int
+) -> None:
+    dice = random.Random(f"{ladder.name}/{seed}")
+    cast = CASTS[ladder.cast]("udp")
+    wire = cast.net.wire
+    wire.latency = 0.01
+
+    def chance(data: bytes) -> tuple[int, float]:
+        return dice.choice([0, 1, 1, 1, 2]), dice.random() * 0.4
+
+    wire.chance = chance
+    for line in ladder.lines:
+        if line.verb == "do":
+            cast.do(line.text)
+            cast.net.pass_seconds(40)  # so long a transaction tries at most
+    wire.chance = None
+    cast.net.pass_seconds(2)
+    last = [line for line in ladder.lines if line.verb == "see"][-1:]
+    for line in last:
+        cast.see(line.text)
+
+
+def test_every_ladder_has_a_cast() -> None:
+    assert {ladder.cast for ladder in ladders(*CASTS)} <= set(CASTS)
+    assert len(OF_AN_RFC) >= 6 and len(AWKWARD) >= 10
