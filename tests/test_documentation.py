@@ -54,7 +54,9 @@ def test_tests_that_are_named_exist() -> None:
         assert not function or f"def {function}(" in text, f"{path}::{function}"
 
 
-@pytest.mark.parametrize("section", ["What of the standards", "The operations"])
+@pytest.mark.parametrize(
+    "section", ["What of the standards", "The awkward cases", "The operations"]
+)
 def test_every_row_names_its_tests(section: str) -> None:
     table = rows(section)
     assert len(table) > 8

@@ -3,8 +3,8 @@
 Start: the store is opened (a standby waits here until the owner of the data is gone) and read, sockets are
 bound, the agent takes up what it kept, HTTP begins to listen, and only then is the bridge ready.
 
-Stop: Bayeux clients are told, HTTP serves what it has begun, registrars are told that we go, the drivers send
-what is waiting, the store writes and closes.
+Stop: Bayeux clients are told, HTTP serves what it has begun, presence servers and registrars are told that we
+go, the drivers send what is waiting, the store writes and closes.
 """
 
 import asyncio
@@ -302,8 +302,10 @@ class Bridge:
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
         graph.scheduler.stop()
-        if graph.network.registrations is not None and graph.gateway_driver.running:
-            await graph.network.registrations.stop()
+        if graph.gateway_driver.running:
+            await graph.network.leave()
+            if graph.network.registrations is not None:
+                await graph.network.registrations.stop()
         await graph.gateway_driver.stop()
         if graph.agent_driver is not None:
             await graph.agent_driver.stop()

@@ -66,6 +66,13 @@ RESUME_SECONDS = 1.0
 LIST_SECONDS = 1.0
 """How long somebody waits for a presentity's first list of watchers (RFC 6665 §4.4.1: it comes at once)."""
 
+LEAVE_SECONDS = 2.0
+"""How long servers may take to answer that we go; NOTIFYs of those who are not told by then get no answer."""
+
+LEAVE_BATCH = 50
+LEAVE_TICK = 0.01
+"""So many subscriptions are ended in each tick: no burst that a server would drop."""
+
 PRESENCE = "presence"
 WINFO = "presence.winfo"
 LIST = "presence of a list"
@@ -328,6 +335,25 @@ class SipNetwork:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(RESUME_SECONDS):
                     await self.accepted(watch)
+
+    async def leave(self) -> None:
+        """End our subscriptions at servers of others before we go; bounded in time.
+
+        Nobody is told: they are made anew after the restart, and meanwhile no server has to talk to the dead.
+        """
+        leaving = [
+            w.id for w in self.watches.values() if not self.decides_here(Uri.parse(w.presentity))
+        ]
+        for id in leaving:
+            self.watch_of.pop(id, None)
+        for tick in range(int(LEAVE_SECONDS / LEAVE_TICK)):
+            batch = leaving[tick * LEAVE_BATCH :][:LEAVE_BATCH]
+            for id in batch:
+                self.subscriber.end(id, self.now())
+            self.turn()
+            if not batch and not any(map(self.subscriber.is_leaving, leaving)):
+                return
+            await asyncio.sleep(LEAVE_TICK)
 
     async def fetch(self, caller: Caller, presentity: Uri, wait: float) -> PresenceUpdate | None:
         await self.registered(caller, presentity)

@@ -217,6 +217,13 @@ class Subscriber:
         if id in self.subscriptions:
             self.subscriptions[id].policy = policy
 
+    def is_leaving(self, id: str) -> bool:
+        """Was its end asked for, and does the notifier not know yet?"""
+        known = self.subscriptions.get(id)
+        if known is None or not known.end_asked:
+            return False
+        return known.client is not None or (known.dialog is not None and not known.ending_sent)
+
     def call_id(self, id: str) -> str:
         """The Call-ID of its dialog, or of the SUBSCRIBE that asks for one; "" if it is unknown."""
         known = self.subscriptions.get(id)

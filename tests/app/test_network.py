@@ -2,9 +2,11 @@
 
 import asyncio
 import socket
+import time
 
 import pytest
 
+from sipbridge.app.network import LEAVE_SECONDS
 from tests.app.rig import (
     application,
     attributes,
@@ -456,3 +458,36 @@ async def test_a_poll_is_not_answered_with_what_is_a_minute_old() -> None:
         server.notify(fetch, document("travel"), state="terminated;reason=timeout")
         status, there = await poll
         assert (status, values(there["result"])["Activity"]) == (200, "Travel")
+
+
+# --- when the bridge goes
+
+
+async def test_servers_of_others_are_told_that_we_go_and_nobody_here_is() -> None:
+    async with presence_server() as server:
+        async with site(presence_server=remote(server)) as here:
+            bob = await here.application("bob").listen()
+            await bob.subscribe(CAROL)
+            server.notify(await server.subscription(CAROL), document("meeting", CAROL))
+            assert (await server.response("NOTIFY")) == 200
+            winfo = await server.subscription(BOB, "presence.winfo")
+            server.notify(winfo, kind="application/watcherinfo+xml")
+            await server.response("NOTIFY", 1)
+        goodbyes = [m for m in server.requests("SUBSCRIBE") if m.get("expires") == "0"]
+        assert {m.get("call-id") for m in goodbyes} == {
+            (await server.subscription(CAROL)).get("call-id"),
+            winfo.get("call-id"),
+        }
+
+
+async def test_a_server_that_is_silent_does_not_keep_the_bridge_from_going() -> None:
+    async with presence_server() as server:
+        async with site(presence_server=remote(server)) as here:
+            await here.application("bob").subscribe(CAROL)
+            server.notify(await server.subscription(CAROL), document("meeting", CAROL))
+            await server.response("NOTIFY")
+            server.silent.add("SUBSCRIBE")
+            started = time.monotonic()
+        # The rest of a bridge takes its time too.
+        assert time.monotonic() - started < LEAVE_SECONDS + 5.0
+        assert any(m.get("expires") == "0" for m in server.requests("SUBSCRIBE"))

@@ -45,9 +45,11 @@ class AtTheAgent:
         self.watches: dict[str, str] = {}
         self.publications: dict[str, str] = {}
         hop = f"sip:192.0.2.2:5060;transport={transport}"
-        self.policy = PeerPolicy(next_hops=(hop,))
+        self.policy = PeerPolicy(next_hops=(hop,), conditional=False)
         self.listing = PeerPolicy(
-            next_hops=(hop,), capabilities=PeerPolicy().capabilities | {"eventlist"}
+            next_hops=(hop,),
+            capabilities=PeerPolicy().capabilities | {"eventlist"},
+            conditional=False,
         )
 
     def say(self, line: Line) -> None:

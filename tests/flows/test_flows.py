@@ -4,14 +4,16 @@ On a bad wire nobody can say which message comes when; what counts is what every
 """
 
 import random
+import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from sipbridge.presence.rules import SubHandling
 from sipbridge.sip.flow import Address
 from tests.flows.casts import AgentBeforeAHand, AtTheAgent, Clients
-from tests.flows.ladder import Cast, Ladder, Play, ladders
+from tests.flows.ladder import HERE, Cast, Ladder, Play, ladders, read
 from tests.harness.pair import ALICE
 
 CASTS: dict[str, Callable[[str], Cast]] = {
@@ -77,6 +79,10 @@ def test_on_a_wire_that_loses_repeats_and_disorders_everybody_sees_the_same_in_t
         cast.see(line.text)
 
 
-def test_every_ladder_has_a_cast() -> None:
-    assert {ladder.cast for ladder in ladders(*CASTS)} <= set(CASTS)
-    assert len(OF_AN_RFC) >= 6 and len(AWKWARD) >= 10
+def test_every_ladder_has_a_cast_and_readme_names_only_those_there_are() -> None:
+    assert {read(path).cast for path in HERE.glob("*.txt")} == set(CASTS)
+    readme = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+    named = set(re.findall(r"`((?:subscriber|publisher|agent)-[\w-]+)`", readme))
+    there = {ladder.name for ladder in AWKWARD}
+    assert named <= there, f"README names what is not there: {named - there}"
+    assert len(OF_AN_RFC) >= 6 and len(there) >= 30
