@@ -15,7 +15,7 @@ from quopri import decodestring
 
 from sipbridge.errors import LocalProtocolError, ParseError
 from sipbridge.sip.fields import MediaType, parse_media_type
-from sipbridge.sip.grammar import FOLDED, quote
+from sipbridge.sip.grammar import FOLDED, is_token, quote
 from sipbridge.sip.headers import Headers
 
 MAX_PARTS = 1024
@@ -139,7 +139,8 @@ def build(
         value += f";type={quote(type_)}"
     if start:
         value += f";start={quote(f'<{start}>')}"
-    return bytes(out), f"{value};boundary={quote(boundary)}"
+    # Without quotes where they are not needed: belle-sip takes them for a part of the boundary.
+    return bytes(out), f"{value};boundary={boundary if is_token(boundary) else quote(boundary)}"
 
 
 def part_head(part: Part) -> bytes:

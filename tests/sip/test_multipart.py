@@ -124,12 +124,16 @@ def test_building_names_type_and_start() -> None:
     )
     body, media = build([part], "b7", type_="application/rlmi+xml", start="top@example.net")
     assert media == (
-        'multipart/related;type="application/rlmi+xml";start="<top@example.net>";boundary="b7"'
+        'multipart/related;type="application/rlmi+xml";start="<top@example.net>";boundary=b7'
     )
     assert body == (
         b"--b7\r\nContent-Type: application/rlmi+xml;charset=UTF-8\r\nContent-ID: <top@example.net>\r\n"
         b"Content-Transfer-Encoding: binary\r\n\r\n<list/>\r\n--b7--\r\n"
     )
+
+
+def test_a_boundary_that_is_no_token_stands_in_quotes() -> None:
+    assert build([], "b=7")[1] == 'multipart/related;boundary="b=7"'
 
 
 def test_a_boundary_inside_a_part_is_our_mistake() -> None:
