@@ -7,6 +7,7 @@
     │   └── RemoteProtocolError       the peer sent it
     │       ├── ParseError            which field, which offset
     │       └── DocumentError         which element, which line
+    │           └── PatchError        which word of RFC 5261
     ├── SignallingError               talking to the presence server failed
     │   ├── TransactionTimeout
     │   ├── TransportFailed
@@ -105,6 +106,16 @@ class DocumentError(RemoteProtocolError):
         self.reason = message
         self.path = path
         self.line = line
+
+
+class PatchError(DocumentError):
+    """A partial document does not fit what it is about. `fault` is the word of RFC 5261 §5.1."""
+
+    code = "patch"
+
+    def __init__(self, message: str, fault: str) -> None:
+        super().__init__(message)
+        self.fault = fault
 
 
 class SignallingError(SipBridgeError):

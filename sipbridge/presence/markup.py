@@ -14,7 +14,8 @@ Encodings (RFC 7303 §3): a byte order mark counts most, then the media type's c
 XML declaration, then UTF-8. All but UTF-8 are decoded here, by an allow-list of codecs, so that scanner and
 parser cannot see different texts.
 
-Comments and processing instructions are dropped.
+Comments and processing instructions are dropped, unless the document is one that partial documents speak of:
+there they divide texts and are counted (`parse_whole`).
 """
 
 import ctypes
@@ -107,17 +108,39 @@ def parse_any(
 
     Parameters are those of `parse`. Raises DocumentError.
     """
+    body = checked(body, charset)
+    skipped = False
+    if b"<!DOCTYPE" in body:
+        plain = without_doctype(body, skip_doctype)
+        skipped, body = plain is not body, plain
+    return built(body, PARSER), skipped
+
+
+def parse_whole(body: bytes, charset: str | None = None) -> Element:
+    """Read one document with its comments and processing instructions, give its root element.
+
+    Raises DocumentError, also for any document type declaration.
+    """
+    body = checked(body, charset)
+    if b"<!DOCTYPE" in body:
+        without_doctype(body, skip=False)
+    return built(body, WHOLE_PARSER)
+
+
+def checked(body: bytes, charset: str | None) -> bytes:
+    """The body in UTF-8, if it is within the limits."""
     if len(body) > MAX_BYTES:
         raise DocumentError(f"document of {len(body)} bytes, the limit is {MAX_BYTES}")
     body = in_utf8(body, charset)
     if len(body) > SMALL:
         measure(body)
-    skipped = False
-    if b"<!DOCTYPE" in body:
-        plain = without_doctype(body, skip_doctype)
-        skipped, body = plain is not body, plain
+    return body
+
+
+def built(body: bytes, parser: "Parser") -> Element:
+    """The tree that libxml2 makes of it. Raises DocumentError."""
     try:
-        return PARSER.parse(body), skipped
+        return parser.parse(body)
     except etree.XMLSyntaxError as error:
         raise DocumentError(
             f"not well-formed: {wording(error)}", line=error.lineno or None
@@ -136,7 +159,9 @@ class Parser:
     next new parser begins another.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, whole: bool = False) -> None:
+        self.whole = whole
+        """With comments and processing instructions."""
         self.parser = self.new_parser()
         self.bytes_read = 0
 
@@ -163,13 +188,14 @@ class Parser:
             dtd_validation=False,
             attribute_defaults=False,
             huge_tree=False,
-            remove_comments=True,
-            remove_pis=True,
+            remove_comments=not self.whole,
+            remove_pis=not self.whole,
             collect_ids=False,
         )
 
 
 PARSER = Parser()
+WHOLE_PARSER = Parser(whole=True)
 
 
 def measure(body: bytes) -> None:

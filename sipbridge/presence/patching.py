@@ -1,0 +1,264 @@
+"""XML patch operations (RFC 5261): add, replace, remove, each at the one node that its selector names.
+
+Everything is strict: what does not fit is a PatchError that carries the word of §5.1, and the document may
+then be half changed, so whoever applies several operations works on a copy. Texts beside each other become
+one (§4.3 to §4.5). A declaration of a namespace that is replaced changes the names that use its prefix, as
+it would in the text.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from copy import deepcopy
+from typing import TypeGuard
+
+from lxml import etree
+
+from sipbridge.presence.markup import Element, local, split, text_of
+from sipbridge.presence.selecting import (
+    NAME,
+    AttributeNode,
+    Fault,
+    NamespaceNode,
+    Node,
+    Selecting,
+    TextNode,
+    clark,
+    fail,
+    own_namespaces,
+    text_at,
+    texts,
+)
+
+
+def patch(
+    root: Element, operations: Iterable[Element], *, also_root: frozenset[str] = frozenset()
+) -> Element:
+    """Apply operations to the document under `root`; returns its root element, mostly the same.
+
+    operations: elements called add, replace or remove, whatever their namespace; they are not changed.
+    also_root: Clark names by which a selector may call the root besides its own. Raises PatchError.
+    """
+    patching = Patching(root, also_root)
+    for operation in operations:
+        patching.apply(operation)
+    return patching.root
+
+
+class Patching(Selecting):
+    """One document on its way from one version to the next."""
+
+    def apply(self, operation: Element) -> None:
+        word = local(str(operation.tag))
+        target = self.select(operation)
+        if word == "add":
+            self.add(operation, target)
+        elif word == "replace":
+            self.replace(operation, target)
+        elif word == "remove":
+            self.remove(operation, target)
+        else:
+            fail(Fault.DIRECTIVE, word)
+
+    # --- operations (§4.3 to §4.5) ---
+
+    def add(self, operation: Element, target: Node) -> None:
+        kind, pos = operation.get("type"), operation.get("pos")
+        if kind is not None:
+            if pos is not None or not has_content(target):
+                fail(Fault.DIRECTIVE, f"type {kind}")
+            self.add_named(operation, target, str(kind))
+            return
+        if isinstance(target, AttributeNode | NamespaceNode):
+            fail(Fault.NODE_TYPES, "nothing can be added to an attribute")
+        if pos in (None, "prepend"):
+            if not has_content(target):
+                fail(Fault.NODE_TYPES, "only an element has content")
+            insert(target, 0 if pos else len(target), operation, at_end=pos is None)
+        elif pos not in ("before", "after"):
+            fail(Fault.DIRECTIVE, f"pos {pos}")
+        elif isinstance(target, TextNode):
+            insert(target.parent, target.slot, operation, at_end=pos == "after")
+        else:
+            parent = target.getparent()
+            if parent is None:
+                fail(Fault.ROOT, f"{pos} the root")
+            place = parent.index(target)
+            self.spend(place // 8)
+            insert(parent, place + (pos == "after"), operation, at_end=pos == "before")
+
+    def add_named(self, operation: Element, target: Element, kind: str) -> None:
+        """An attribute or the declaration of a namespace (§4.3.2, §4.3.3)."""
+        value = only_text(operation)
+        if kind.startswith("@") and re.fullmatch(NAME, kind[1:]):
+            name = clark(kind[1:], operation, attribute=True)
+            if name in target.attrib:
+                fail(Fault.DIRECTIVE, f"{kind} is there already")
+            set_attribute(target, name, value)
+        elif kind.startswith("namespace::"):
+            prefix = kind.removeprefix("namespace::")
+            declared = own_namespaces(target)
+            if prefix in declared or not value or prefix == "xml":
+                fail(Fault.NAMESPACE_PREFIX, kind)
+            self.declare(target, {**declared, prefix: value})
+        else:
+            fail(Fault.DIRECTIVE, f"type {kind}")
+
+    def replace(self, operation: Element, target: Node) -> None:
+        if isinstance(target, AttributeNode):
+            set_attribute(target.owner, target.name, only_text(operation))
+        elif isinstance(target, TextNode):
+            set_text(target.parent, target.slot, only_text(operation))
+        elif isinstance(target, NamespaceNode):
+            self.rename(target, only_text(operation))
+        else:
+            self.replace_element(operation, target)
+
+    def replace_element(self, operation: Element, target: Element) -> None:
+        """An element, comment or processing instruction by one of its kind."""
+        children = list(operation)
+        if len(children) != 1 or any(text.strip() for text in texts(operation)):
+            fail(Fault.NODE_TYPES, "not one element for another")
+        if type(children[0]) is not type(target):
+            fail(Fault.NODE_TYPES, "of another kind")
+        fresh = deepcopy(children[0])
+        parent = target.getparent()
+        if parent is None:
+            fresh.tail = None
+            self.root = fresh
+            return
+        fresh.tail = target.tail
+        target.tail = None
+        parent.replace(target, fresh)
+
+    def remove(self, operation: Element, target: Node) -> None:
+        ws = operation.get("ws")
+        if only_text(operation).strip():
+            fail(Fault.DIRECTIVE, "remove has no content")
+        if isinstance(target, Element):
+            self.remove_element(target, None if ws is None else str(ws))
+            return
+        if ws is not None:
+            fail(Fault.WHITESPACE, "ws is for elements")
+        if isinstance(target, AttributeNode):
+            del target.owner.attrib[target.name]
+        elif isinstance(target, TextNode):
+            set_text(target.parent, target.slot, "")
+        elif isinstance(target, NamespaceNode):
+            self.undeclare(target)
+
+    def remove_element(self, target: Element, ws: str | None) -> None:
+        parent = target.getparent()
+        if parent is None:
+            fail(Fault.ROOT, "the root cannot be removed")
+        if ws not in (None, "before", "after", "both"):
+            fail(Fault.DIRECTIVE, f"ws {ws}")
+        place = parent.index(target)
+        self.spend(place // 8)
+        before, after = text_at(parent, place), text_at(parent, place + 1)
+        if ws in ("before", "both"):
+            before = without_space(before)
+        if ws in ("after", "both"):
+            after = without_space(after)
+        target.tail = None
+        parent.remove(target)
+        set_text(parent, place, before + after)
+
+    # --- declarations of namespaces ---
+
+    def declare(self, element: Element, declared: dict[str | None, str]) -> None:
+        """Give an element these declarations of its own. lxml has to make it anew for that."""
+        fresh = etree.Element(
+            element.tag,
+            attrib={str(name): str(value) for name, value in element.attrib.items()},
+            nsmap=declared,  # type: ignore[arg-type]  # None is the default namespace's prefix
+        )
+        fresh.text, fresh.tail = element.text, element.tail
+        self.spend(len(element))
+        fresh.extend(list(element))
+        parent = element.getparent()
+        if parent is None:
+            self.root = fresh
+        else:
+            element.tail = None
+            parent.replace(element, fresh)
+
+    def rename(self, node: NamespaceNode, uri: str) -> None:
+        """Another namespace for a prefix: the names that use it follow, as they would in the text."""
+        if not uri:
+            fail(Fault.NAMESPACE_PREFIX, node.prefix)
+        declared = own_namespaces(node.owner)
+        before = declared[node.prefix]
+        for element in self.in_scope(node):
+            if element.prefix == node.prefix and split(str(element.tag))[0] == before:
+                element.tag = f"{{{uri}}}{local(str(element.tag))}"
+            for name in [n for n in map(str, element.keys()) if split(n)[0] == before]:
+                value = str(element.attrib.pop(name))
+                element.set(f"{{{uri}}}{local(name)}", value)
+        self.declare(node.owner, {**declared, node.prefix: uri})
+
+    def undeclare(self, node: NamespaceNode) -> None:
+        """§4.5: not while a name uses it."""
+        declared = own_namespaces(node.owner)
+        uri = declared.pop(node.prefix)
+        for element in self.in_scope(node):
+            names = (n for n in map(str, element.keys()) if split(n)[0] == uri)
+            if element.prefix == node.prefix or next(names, None) is not None:
+                fail(Fault.NAMESPACE_PREFIX, f"{node.prefix} is in use")
+        self.declare(node.owner, declared)
+
+    def in_scope(self, node: NamespaceNode) -> Iterator[Element]:
+        """The elements in which this declaration holds."""
+        uri = own_namespaces(node.owner)[node.prefix]
+        for element in list(node.owner.iter(etree.Element)):
+            self.spend(len(element.attrib) + 1)
+            if element.nsmap.get(node.prefix) == uri:
+                yield element
+
+
+def has_content(node: Node) -> TypeGuard[Element]:
+    """Is it an element, and no comment or processing instruction? Those have a function for a tag."""
+    return isinstance(node, Element) and isinstance(node.tag, str)
+
+
+def set_text(element: Element, slot: int, text: str) -> None:
+    try:
+        if slot == 0:
+            element.text = text or None
+        else:
+            element[slot - 1].tail = text or None
+    except ValueError:
+        fail(Fault.DIFF_FORMAT, "characters that XML does not allow")
+
+
+def set_attribute(element: Element, name: str, value: str) -> None:
+    try:
+        element.set(name, value)
+    except ValueError:
+        fail(Fault.ATTRIBUTE_VALUE, name)
+
+
+def only_text(operation: Element) -> str:
+    """The content of an operation that must have no elements."""
+    if len(operation):
+        fail(Fault.NODE_TYPES, "text was expected")
+    return text_of(operation)
+
+
+def without_space(text: str) -> str:
+    """`ws` takes a text that is only white space, and there must be one (§4.5)."""
+    if not text or text.strip(" \t\r\n"):
+        fail(Fault.WHITESPACE, "no white space there")
+    return ""
+
+
+def insert(parent: Element, slot: int, operation: Element, *, at_end: bool) -> None:
+    """Put the content of an operation into a slot, behind the slot's text (`at_end`) or before it."""
+    there = text_at(parent, slot)
+    left, right = (there, "") if at_end else ("", there)
+    set_text(parent, slot, left + (operation.text or ""))
+    place = slot
+    for child in operation:
+        parent.insert(place, deepcopy(child))
+        place += 1
+    if right:
+        set_text(parent, place, text_at(parent, place) + right)

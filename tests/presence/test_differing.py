@@ -1,0 +1,167 @@
+"""Differences between documents: carried out, they give the other document, always."""
+
+from typing import TypeVar
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from lxml import etree
+from msgspec.structs import replace
+
+from sipbridge.presence import differing, markup, pidf
+from sipbridge.presence.differing import MAX_CHILDREN, difference, same
+from sipbridge.presence.markup import Element
+from sipbridge.presence.model import Presence
+from sipbridge.presence.patching import patch
+from tests.documents.strategies import DOCUMENTS
+
+HEAD = (
+    'xmlns="urn:ietf:params:xml:ns:pidf" xmlns:rpid="urn:ietf:params:xml:ns:pidf:rpid" '
+    'xmlns:dm="urn:ietf:params:xml:ns:pidf:data-model" entity="sip:a@example.com"'
+)
+
+
+T = TypeVar("T")
+
+
+def tree(inside: str, head: str = HEAD) -> Element:
+    return markup.parse(f"<presence {head}>{inside}</presence>".encode())
+
+
+def operations(old: str, new: str) -> list[tuple[str, str]]:
+    """Words and selectors; carried out they lead from one to the other."""
+    out = difference(tree(old), tree(new))
+    assert out is not None
+    changed = patch(tree(old), list(out))
+    assert same(changed, tree(new))
+    return [(str(o.tag).partition("}")[2], str(o.get("sel"))) for o in out]
+
+
+def test_nothing_changed() -> None:
+    assert operations("<note>a</note>", "<note>a</note>") == []
+
+
+def test_a_text_is_replaced_added_removed() -> None:
+    tuples = '<tuple id="a"><status><basic>{}</basic></status></tuple><tuple id="b"/>'
+    at = "*/tuple[@id='a']/status/basic"
+    old, new, none = (tuples.format(text) for text in ("open", "closed", ""))
+    assert operations(old, new) == [("replace", f"{at}/text()")]
+    assert operations(none, new) == [("add", at)]
+    assert operations(old, none) == [("remove", f"{at}/text()")]
+
+
+def test_one_value_becomes_another() -> None:
+    person = '<dm:person id="p"><rpid:activities>{}</rpid:activities></dm:person>'
+    old, new = person.format("<rpid:busy/>"), person.format("<rpid:away/>")
+    assert operations(old, new) == [("replace", "*/dm:person/rpid:activities/rpid:busy")]
+
+
+def test_components_come_and_go_where_they_stand() -> None:
+    a, b, c = (f'<tuple id="{n}"/>' for n in "abc")
+    assert operations(a + c, a + b + c) == [("add", "*/tuple[@id='c']")]
+    assert operations(a + b, a + b + c) == [("add", "*")]
+    assert operations(a + b + c, a + c) == [("remove", "*/tuple[@id='b']")]
+    assert sorted(w for w, _ in operations(a + b + c, c + b + a)) == ["add", "remove", "remove"]
+
+
+def test_attributes_come_change_and_go() -> None:
+    old = '<tuple id="a"><contact priority="1">x</contact></tuple>'
+    new = old.replace('priority="1"', 'priority="0.5" xml:lang="en"')
+    at = "*/tuple/contact"
+    assert sorted(operations(old, new)) == [("add", at), ("replace", f"{at}/@priority")]
+    assert sorted(operations(new, old)) == [
+        ("remove", f"{at}/@xml:lang"),
+        ("replace", f"{at}/@priority"),
+    ]
+
+
+def test_equal_names_without_ids_are_counted() -> None:
+    note = "<note>{}</note>"
+    old, new = note.format(1) + note.format(2), note.format(1) + note.format(3)
+    assert operations(old, new) == [("replace", "*/note[2]/text()")]
+
+
+def test_repeated_ids_and_quotes_in_ids_are_counted_too() -> None:
+    twice = '<tuple id="a"/><tuple id="a">{}</tuple>'
+    assert operations(twice.format(""), twice.format("<note>x</note>")) == [("add", "*/tuple[2]")]
+    quoted = """<tuple id="it's">{}</tuple><tuple id="b"/>"""
+    assert operations(quoted.format(""), quoted.format("<note>x</note>")) == [("add", "*/tuple[1]")]
+
+
+def test_elements_of_namespaces_without_prefix_are_counted() -> None:
+    old = '<note>n</note><x xmlns="urn:x">1</x>'
+    assert operations(old, old.replace(">1<", ">2<")) == [("replace", "*/*[2]/text()")]
+
+
+def test_mixed_content_is_replaced_as_a_whole() -> None:
+    old = '<tuple id="t"><note>some <b xmlns="">bold</b> words</note></tuple>'
+    assert operations(old, old.replace("some", "few")) == [("replace", "*/tuple/note")]
+
+
+def test_what_cannot_be_said_shortly_is_not_said() -> None:
+    assert difference(tree("text <note/>"), tree("other <note/>")) is None
+    foreign = HEAD + ' q:a="1" xmlns:q="urn:q"'
+    assert difference(tree("", foreign), tree("", foreign.replace('"1"', '"2"'))) is None
+    many = "<note/>" * (MAX_CHILDREN + 1)
+    assert difference(tree(many), tree(many + "<note/>")) is None
+
+
+def test_an_attribute_without_prefix_here_takes_its_element_along() -> None:
+    old = '<tuple id="a"><contact q:a="1" xmlns:q="urn:q">x</contact></tuple>'
+    assert operations(old, old.replace('"1"', '"2"')) == [("replace", "*/tuple/contact")]
+
+
+def test_what_was_already_written_of_a_replaced_element_is_taken_back() -> None:
+    old = '<tuple id="a"><contact a="1" q:a="1" xmlns:q="urn:q">x</contact></tuple>'
+    assert operations(old, old.replace('"1"', '"2"')) == [("replace", "*/tuple/contact")]
+
+
+def test_sameness_is_not_about_prefixes() -> None:
+    a = etree.fromstring('<a:x xmlns:a="urn:x" a:k="1"><b xmlns="urn:x"/></a:x>')
+    b = etree.fromstring('<x xmlns="urn:x" xmlns:c="urn:x" c:k="1"><c:b/></x>')
+    assert same(a, b)
+    assert not same(a, etree.fromstring('<x xmlns="urn:x" xmlns:c="urn:x" c:k="2"><c:b/></x>'))
+
+
+def test_aligning_prefers_what_says_the_same() -> None:
+    old = [etree.fromstring(f"<n>{text}</n>") for text in "abc"]
+    new = [etree.fromstring(f"<n>{text}</n>") for text in "bcd"]
+    pairs = [
+        (a is not None and a.text, b is not None and b.text) for a, b in differing.aligned(old, new)
+    ]
+    assert pairs == [("a", False), ("b", "b"), ("c", "c"), (False, "d")]
+
+
+def related(a: Presence, b: Presence, choices: list[bool]) -> Presence:
+    """A document with some components of the one and some of the other, as the next state of the one."""
+    chosen = iter(choices)
+
+    def some(mine: tuple[T, ...], theirs: tuple[T, ...]) -> tuple[T, ...]:
+        return tuple(each for each in (*mine, *theirs) if next(chosen, True))
+
+    return replace(
+        a,
+        tuples=some(a.tuples, b.tuples),
+        persons=some(a.persons, b.persons),
+        devices=some(a.devices, b.devices),
+        notes=some(a.notes, b.notes),
+        extensions=some(a.extensions, b.extensions),
+        attributes=b.attributes if next(chosen, True) else a.attributes,
+    )
+
+
+@settings(
+    deadline=None,
+    max_examples=25,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+@given(DOCUMENTS, DOCUMENTS, st.lists(st.booleans(), max_size=20))
+def test_any_document_becomes_any_other(a: Presence, b: Presence, choices: list[bool]) -> None:
+    old = pidf.serialise(a)
+    for other in (related(a, b, choices), b):
+        new = pidf.serialise(other)
+        out = difference(markup.parse(old), markup.parse(new))
+        if out is None:
+            continue
+        changed = patch(markup.parse(old), list(out))
+        assert same(changed, markup.parse(new))

@@ -1,0 +1,193 @@
+"""RFC 5261: each operation, each kind of node, each error."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from lxml import etree
+
+from sipbridge.errors import PatchError
+from sipbridge.presence import markup
+from sipbridge.presence.patching import patch
+
+NAMES = 'xmlns:p="urn:ietf:params:xml:ns:pidf-diff" xmlns="urn:d" xmlns:q="urn:q"'
+
+
+def patched(document: str, *operations: str) -> str:
+    """The document after the operations. `d:` and `q:` are two namespaces, the default one is the first."""
+    root = markup.parse_whole(document.encode())
+    diff = markup.parse_whole(f"<p:diff {NAMES}>{''.join(operations)}</p:diff>".encode())
+    return etree.tostring(patch(root, list(diff))).decode()
+
+
+def fault(document: str, *operations: str) -> str:
+    with pytest.raises(PatchError) as refused:
+        patched(document, *operations)
+    return refused.value.fault
+
+
+DOC = '<doc xmlns="urn:d">{}</doc>'
+
+
+@pytest.mark.parametrize(
+    ("inside", "operation", "after"),
+    [
+        ("<a/>", '<p:add sel="doc"><b/></p:add>', "<a/><b/>"),
+        ("<a/>", '<p:add sel="/doc" pos="prepend"><b/><c/></p:add>', "<b/><c/><a/>"),
+        ("<a/>x", '<p:add sel="doc/a" pos="before">y<b/>z</p:add>', "y<b/>z<a/>x"),
+        ("<a/>x", '<p:add sel="doc/a" pos="after">y<b/>z</p:add>', "<a/>y<b/>zx"),
+        ("<a/>x<b/>", '<p:add sel="doc/text()" pos="after"><c/></p:add>', "<a/>x<c/><b/>"),
+        ("<a/>x<b/>", '<p:add sel="doc/text()" pos="before"><c/></p:add>', "<a/><c/>x<b/>"),
+        ("<a/>x<b/>", '<p:add sel="doc/b" pos="before">y</p:add>', "<a/>xy<b/>"),
+        ("x<a/>", '<p:add sel="doc" pos="prepend">y</p:add>', "yx<a/>"),
+        ("<a/>x", '<p:add sel="doc">y</p:add>', "<a/>xy"),
+        ("<!--c--><a/>", '<p:add sel="doc/comment()" pos="after"><b/></p:add>', "<!--c--><b/><a/>"),
+        ("<a/>", '<p:add sel="doc/a" type="@k">v</p:add>', '<a k="v"/>'),
+        ("<a/>", '<p:replace sel="doc/a"> <b/> </p:replace>', "<b/>"),
+        ("<a/>x<b/>", '<p:replace sel="doc/a"><c/></p:replace>', "<c/>x<b/>"),
+        ('<a k="1"/>', '<p:replace sel="doc/a/@k">2</p:replace>', '<a k="2"/>'),
+        ("x<a/>y", '<p:replace sel="doc/text()[2]">z</p:replace>', "x<a/>z"),
+        ("x<a/>y", '<p:replace sel="doc/text()[1]"/>', "<a/>y"),
+        ("x<!--c-->y", '<p:replace sel="doc/text()[2]">z</p:replace>', "x<!--c-->z"),
+        ("<!--c-->x", '<p:replace sel="doc/comment()"><!--d--></p:replace>', "<!--d-->x"),
+        ("<a/>x<b/>y", '<p:remove sel="doc/b"/>', "<a/>xy"),
+        (" <a/> <b/>", '<p:remove sel="doc/a" ws="both"/>', "<b/>"),
+        (" <a/> <b/>", '<p:remove sel="doc/a" ws="before"/>', " <b/>"),
+        (" <a/>\n<b/>", '<p:remove sel="doc/a" ws="after"/>', " <b/>"),
+        ('<a k="1"/>', '<p:remove sel="doc/a/@k"/>', "<a/>"),
+        ("x<a/>y", '<p:remove sel="doc/text()[1]"/>', "<a/>y"),
+        ("<!--c--><!--d-->", '<p:remove sel="doc/comment()[2]"/>', "<!--c-->"),
+        ("<?i j?><?k l?>", "<p:remove sel=\"doc/processing-instruction('k')\"/>", "<?i j?>"),
+    ],
+)
+def test_operations(inside: str, operation: str, after: str) -> None:
+    assert patched(DOC.format(inside), operation) == DOC.format(after)
+
+
+@pytest.mark.parametrize(
+    ("selector", "left"),
+    [
+        ("doc/a[1]", "2345"),
+        ("doc/*[2]", "1345"),
+        ("*/a[@k='x']", "1345"),
+        ('*/a[@k="y"]', "1245"),
+        ("doc/a[b='in']", "1235"),
+        ("doc/q:e", "1234"),
+        ("doc/a[.='in'][1]", "1235"),
+        ("doc/a[@k='x'][@n='2']", "1345"),
+        ("doc/a[@q:k='z']", "2345"),
+    ],
+)
+def test_selectors(selector: str, left: str) -> None:
+    document = (
+        '<doc xmlns="urn:d" xmlns:q="urn:q"><a n="1" q:k="z"/><a n="2" k="x"/><a n="3" k="y"/>'
+        '<a n="4"><b>in</b></a><q:e n="5"/></doc>'
+    )
+    after = etree.fromstring(patched(document, f'<p:remove sel="{escaped(selector)}"/>'))
+    assert "".join(str(child.get("n")) for child in after) == left
+
+
+def escaped(selector: str) -> str:
+    return selector.replace('"', "&quot;")
+
+
+def test_the_default_namespace_counts_in_selectors_but_not_for_attributes() -> None:
+    assert fault("<doc><a/></doc>", '<p:remove sel="doc/a"/>') == "unlocated-node"
+    assert patched("<doc><a/></doc>", '<p:remove sel="doc/a" xmlns=""/>') == "<doc/>"
+    assert patched(DOC.format('<a k="1"/>'), "<p:remove sel=\"doc/a[@k='1']\"/>") == DOC.format(
+        ""
+    ).replace("></doc>", "/>")
+
+
+def test_operations_see_what_the_ones_before_have_done() -> None:
+    after = patched(
+        DOC.format("<a/>"), '<p:add sel="doc"><a k="n"/></p:add>', '<p:remove sel="doc/a[1]"/>'
+    )
+    assert after == DOC.format('<a k="n"/>')
+
+
+def test_the_root_may_be_replaced_but_not_removed() -> None:
+    assert patched(DOC.format(""), '<p:replace sel="doc"><a/></p:replace>').startswith("<a ")
+    assert fault(DOC.format(""), '<p:remove sel="doc"/>') == "invalid-root-element-operation"
+    assert (
+        fault(DOC.format(""), '<p:add sel="doc" pos="after"><a/></p:add>')
+        == "invalid-root-element-operation"
+    )
+
+
+def test_declarations_of_namespaces() -> None:
+    document = '<doc xmlns="urn:d" xmlns:z="urn:old"><z:a z:k="1"/></doc>'
+    assert "urn:old" not in patched(
+        document, '<p:replace sel="doc/namespace::z">urn:new</p:replace>'
+    )
+    renamed = etree.fromstring(
+        patched(document, '<p:replace sel="doc/namespace::z">urn:new</p:replace>')
+    )
+    assert renamed[0].tag == "{urn:new}a"
+    assert dict(renamed[0].attrib.items()) == {"{urn:new}k": "1"}
+    added = etree.fromstring(
+        patched(document, '<p:add sel="doc" type="namespace::y">urn:y</p:add>')
+    )
+    assert added.nsmap == {None: "urn:d", "z": "urn:old", "y": "urn:y"}
+    assert fault(document, '<p:remove sel="doc/namespace::z"/>') == "invalid-namespace-prefix"
+    removed = patched(document, '<p:remove sel="doc/*"/>', '<p:remove sel="doc/namespace::z"/>')
+    assert removed == '<doc xmlns="urn:d"/>'
+    inside = patched(
+        DOC.format("<a>x<b/></a>y"), '<p:add sel="doc/a" type="namespace::y">urn:y</p:add>'
+    )
+    assert inside == DOC.format('<a xmlns:y="urn:y">x<b/></a>y')
+
+
+@pytest.mark.parametrize(
+    ("inside", "operation", "word"),
+    [
+        ("<a/>", '<p:remove sel="doc/b"/>', "unlocated-node"),
+        ("<a/><a/>", '<p:remove sel="doc/a"/>', "unlocated-node"),
+        ("<a/>", '<p:remove sel="doc/a[0]"/>', "unlocated-node"),
+        ("<a/>", '<p:remove sel="doc/a/text()"/>', "unlocated-node"),
+        ("<a/>", "<p:remove/>", "invalid-patch-directive"),
+        ("<a/>", '<p:turn sel="doc/a"/>', "invalid-patch-directive"),
+        ("<a/>", '<p:add sel="doc/a" pos="beside"><b/></p:add>', "invalid-patch-directive"),
+        ("<a/>", '<p:add sel="doc/a" type="k">v</p:add>', "invalid-patch-directive"),
+        ("<a/>", '<p:add sel="doc/a" type="@k" pos="after">v</p:add>', "invalid-patch-directive"),
+        ('<a k=""/>', '<p:add sel="doc/a" type="@k">v</p:add>', "invalid-patch-directive"),
+        ("<a/>", '<p:remove sel="doc/a">text</p:remove>', "invalid-patch-directive"),
+        ("<a/>", '<p:remove sel="doc/a" ws="all"/>', "invalid-patch-directive"),
+        ("<a/>", '<p:remove sel="doc//a"/>', "invalid-diff-format"),
+        ("<a/>", '<p:remove sel="doc/a | doc/b"/>', "invalid-diff-format"),
+        ("<a/>", '<p:remove sel="doc/a[last()]"/>', "invalid-diff-format"),
+        ("<a/>", '<p:remove sel="doc/@k/a"/>', "invalid-diff-format"),
+        ("<a/>", '<p:remove sel=""/>', "invalid-diff-format"),
+        ("<a/>", "<p:remove sel=\"id('x')\"/>", "unsupported-id-function"),
+        ("<a/>", '<p:remove sel="comment()"/>', "invalid-xml-prolog-operation"),
+        ("<a/>", '<p:remove sel="doc/n:a"/>', "invalid-namespace-prefix"),
+        ("<a/>", '<p:add sel="doc" type="namespace::y"/>', "invalid-namespace-prefix"),
+        ("<a/>", '<p:replace sel="doc/a">text</p:replace>', "invalid-node-types"),
+        ("<a/>", '<p:replace sel="doc/a"><b/><c/></p:replace>', "invalid-node-types"),
+        ("<a/>", '<p:replace sel="doc/a"><!--c--></p:replace>', "invalid-node-types"),
+        ('<a k="1"/>', '<p:replace sel="doc/a/@k"><b/></p:replace>', "invalid-node-types"),
+        ('<a k="1"/>', '<p:add sel="doc/a/@k"><b/></p:add>', "invalid-node-types"),
+        ("<!--c-->", '<p:add sel="doc/comment()"><b/></p:add>', "invalid-node-types"),
+        ("x", '<p:add sel="doc/text()">y</p:add>', "invalid-node-types"),
+        ("x<a/>", '<p:remove sel="doc/a" ws="before"/>', "invalid-whitespace-directive"),
+        ("<a/>", '<p:remove sel="doc/a" ws="after"/>', "invalid-whitespace-directive"),
+        ("x", '<p:remove sel="doc/text()" ws="after"/>', "invalid-whitespace-directive"),
+    ],
+)
+def test_what_does_not_fit_is_named(inside: str, operation: str, word: str) -> None:
+    assert fault(DOC.format(inside), operation) == word
+
+
+def test_work_is_bounded() -> None:
+    many = DOC.format("<a/>" * 5000)
+    assert fault(many, *["<p:remove sel=\"doc/*[a='x']\"/>"]) == "unlocated-node"
+    slow = '<p:add sel="doc/a[4999]" type="@k">v</p:add><p:remove sel="doc/a[4999]/@k"/>' * 40
+    assert fault(many, slow) == "invalid-diff-format"
+
+
+@given(st.text(alphabet="doc/a*[]@='\"1.:()q text", max_size=40))
+def test_no_selector_does_harm(selector: str) -> None:
+    quoted = selector.replace("&", "").replace('"', "&quot;")
+    try:
+        patched(DOC.format('<a q="1">x</a><a/>'), f'<p:remove sel="{quoted}"/>')
+    except PatchError as error:
+        assert error.fault
