@@ -92,6 +92,7 @@ TO_AGENT = PeerPolicy(
     name="embedded",
     flow=Flow("memory", GATEWAY, AGENT),
     rate_control=False,  # nothing is on a wire, and news at once cost nothing
+    partial_notify=False,  # bytes in memory cost less than comparing documents
 )
 CLIENT_ID_ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 CLIENT_ID_LENGTH = 27

@@ -14,7 +14,8 @@ One NOTIFY of a subscription is in flight. `offer` says that the content may hav
 asked of the authority at the moment of sending, so of many changes only the newest state goes out, and equal
 bytes are not sent twice. Changes of the state and answers to SUBSCRIBE are always sent, but for what the
 watcher says it holds already (`conditional`): then a SUBSCRIBE in the dialog gets 204 and no NOTIFY. A
-watcher may ask for fewer NOTIFYs, or for some even without news (`rate`); each SUBSCRIBE says anew.
+watcher may ask for fewer NOTIFYs, or for some even without news (`rate`); each SUBSCRIBE says anew. Watchers
+who ask for partial documents get them (`partial`), made of what the authority says to them.
 
 A NOTIFY without answer, or answered with one of `ENDS_SUBSCRIPTION`, ends the subscription in silence
 (§4.2.2); another refusal is followed by a new try, after Retry-After or a pause, and by the end when it goes
@@ -36,6 +37,7 @@ from sipbridge.errors import LocalProtocolError, ParseError
 from sipbridge.events import conditional
 from sipbridge.events.machine import step
 from sipbridge.events.package import EventPackage
+from sipbridge.events.partial import LEAP, Telling, prefers_partial
 from sipbridge.events.rate import NO_RATE, Pace, Rate, granted, plain_event
 from sipbridge.sip.dialog import Dialog, Json, text
 from sipbridge.sip.fields import Event
@@ -271,7 +273,7 @@ class Notifier:
         package = self.packages.get(event.package) if event is not None else None
         if package is None:
             incoming.respond(489, headers=[("Allow-Events", ", ".join(self.packages))])
-        elif "Accept" in request.headers and not accepts(request.accept, package.body_types):
+        elif "Accept" in request.headers and not accepts(request.accept, offered(package)):
             incoming.respond(406)
         elif request.body and not (takes(package, request) or optional(request)):
             incoming.respond(415, headers=[("Accept", ", ".join(package.asked_with))])
@@ -310,6 +312,7 @@ class Notifier:
         self.hear_event(subscription, request, now)
         subscription.display_name = request.from_.display_name or ""
         subscription.stated = conditional.condition(request)
+        subscription.listen(request)
         self.subscriptions[subscription.id] = subscription
         self.ua.add_dialog(subscription.dialog, subscription)
         subscription.extend(expires, now)
@@ -379,6 +382,7 @@ class Notifier:
         quiet = bool(stated) and conditional.holds(
             stated, self.authority.entity_tag(subscription, now)
         )
+        subscription.listen(incoming.request)
         happened = Input.REFRESHED if expires else Input.UNSUBSCRIBED
         number = self.step(subscription, happened, now)
         self.answer(subscription, incoming, expires, number, now, quiet=quiet)
@@ -424,6 +428,7 @@ class Notifier:
         etag = content.etag if content is not None and self.entity_tags else ""
         known = s.must and conditional.holds(s.stated, etag)
         more = content is not None and content.more
+        told = None if known else self.told(s, content)
         s.must, s.dirty = False, more
         s.stated = ""
         s.stop_wake()
@@ -435,10 +440,23 @@ class Notifier:
             headers.append((conditional.SIP_ETAG, etag))
         if known:
             body = b""
-        if content is not None and body:
-            headers.append(("Content-Type", content.content_type))
+        elif told is not None and told.body:
+            headers.append(("Content-Type", told.content_type))
+            body = told.body
         request = s.dialog.new_request("NOTIFY", headers, body)
         self.ua.request_in_dialog(s.dialog, request, s, now, trace=s.trace)
+
+    def told(self, subscription: "Subscription", content: Content | None) -> Content | None:
+        """The content as it goes out: a part of it, if the watcher takes partial documents."""
+        telling = subscription.telling
+        if telling is None:
+            return content
+        whole = subscription.package.body_types[0]
+        if content is None or not content.body or content.content_type != whole:
+            telling.forget()
+            return content
+        body = telling.next(content.body, full=subscription.must)
+        return Content(subscription.package.partial_type, body)
 
     def reserve(self, subscription: "Subscription", now: float) -> bool:
         """Have more CSeq numbers stored as ours. False: NOTIFYs wait until they are."""
@@ -460,6 +478,8 @@ class Notifier:
         now: float,
     ) -> None:
         subscription.failures += 1
+        if subscription.telling is not None:
+            subscription.telling.forget()
         if (
             status is None
             or status in ENDS_SUBSCRIPTION
@@ -545,6 +565,7 @@ class Subscription:
         "since",
         "state",
         "stated",
+        "telling",
         "trace",
         "wake",
         "watcher",
@@ -601,7 +622,9 @@ class Subscription:
         self.dirty = False
         """A NOTIFY is due if it says something new."""
         self.said: bytes | None = None
-        """The last body."""
+        """The last content, whole."""
+        self.telling: Telling | None = None
+        """Of a watcher who takes partial documents (RFC 5263)."""
         self.stated = ""
         """What its subscriber said it holds, until the first NOTIFY: one that is restored is told all."""
         self.quiet_end = False
@@ -615,6 +638,14 @@ class Subscription:
         self.stop_expiry()
         if seconds > 0:
             self.expiry = self.notifier.ua.schedule(self.expires_at, self)
+
+    def listen(self, request: Request) -> None:
+        """Which kinds of documents its SUBSCRIBE asks for; without Accept whole ones."""
+        wanted = bool(self.package.partial_type) and prefers_partial(request)
+        if not wanted:
+            self.telling = None
+        elif self.telling is None:
+            self.telling = Telling()
 
     def stop_expiry(self) -> None:
         if self.expiry is not None:
@@ -747,6 +778,7 @@ class Subscription:
             "age": now - self.since,
             "rate": str(self.pace.rate) if self.pace is not None else "",
             "dialog": self.dialog.snapshot(),
+            "told": self.telling.version if self.telling is not None else None,
         }
 
     @classmethod
@@ -769,6 +801,9 @@ class Subscription:
                 now,
             )
             made.established = True
+            told = stored.get("told")
+            if isinstance(told, int):
+                made.telling = Telling(told + LEAP)
             made.reserved = made.dialog.local_cseq
             made.event = text(stored["event"])
             made.display_name = text(stored["display_name"])
@@ -820,6 +855,12 @@ def takes(package: EventPackage, request: Request) -> bool:
     """Does a SUBSCRIBE to this package mean something with this body? Raises ParseError."""
     kind = request.content_type
     return kind is not None and kind.essence in package.asked_with
+
+
+def offered(package: EventPackage) -> tuple[str, ...]:
+    """The body types that we may send."""
+    parts = (package.partial_type,) if package.partial_type else ()
+    return (*package.body_types, *parts)
 
 
 def optional(request: Request) -> bool:

@@ -18,6 +18,7 @@ class EventPackage:
     answer one SUBSCRIBE (RFC 6665 §5.4.9)? also_read: body types we understand though we do not ask for
     them; a notifier that sends them anyway is not answered 415. Body types may be ranges (`application/*`).
     whole_states: body types, as they are written, each of which says everything, whatever was said before.
+    partial_type: the body type of partial documents, "" if there are none (`partial`).
     """
 
     name: str
@@ -30,6 +31,7 @@ class EventPackage:
     also_read: tuple[str, ...] = ()
     whole_states: tuple[str, ...] = ()
     asked_with: tuple[str, ...] = ()
+    partial_type: str = ""
 
     def reads(self, media_type: str) -> bool:
         """Do we understand this body type (lower case, without parameters)?"""

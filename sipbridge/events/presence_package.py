@@ -3,6 +3,7 @@
 from sipbridge.events.package import EventPackage
 
 PIDF = "application/pidf+xml"
+PIDF_DIFF = "application/pidf-diff+xml"
 EVENTLIST = "eventlist"
 """The option tag of resource lists (RFC 4662 §4.1)."""
 BRINGS_LIST = "recipient-list-subscribe"
@@ -19,10 +20,11 @@ PRESENCE = EventPackage(
     rfc="RFC 3856",
     also_read=(
         *LIST_TYPES,
-        "application/pidf-diff+xml",  # RFC 5263
+        PIDF_DIFF,
         "application/xpidf+xml",  # the draft that old clients still speak
         "application/cpim-pidf+xml",  # PIDF before it had a number
     ),
     whole_states=(PIDF,),
     asked_with=(RESOURCE_LISTS,),
+    partial_type=PIDF_DIFF,
 )

@@ -31,6 +31,11 @@ new dialog it must be a whole state, as what is partial is counted from the begi
 
 Whoever is content with fewer NOTIFYs, or wants some without news, says so with a `Rate` (RFC 6446). A change
 of it is told with the next refresh; or at once if news are held back that are wanted now.
+
+Partial documents (`partial`) are asked for where the peer's policy allows it, put together here and reported
+as whole ones. One that does not fit is reported without body, and the whole is asked for by a refresh. A peer
+that cannot keep count is asked again a few times, then for whole documents only; one that refuses to be
+asked is asked again without, and if it then accepts, that is remembered for all subscriptions to that peer.
 """
 
 from collections.abc import Mapping, Sequence
@@ -40,6 +45,7 @@ from sipbridge.errors import LocalProtocolError, ParseError, RemoteProtocolError
 from sipbridge.events.conditional import ANY, NO_NOTIFICATION, SUPPRESS_IF_MATCH
 from sipbridge.events.machine import step
 from sipbridge.events.package import EventPackage
+from sipbridge.events.partial import Holding, prefer_partial
 from sipbridge.events.presence_package import (
     BRINGS_LIST,
     EVENTLIST,
@@ -95,6 +101,9 @@ ENDS_SUBSCRIPTION = frozenset({404, 405, 410, 416, *range(480, 486), 489, 501, 6
 TEMPORARY = frozenset({400, 408, 423, 429, 480, 481, 486, 491, 500, 502, 503, 504})
 """Refusals of a new SUBSCRIBE after which one that lived before is tried again."""
 
+REFUSES_PARTIAL = frozenset({400, 406, 489})
+"""Statuses by which a peer may say that it does not like our Accept."""
+
 MAX_TOO_BRIEF = 3
 """423 in a row that we follow."""
 
@@ -125,8 +134,11 @@ class Subscriber:
         self.ua = ua
         self.packages = packages
         self.subscriptions: dict[str, Subscription] = {}
+        self.without_partial: set[str] = set()
+        """Names of peers that refuse to be asked for partial documents."""
         for package in packages.values():
             ua.accept("NOTIFY", package.body_types)
+            ua.accept("NOTIFY", [package.partial_type] if package.partial_type else [])
         if any(package.reads(LIST_TYPES[0]) for package in packages.values()):
             ua.supported.append(EVENTLIST)
 
@@ -322,6 +334,7 @@ class Subscription:
         "notified_at",
         "once",
         "package",
+        "partial",
         "plan",
         "policy",
         "rate",
@@ -368,6 +381,7 @@ class Subscription:
         self.ending_sent = False
         self.heard = False
         """Has a NOTIFY come since the last SUBSCRIBE?"""
+        self.partial = Holding(policy.partial_notify and package.partial_type != "")
         self.granted = asked
         self.began = self.ends = 0.0
         self.sent: Request | None = None
@@ -437,12 +451,24 @@ class Subscription:
         if EVENTLIST in self.policy.capabilities or self.members:
             fields.append(("Supported", EVENTLIST))
             types = (*types, *(t for t in LIST_TYPES if t not in types))
-        fields.append(("Accept", ", ".join(types)))
+        accept = prefer_partial(types) if self.asks_partial(expires) else ", ".join(types)
+        fields.append(("Accept", accept))
         self.condition = ""
         if self.etag and self.policy.conditional:
             self.condition = self.etag if expires else ANY  # nobody needs a last NOTIFY
             fields.append((SUPPRESS_IF_MATCH, self.condition))
         return fields
+
+    def asks_partial(self, expires: int) -> bool:
+        """Shall this SUBSCRIBE ask for partial documents?"""
+        return (
+            self.partial.wanted
+            and not self.once
+            and expires > 0
+            and EVENTLIST not in self.policy.capabilities
+            and not self.members
+            and self.policy.name not in self.subscriber.without_partial
+        )
 
     def subscribe_again(self, expires: int, now: float) -> None:
         """A SUBSCRIBE in the dialog: refresh (§4.1.2.2) or end (§4.1.2.3)."""
@@ -547,6 +573,9 @@ class Subscription:
                 self.subscribe_again(0, now)
             return
         self.too_brief = 0
+        if self.partial.refused and self.policy.name:
+            self.subscriber.without_partial.add(self.policy.name)
+        self.partial.refused = False
         self.established = self.established or not self.once
         if response.expires is not None:
             self.granted = min(self.asked, response.expires)  # §4.2.1.1: never longer than asked
@@ -558,8 +587,13 @@ class Subscription:
             self.hurry(now)
 
     def ask_differently(self, response: Response, now: float) -> bool:
-        """423, and 400 to a fetch: ask again with another Expires."""
+        """423, and 400 to a fetch: ask again with another Expires. Or for whole documents only."""
         status = response.status
+        asked = self.asks_partial(self.asked) and not (self.end_asked or self.condition)
+        if status in REFUSES_PARTIAL and asked:
+            self.partial.refuse()
+            self.ask_again(now)
+            return True
         fetching = self.once and self.asked == 0
         if status != 423 and not (status == 400 and fetching):
             return False
@@ -568,11 +602,15 @@ class Subscription:
         self.too_brief += 1
         least = response.min_expires or 0
         self.asked = least if least > self.asked else max(2 * self.asked, SHORT_LIFE)
+        self.ask_again(now)
+        return True
+
+    def ask_again(self, now: float) -> None:
+        """The same SUBSCRIBE, or nearly, at once."""
         if self.state is State.NOTIFY_WAIT:
             self.begin(now)
         else:
             self.subscribe_again(self.asked, now)
-        return True
 
     def refused(
         self,
@@ -702,6 +740,7 @@ class Subscription:
             happened = Input.NOTIFY_TERMINATED  # a fetch that the notifier calls active for no time
         self.state = step(NEXT, before, happened)
         self.heard = True
+        missed = self.partial.missed
         if before is not State.ENDING:
             self.timer_n.cancel()  # when ending, it goes on until the final one
             self.tell(incoming, stated, now)
@@ -716,8 +755,14 @@ class Subscription:
             self.lives(stated.expires, now)
         elif self.plan.deadline is None:
             self.lives(self.granted, now)
+        self.ask_for_more(missed, now)
+
+    def ask_for_more(self, missed: int, now: float) -> None:
+        """News that are held back, or of which a part was missed. missed: parts before this NOTIFY."""
         if self.held_back:
             self.hurry(now)
+        if self.partial.missed > missed:
+            self.refresh(now, conditional=False)
 
     def tell(self, incoming: ServerRequest, stated: SubscriptionState, now: float) -> None:
         request = incoming.request
@@ -725,6 +770,9 @@ class Subscription:
         content_type, unchanged = "", False
         if request.body:
             content_type = first.get("content-type") or self.package.body_types[0]
+        body = request.body
+        if content_type not in self.package.whole_states or self.partial.document:
+            content_type, body = self.partial.whole(content_type, body)
         is_whole = content_type in self.package.whole_states
         if self.rate_told != NO_RATE or self.held_back:
             self.held_back, self.notified_at = Rate.of(stated.parameters).interval, now
@@ -740,7 +788,7 @@ class Subscription:
                 stated.retry_after,
                 stated.expires,
                 content_type,
-                request.body,
+                body,
                 first["call-id"],
                 incoming.trace,
                 now,
@@ -817,6 +865,7 @@ class Subscription:
             self.ua.forget_dialog(*self.expects)
             self.expects = None
         self.ending_sent = False
+        self.partial.begin()
 
     def forget(self) -> None:
         self.release()
@@ -837,6 +886,7 @@ class Subscription:
             "etag": self.etag,
             "holds_whole": self.holds_whole,
             "rate": str(self.rate),
+            "partial": self.partial.wanted,
             "state": self.state.value if alive else State.WAITING.value,
             "dialog": self.dialog.snapshot() if self.dialog is not None and alive else None,
             "members": list(self.members),
@@ -870,6 +920,7 @@ class Subscription:
             made.etag = text(stored.get("etag", ""))
             made.holds_whole = bool(stored.get("holds_whole", False))
             made.rate = Rate.of(Parameters.parse(text(stored.get("rate", ""))))
+            made.partial.wanted = made.partial.wanted and bool(stored.get("partial", True))
             made.state = State(text(stored["state"]))
             dialog = stored["dialog"]
             if isinstance(dialog, Mapping):

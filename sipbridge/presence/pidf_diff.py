@@ -29,6 +29,8 @@ FULL = f"{{{PIDF_DIFF}}}pidf-full"
 PRESENCE = f"{{{PIDF}}}presence"
 OPERATIONS = frozenset({"add", "replace", "remove"})
 
+HEAD = b'<?xml version="1.0" encoding="UTF-8"?>\n'
+
 MAX_VERSION = 2**32 - 1
 """§3.1: an unsigned int."""
 
@@ -128,8 +130,9 @@ def applied(base: bytes, difference: Partial) -> bytes:
 
 
 def printed(root: Element) -> bytes:
-    written: bytes = etree.tostring(root, encoding="UTF-8", xml_declaration=True)
-    return written
+    """A document as we print them."""
+    written: bytes = etree.tostring(root, encoding="UTF-8", xml_declaration=False)
+    return HEAD + written + b"\n"
 
 
 # ---- writing ---------------------------------------------------------------------------------------------
@@ -162,15 +165,17 @@ class Difference:
 def difference(old: bytes, new: bytes) -> Difference | None:
     """What makes `new` of `old`, both prints of ours; None if the whole is not longer, or clearer."""
     before, after = markup.parse(old), markup.parse(new)
-    out = differing.difference(before, after)
     entity = after.get("entity")
-    if out is None or before.get("entity") != entity:
+    if before.get("entity") != entity:
+        return None
+    out = differing.difference(before, after)
+    if out is None:
         return None
     out = with_few_names(out)
     if entity is not None:
         out.set("entity", entity)
     out.set("version", VERSION)
-    written: bytes = etree.tostring(out, encoding="UTF-8", xml_declaration=True)
+    written = printed(out)
     if len(written) >= len(new):
         return None
     head, _, rest = written.partition(f' version="{VERSION}"'.encode())

@@ -45,6 +45,7 @@ class PeerPolicy:
     rate_control: ask for no more NOTIFYs than somebody here wants to hear of (RFC 6446).
     capabilities: words for what the peer can do ("fetch", "winfo", "eventlist").
     turns: how fast what was lost may be asked for again; None: at once.
+    partial_notify: ask for partial notifications (RFC 5263).
     path, associated: what a registrar answered to our REGISTER (RFC 3327, RFC 7315 §4.1), as URIs' text; the
     first associated URI is the one the network takes where we prefer none.
     """
@@ -61,6 +62,7 @@ class PeerPolicy:
     conditional: bool = True
     rate_control: bool = True
     capabilities: frozenset[str] = frozenset({"fetch", "winfo"})
+    partial_notify: bool = True
     path: tuple[str, ...] = ()
     associated: tuple[str, ...] = ()
     turns: Turns | None = field(default=None, compare=False)

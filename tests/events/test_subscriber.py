@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from sipbridge.errors import LocalProtocolError
-from sipbridge.events.presence_package import PIDF
+from sipbridge.events.presence_package import PIDF, PIDF_DIFF
 from sipbridge.events.subscriber import (
     NEXT,
     Accepted,
@@ -220,7 +220,7 @@ def test_the_subscribe_asks_for_what_the_package_says() -> None:
     world = World().subscribe()
     request = world.notifier.got[0].request
     assert request.headers.get("Event") == "presence"
-    assert request.headers.get("Accept") == PIDF
+    assert request.headers.get("Accept") == f"{PIDF_DIFF}, {PIDF};q=0.5"
     assert request.expires == 3600
     assert request.contact is not None
     assert "eventlist" not in request.supported
@@ -326,7 +326,8 @@ def test_timer_n_waits_for_an_answer_that_is_still_out() -> None:
 @pytest.mark.parametrize("status", [403, 404, 405, 406, 415, 480, 481, 489, 500, 503, 603])
 def test_a_first_subscribe_that_is_refused_is_forgotten(status: int) -> None:
     headers = [("Retry-After", "7")] if status == 503 else []
-    world = World(Answer(status, headers=headers)).subscribe()
+    plain = replace(TO_BOB, partial_notify=False)
+    world = World(Answer(status, headers=headers)).subscribe(policy=plain)
     (refused,) = world.refused
     assert (refused.status, refused.trace) == (status, "t1")
     assert refused.retry_after == (7 if headers else None)
