@@ -115,6 +115,7 @@ class Kamailio:
             f'DBPATH="{self.database()}"',
             f"MAX_EXPIRES={self.wanted.get('max_expires', 3600)}",
             f"WORKERS={self.wanted.get('workers', 2)}",
+            f"NONCE_EXPIRE={self.wanted.get('nonce_expire', 300)}",
             f'RLS_ADDRESS="sip:rls@127.0.0.1:{self.port}"',
         ]
         if self.authority is not None:
