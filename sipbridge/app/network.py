@@ -19,6 +19,7 @@ from datetime import datetime
 import orjson
 
 from sipbridge.app.fetching import Fetches
+from sipbridge.app.group_watch import GroupWatches
 from sipbridge.app.list_watch import ListWatch
 from sipbridge.app.peers import PeerStates, tell
 from sipbridge.app.registrations import Entry, Registrations
@@ -174,7 +175,8 @@ class SipNetwork:
         self.listener: Listener | None = None
         self.list_listener: ListListener | None = None
         self.lists: Container[PresentityKey] = frozenset()
-        """Addresses of lists that presence servers keep."""
+        """Addresses of lists that presence servers keep, and of groups that are watched as lists."""
+        self.groups: GroupWatches | None = None
         self.resuming = asyncio.Semaphore(RESUMING)
         self.fetches = Fetches(subscriber, turn=turn, now=now, at=at, refused=refused)
         self.states = PeerStates()
@@ -324,8 +326,23 @@ class SipNetwork:
 
     # --- subscriptions ---
 
-    async def watch(self, caller: Caller, presentity: Uri, *, resuming: bool = False) -> None:
+    async def watch(
+        self,
+        caller: Caller,
+        presentity: Uri,
+        *,
+        resuming: bool = False,
+        group: Uri | None = None,
+    ) -> None:
         kind = self.kind_of(presentity)
+        if self.groups is not None and kind == PRESENCE:
+            if self.groups.covers(caller, presentity):
+                return
+            key = (PRESENCE, caller.key, self.identities.canonical(presentity))
+            if group is not None and key not in self.watches:
+                asked = await self.groups.watch(caller, presentity, group, resuming=resuming)
+                if asked:
+                    return
         await self.registered(caller, presentity, patient=resuming)
         if not resuming:
             await self.accepted(self.subscribe(caller, presentity, kind, keep_trying=False))
@@ -434,6 +451,7 @@ class SipNetwork:
                 trace=caller.trace,
                 keep_trying=keep_trying,
                 rate=Rate.every(self.paces.get(key, 0.0)),
+                members=self.groups.brings(key[2]) if self.groups and kind == LIST else (),
             )
             accepted = asyncio.get_running_loop().create_future()
             watch = Watch(
@@ -450,6 +468,8 @@ class SipNetwork:
 
     async def unwatch(self, caller: Caller, presentity: Uri) -> None:
         kind = self.kind_of(presentity)
+        if self.groups is not None and kind == PRESENCE:
+            await self.groups.unwatch(caller, presentity)
         key = (kind, caller.key, self.identities.canonical(presentity))
         if (watch := self.watches.get(key)) is not None:
             self.answer_watch(

@@ -20,6 +20,7 @@ from sipbridge.agent.presence_agent import AgentLimits, PresenceAgent
 from sipbridge.app.applications import Application, Directory
 from sipbridge.app.connections import asks_for_tls, rules_of
 from sipbridge.app.doors import Doors, Inside, make_doors
+from sipbridge.app.group_watch import GroupWatches, JointGroup, joint_group
 from sipbridge.app.hooks import make_webhooks
 from sipbridge.app.network import Peer, SipNetwork
 from sipbridge.app.registrations import KIND as REGISTRATION
@@ -193,8 +194,7 @@ def build(settings: Settings, store: Store, spawn: Spawn) -> Graph:
         rearm=scheduler.arm,
         report=tower.observe,
     )
-    network.listener = network.list_listener = gateway
-    network.lists = lists
+    connect(settings, network, gateway, lists, spawn)
     reader.check = webhooks.recheck = gateway.recheck
     webhooks.current = gateway.restate
     if settings.embedded:
@@ -557,6 +557,35 @@ def served_lists(
         for g in settings.groups
         if g.members
     }
+
+
+def connect(
+    settings: Settings,
+    network: SipNetwork,
+    gateway: Gateway,
+    lists: frozenset[PresentityKey],
+    spawn: Spawn,
+) -> None:
+    """The network tells the gateway; what comes by one subscription for a whole group goes another way."""
+    network.listener = network.list_listener = gateway
+    network.lists = lists
+    if joint := joint_groups(settings, network, network.identities):
+        groups = GroupWatches(network, gateway, joint, network.identities, spawn)
+        network.listener = network.list_listener = network.groups = groups
+        network.lists = lists | joint.keys()
+
+
+def joint_groups(
+    settings: Settings, network: SipNetwork, identities: Identities
+) -> dict[PresentityKey, JointGroup]:
+    """Groups whose presence servers take one subscription for all members."""
+    found: dict[PresentityKey, JointGroup] = {}
+    for group in settings.groups:
+        uri, members = Uri.parse(group.uri), tuple(map(Uri.parse, group.members))
+        joint = joint_group(uri, members, lambda u: network.peer_of(u).policy, identities)
+        if joint is not None:
+            found[identities.canonical(uri)] = joint
+    return found
 
 
 def lists_of(

@@ -281,12 +281,21 @@ class Gateway:
                 self.spawn(self.republish(published, failed, turn))
         for pair in list(self.registry.subscriptions):
             self.catch_up(pair)
+        groups = self.groups_watched()
         for pair, records in list(self.registry.subscriptions.items()):
             for record in list(records.values()):
                 if self.lists.resume(record):
                     continue
                 self.subscriptions.resume(record)
-                self.spawn(self.rewatch(pair, record, failed, turn))
+                group = groups.get(pair[0], {}).get(pair[1])
+                self.spawn(self.rewatch(pair, record, failed, turn, group))
+
+    def groups_watched(self) -> dict[PresentityKey, dict[PresentityKey, Uri]]:
+        """For each watcher, the groups that it watches all members of, by member."""
+        watched: dict[PresentityKey, set[PresentityKey]] = {}
+        for watcher, presentity in self.registry.subscriptions:
+            watched.setdefault(watcher, set()).add(presentity)
+        return {watcher: self.groups.standing_for(keys) for watcher, keys in watched.items()}
 
     def catch_up(self, pair: Pair) -> None:
         """Do what was decided about a pair and may not have been done; what another server said, holds on."""
@@ -313,10 +322,13 @@ class Gateway:
         record: SubscriptionRecord,
         failed: Callable[[str, SignallingError], None],
         turn: Callable[[Uri], Awaitable[None]],
+        group: Uri | None = None,
     ) -> None:
         await turn(Uri.parse(record.presentity_uri))
         caller = Caller(record.application, Uri.parse(record.watcher_uri), pair[0])
         try:
-            await self.network.watch(caller, Uri.parse(record.presentity_uri), resuming=True)
+            await self.network.watch(
+                caller, Uri.parse(record.presentity_uri), resuming=True, group=group
+            )
         except SignallingError as error:
             failed(f"subscription of {pair[0]} to {pair[1]}", error)

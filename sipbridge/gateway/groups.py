@@ -7,7 +7,7 @@ say which members a watcher is told of.
 What a presence server keeps as a list is not known here: it is asked through a port of its own.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from sipbridge.errors import AgainstPolicy, InvalidGroup
@@ -34,6 +34,16 @@ class Groups:
 
     def __contains__(self, key: object) -> bool:
         return key in self.groups
+
+    def standing_for(self, watched: Collection[PresentityKey]) -> dict[PresentityKey, Uri]:
+        """For each member of a group whose members are all watched: the group. The first group counts."""
+        found: dict[PresentityKey, Uri] = {}
+        for key, group in self.groups.items():
+            members = self.keys(key)
+            if all(member in watched for member in members):
+                for member in members:
+                    found.setdefault(member, group.uri)
+        return found
 
     def keys(self, key: PresentityKey) -> tuple[PresentityKey, ...]:
         """The keys of whoever that address stands for, whatever is wrong with the group."""

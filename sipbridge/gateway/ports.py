@@ -112,12 +112,20 @@ class PresenceNetwork(Protocol):
         """Remove the caller's publication; nothing happens if there is none."""
         ...
 
-    async def watch(self, caller: Caller, presentity: Uri, *, resuming: bool = False) -> None:
+    async def watch(
+        self,
+        caller: Caller,
+        presentity: Uri,
+        *,
+        resuming: bool = False,
+        group: Uri | None = None,
+    ) -> None:
         """Keep a presence subscription of the caller's identity to the presentity alive.
 
         Returns when the server accepted it (2xx to SUBSCRIBE); raises SignallingError. resuming: it was
         accepted in an earlier life, so a failure that may pass does not end it; the network goes on trying.
-        A list that a presence server keeps is watched in the same way; raises NotAList when it is none.
+        group: what the presentity is asked for as a member of; the network may ask for all members at once. A
+        list that a presence server keeps is watched in the same way; raises NotAList when it is none.
         """
         ...
 

@@ -71,8 +71,17 @@ class Subscriptions:
 
     # --- begin ---
 
-    async def make(self, caller: Caller, presentity: Uri, record: SubscriptionRecord) -> None:
-        """Record a request, and let the network ask. Raises SignallingError, UnknownPresentity."""
+    async def make(
+        self,
+        caller: Caller,
+        presentity: Uri,
+        record: SubscriptionRecord,
+        group: Uri | None = None,
+    ) -> None:
+        """Record a request, and let the network ask. Raises SignallingError, UnknownPresentity.
+
+        group: what the presentity is asked for as a member of.
+        """
         pair = (record.watcher, record.presentity)
         if self.decisions.of(pair).blocked:
             self.tell_end(record, EndReason.BLOCKED, caller.trace)
@@ -80,7 +89,7 @@ class Subscriptions:
         before = self.registry.subscription(record.holder, pair)
         self.registry.put_subscription(record)
         try:
-            await self.network.watch(caller, presentity)
+            await self.network.watch(caller, presentity, group=group)
             kept = self.registry.subscription(record.holder, pair)
             if kept is None:
                 return  # it has ended meanwhile, and its end was told

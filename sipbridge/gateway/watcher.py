@@ -243,12 +243,13 @@ class Watchers:
         self.sink.check(caller.application, reference.endpoint)
         key = self.identities.canonical(presentity)
         members = self.groups.members(key) if key in self.groups else {key: presentity}
+        group = presentity if key in self.groups else None
         failures: list[SipBridgeError] = []
         for member, uri in members.items():
             try:
                 self.check_presentity(uri)
                 record = self.request(caller, member, uri, attributes, reference, label)
-                await self.subscriptions.make(caller, uri, record)
+                await self.subscriptions.make(caller, uri, record, group)
             except NotAList as error:
                 failures.append(refusal(uri, error))
             except (SignallingError, GatewayError) as error:

@@ -43,6 +43,9 @@ class PeerPolicy:
     event_names: the peer's own spelling of event packages, as (ours, theirs).
     conditional: send Suppress-If-Match when the peer's NOTIFYs carry entity-tags (RFC 5839).
     rate_control: ask for no more NOTIFYs than somebody here wants to hear of (RFC 6446).
+    groups: how the members of a group are watched: "each" by a subscription of its own, or all by one, which
+    goes to the group's address where the peer keeps the list ("uri", RFC 4662) or brings it along ("body",
+    RFC 5367). groups_abroad: members of other domains than the group's may be named to this peer too.
     capabilities: words for what the peer can do ("fetch", "winfo", "eventlist").
     turns: how fast what was lost may be asked for again; None: at once.
     partial_notify: ask for partial notifications (RFC 5263).
@@ -61,6 +64,8 @@ class PeerPolicy:
     event_names: tuple[tuple[str, str], ...] = ()
     conditional: bool = True
     rate_control: bool = True
+    groups: str = "each"
+    groups_abroad: bool = False
     capabilities: frozenset[str] = frozenset({"fetch", "winfo"})
     partial_notify: bool = True
     path: tuple[str, ...] = ()

@@ -59,6 +59,8 @@ class FakeNetwork:
     state: str = "active"
     documents: dict[PresentityKey, Presence] = field(default_factory=dict)
     watching: set[tuple[PresentityKey, PresentityKey]] = field(default_factory=set)
+    of_group: dict[tuple[PresentityKey, PresentityKey], Uri | None] = field(default_factory=dict)
+    """As a member of which group somebody was asked for last."""
     failure: SignallingError | None = None
     unpublished: list[PresentityKey] = field(default_factory=list)
     fetched: list[tuple[tuple[PresentityKey, PresentityKey], float]] = field(default_factory=list)
@@ -78,11 +80,19 @@ class FakeNetwork:
         self.unpublished.append(caller.key)
         self.arrive(caller.key, Presence(str(caller.identity)))
 
-    async def watch(self, caller: Caller, presentity: Uri, *, resuming: bool = False) -> None:
+    async def watch(
+        self,
+        caller: Caller,
+        presentity: Uri,
+        *,
+        resuming: bool = False,
+        group: Uri | None = None,
+    ) -> None:
         if self.failure:
             raise self.failure
         pair = (caller.key, IDENTITIES.canonical(presentity))
         self.watching.add(pair)
+        self.of_group[pair] = group
         self.tell(pair, self.documents.get(pair[1]))
 
     async def unwatch(self, caller: Caller, presentity: Uri) -> None:

@@ -431,7 +431,14 @@ class Network(FakeNetwork):
     def serves(self, presentity: Uri) -> bool:
         return True
 
-    async def watch(self, caller: Caller, presentity: Uri, *, resuming: bool = False) -> None:
+    async def watch(
+        self,
+        caller: Caller,
+        presentity: Uri,
+        *,
+        resuming: bool = False,
+        group: Uri | None = None,
+    ) -> None:
         pair = (caller.key, IDENTITIES.canonical(presentity))
         self.watching.add(pair)
         state = self.states.get(pair[0], "pending") if pair[1] == key(ELSEWHERE) else "active"

@@ -133,6 +133,20 @@ async def test_a_notification_on_a_group_goes_on_after_a_restart() -> None:
     assert told(again) == [(str(DAVE), "Away")]
 
 
+async def test_the_network_is_told_of_the_group_at_first_and_after_a_restart() -> None:
+    store = FakeStore()
+    there = bench(store)
+    await subscribed(there)
+    assert set(there.network.of_group.values()) == {TEAM}
+    again = bench(store)
+    await again.restarted()
+    assert set(again.network.of_group.values()) == {TEAM}
+    await again.gateway.leave(again.bob, ALICE)
+    once_more = bench(store)
+    await once_more.restarted()
+    assert list(once_more.network.of_group.values()) == [None]
+
+
 async def test_leaving_a_group_leaves_every_member() -> None:
     there = bench()
     await subscribed(there)

@@ -216,7 +216,9 @@ async def test_a_block_while_the_network_still_answers_is_not_undone() -> None:
     bench = Bench()
     watch = bench.network.watch
 
-    async def slow(caller: object, presentity: Uri, *, resuming: bool = False) -> None:
+    async def slow(
+        caller: object, presentity: Uri, *, resuming: bool = False, group: Uri | None = None
+    ) -> None:
         await watch(bench.bob, presentity)
         await bench.gateway.block(bench.alice, BOB)
 
