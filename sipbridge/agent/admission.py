@@ -62,7 +62,7 @@ class Door:
             return refusal(404)
         if for_itself and proven and not self.same(user, presentity):
             return refusal(403, "Not Your Presence")
-        return Admission(presentity, user)
+        return Admission(presentity, user, proven=proven)
 
     def presentity(self, incoming: ServerRequest) -> Uri | None:
         """The address-of-record the Request-URI stands for; None if it is not of our domain."""

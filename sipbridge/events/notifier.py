@@ -39,7 +39,7 @@ from sipbridge.events.machine import step
 from sipbridge.events.package import EventPackage
 from sipbridge.events.partial import LEAP, Telling, prefers_partial
 from sipbridge.events.rate import NO_RATE, Pace, Rate, granted, plain_event
-from sipbridge.sip.dialog import Dialog, Json, text
+from sipbridge.sip.dialog import CREDIT, Dialog, Json, text
 from sipbridge.sip.fields import Event
 from sipbridge.sip.message import Request, Response
 from sipbridge.sip.parameters import Parameters
@@ -66,6 +66,9 @@ subscription that is refreshed each hour would need 27 a second to use them up b
 
 RESTORE_RATE = 500.0
 """NOTIFYs a second after a restart."""
+
+ROOM_FOR_HEAD = 600
+"""Bytes of a NOTIFY besides its body, about."""
 
 BUSY_RETRY_AFTER = 60
 """Seconds named when no more subscriptions are taken."""
@@ -154,7 +157,7 @@ class Admission:
 
     resource: whose state. user: who asks, authenticated if the authority authenticates. headers: of the
     answer; of a 2xx to SUBSCRIBE too, and then of each NOTIFY. Of a SUBSCRIBE only, pending: nobody has
-    decided yet; context: what a new subscription has in its `context`.
+    decided yet; context: what a new subscription has in its `context`; proven: `user` was authenticated.
     """
 
     resource: Uri
@@ -164,6 +167,7 @@ class Admission:
     headers: tuple[tuple[str, str], ...] = ()
     pending: bool = False
     context: object = None
+    proven: bool = False
 
 
 class SubscriptionAuthority(Protocol):
@@ -309,6 +313,7 @@ class Notifier:
             admission,
             now,
         )
+        doubt(subscription.dialog, incoming, admission)
         self.hear_event(subscription, request, now)
         subscription.display_name = request.from_.display_name or ""
         subscription.stated = conditional.condition(request)
@@ -376,6 +381,9 @@ class Notifier:
         if admission.status >= 300:
             incoming.respond(admission.status, reason=admission.reason, headers=admission.headers)
             return
+        contact = incoming.request.contact
+        if contact is not None and contact.uri_text != subscription.dialog.remote_target:
+            doubt(subscription.dialog, incoming, admission)
         self.hear_event(subscription, incoming.request, now)
         subscription.extend(expires, now)
         stated = conditional.condition(incoming.request) if self.entity_tags else ""
@@ -420,7 +428,7 @@ class Notifier:
             return  # its end is due at this very moment, and says more
         if s.dialog.local_cseq >= s.reserved and not self.reserve(s, now):
             return
-        content = self.authority.content(s, now)
+        content, kept_back = self.affordable(s, now)
         body = content.body if content is not None else b""
         if not s.must and (body == s.said or content is NOTHING_NEW):
             s.dirty = False
@@ -429,12 +437,12 @@ class Notifier:
         known = s.must and conditional.holds(s.stated, etag)
         more = content is not None and content.more
         told = None if known else self.told(s, content)
-        s.must, s.dirty = False, more
+        s.must, s.dirty = kept_back and s.state is not State.TERMINATED, more
         s.stated = ""
         s.stop_wake()
         s.said = body
         s.in_flight = True
-        s.note_sent(now, more)
+        s.note_sent(now, more or kept_back)
         headers = [("Event", s.event), ("Subscription-State", s.state_header(now)), *s.headers]
         if etag:
             headers.append((conditional.SIP_ETAG, etag))
@@ -445,6 +453,17 @@ class Notifier:
             body = told.body
         request = s.dialog.new_request("NOTIFY", headers, body)
         self.ua.request_in_dialog(s.dialog, request, s, now, trace=s.trace)
+
+    def affordable(self, subscription: "Subscription", now: float) -> tuple[Content | None, bool]:
+        """What there is to tell. True: nothing yet, it is more than may go to an unproven address.
+
+        The rest follows when that address has answered.
+        """
+        content = self.authority.content(subscription, now)
+        credit = subscription.dialog.credit
+        if credit is None or content is None or len(content.body) + ROOM_FOR_HEAD <= credit:
+            return content, False
+        return None, True
 
     def told(self, subscription: "Subscription", content: Content | None) -> Content | None:
         """The content as it goes out: a part of it, if the watcher takes partial documents."""
@@ -814,6 +833,12 @@ class Subscription:
         except (KeyError, TypeError, ValueError, ParseError) as error:
             raise LocalProtocolError(f"not a snapshot of a subscription: {error}") from error
         return made
+
+
+def doubt(dialog: Dialog, incoming: ServerRequest, admission: Admission) -> None:
+    """A datagram of nobody in particular names an address: it may cost no more than so much."""
+    if incoming.flow.protocol == "udp" and not admission.proven:
+        dialog.credit = CREDIT * len(bytes(incoming.request))
 
 
 @dataclass(frozen=True, slots=True)

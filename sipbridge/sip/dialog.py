@@ -33,6 +33,13 @@ DialogId = tuple[str, str, str]
 MAX_ROUTES = 32
 """Record-Route entries we follow; each is a proxy on the way, and Max-Forwards allows 70 in all."""
 
+CREDIT = 8
+"""Bytes that may go to an address nobody has heard from, for each byte that named it: whoever writes a false
+one gets little more out of us than he puts in."""
+
+MAX_UNPROVEN = 3
+"""Copies of one request to such an address: at 0, 0.5 and 1.5 seconds."""
+
 MAX_CSEQ = 2**31 - 1
 """§8.1.1.5: CSeq numbers are below 2**31."""
 
@@ -43,6 +50,7 @@ class Dialog:
     __slots__ = (
         "call_id",
         "contact",
+        "credit",
         "flow",
         "heard",
         "local",
@@ -83,6 +91,8 @@ class Dialog:
         self.contact = contact
         self.secure = secure
         self.flow = flow
+        self.credit: int | None = None
+        """Bytes that requests may cost until the peer has answered one; None: it is where it says it is."""
         self.heard: tuple[str | None, ...] = ()
         """The `words` of the peer's last sound request: the next one will mostly say the same."""
 
@@ -215,6 +225,12 @@ class Dialog:
                 self.remote_target = contact.uri_text
         if flow is not None and flow.reliable:
             self.flow = flow
+
+    def copies(self, size: int) -> int | None:
+        """How often a datagram of this size may leave; None: as often as the timers say."""
+        if self.credit is None:
+            return None
+        return max(1, min(MAX_UNPROVEN, self.credit // size))
 
     def snapshot(self) -> dict[str, Json]:
         """Everything as plain JSON, for `restore`."""

@@ -173,6 +173,7 @@ class ClientRequest:
             registry=half.transactions,
             trace=self.trace,
             now=now,
+            copies=self.dialog.copies(len(data)) if self.dialog is not None else None,
         )
 
     # --- coming back ------------------------------------------------------------------------------
@@ -181,6 +182,8 @@ class ClientRequest:
         """The final response of one try."""
         if self.finished:
             return
+        if self.dialog is not None:
+            self.dialog.credit = None  # nobody else knows the branch
         if response.status in (401, 407) and self.answer_challenge(response, now):
             return
         self.half.follow_nonce(self, response)

@@ -175,6 +175,7 @@ class ClientTransaction:
         "outbox",
         "registry",
         "resend",
+        "resends_left",
         "state",
         "timers",
         "trace",
@@ -194,8 +195,9 @@ class ClientTransaction:
         registry: "dict[ClientKey, ClientTransaction]",
         trace: str,
         now: float,
+        copies: int | None = None,
     ) -> None:
-        """Sends at once."""
+        """Sends at once. copies: how often the request leaves at most, None: as the timers say."""
         self.key = key
         self.data = data
         self.flow = flow
@@ -207,7 +209,8 @@ class ClientTransaction:
         self.trace = trace
         self.state = State.TRYING
         self.gives_up = now + timers.give_up
-        self.resend = None if flow.reliable else Resend(timers, now)
+        self.resend = None if flow.reliable or copies == 1 else Resend(timers, now)
+        self.resends_left = -1 if copies is None else copies - 1
         self.deadline: Deadline | None = None
         registry[key] = self
         outbox.append(Transmit(data, flow, trace))
@@ -255,6 +258,9 @@ class ClientTransaction:
             self.state = step(CLIENT, self.state, Input.RESEND)
             self.resend.fire(now)
             self.outbox.append(Transmit(self.data, self.flow, self.trace))
+            self.resends_left -= 1
+            if not self.resends_left:
+                self.resend = None
             self.plan()
 
     def transport_failed(self, now: float) -> None:
@@ -370,10 +376,15 @@ class ServerTransaction:
         self.registry.remove(self)
 
 
+MAX_REFUSALS = 3
+"""Copies of a refusal of INVITE without an ACK: nobody has proven that he is where the INVITE came from. A
+client that is there sends its INVITE again, which is answered from memory."""
+
+
 class InviteServerTransaction(ServerTransaction):
     """An INVITE that gets an error."""
 
-    __slots__ = ("gives_up", "resend")
+    __slots__ = ("copies", "gives_up", "resend")
 
     table = INVITE_SERVER
     first = State.PROCEEDING
@@ -383,6 +394,7 @@ class InviteServerTransaction(ServerTransaction):
         timers = self.registry.timers
         self.gives_up = now + timers.give_up
         self.resend = None if self.flow.reliable else Resend(timers, now)
+        self.copies = 1
         self.plan()
 
     def plan(self) -> None:
@@ -414,6 +426,9 @@ class InviteServerTransaction(ServerTransaction):
             self.state = step(self.table, self.state, Input.RESEND)
             self.resend.fire(now)
             self.registry.outbox.append(Transmit(self.last, self.flow, self.trace))
+            self.copies += 1
+            if self.copies >= MAX_REFUSALS:
+                self.resend = None
             self.plan()
 
 

@@ -6,7 +6,7 @@ never, and keeps of its dialogs only what is needed to say it.
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sipbridge.events.presence_package import PIDF, PRESENCE
 from sipbridge.events.publisher import Publisher
@@ -31,6 +31,11 @@ GATHER = 0.1
 Act = Callable[..., None]
 
 
+def plain(hop: str) -> PeerPolicy:
+    """A peer that is offered none of the optimisations: its flows are those of the first RFCs."""
+    return PeerPolicy(next_hops=(hop,), conditional=False, rate_control=False, partial_notify=False)
+
+
 def person(name: str) -> Uri:
     return Uri.parse(f"sip:{name}@{DOMAIN}")
 
@@ -45,12 +50,8 @@ class AtTheAgent:
         self.watches: dict[str, str] = {}
         self.publications: dict[str, str] = {}
         hop = f"sip:192.0.2.2:5060;transport={transport}"
-        self.policy = PeerPolicy(next_hops=(hop,), conditional=False)
-        self.listing = PeerPolicy(
-            next_hops=(hop,),
-            capabilities=PeerPolicy().capabilities | {"eventlist"},
-            conditional=False,
-        )
+        self.policy = plain(hop)
+        self.listing = replace(self.policy, capabilities=self.policy.capabilities | {"eventlist"})
 
     def say(self, line: Line) -> None:
         raise AssertionError(f"{line}: nobody is played by hand here")
@@ -316,7 +317,7 @@ class Clients:
         packages = {p.name: p for p in (PRESENCE, PRESENCE_WINFO)}
         self.subscriber = Subscriber(pair.alice, packages)
         self.publisher = Publisher(pair.alice, packages)
-        self.policy = PeerPolicy(next_hops=(f"sip:192.0.2.2:5060;transport={transport}",))
+        self.policy = plain(f"sip:192.0.2.2:5060;transport={transport}")
         self.id = ""
 
     def say(self, line: Line) -> None:
