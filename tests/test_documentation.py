@@ -13,7 +13,10 @@ from sipbridge.app.lifecycle import Listening
 from sipbridge.app.settings import load
 from sipbridge.cli.commands import app
 from sipbridge.rest.ocsg import OPERATIONS, ROOT
+from tests.interop.runner import all_cases, names_of
 
+CALLED = {"linphone": "liblinphone", "purple": "libpurple", "pjsua": "pjsua2", "sipjs": "SIP.js"}
+"""What the cases call a program, and README."""
 REPOSITORY = Path(__file__).resolve().parents[1]
 README = (REPOSITORY / "README.md").read_text("utf-8")
 LINK = re.compile(r"\[[^\]\n]+\]\(([^)\s]+)\)")
@@ -62,6 +65,15 @@ def test_every_row_names_its_tests(section: str) -> None:
     assert len(table) > 8
     for row in table:
         assert TEST.search(row[-1]), row
+
+
+def test_every_peer_of_the_interop_cases_is_named_with_them() -> None:
+    met: dict[str, list[str]] = {}
+    for case in all_cases():
+        for name in names_of(case):
+            met.setdefault(CALLED.get(name, name).lower(), []).append(case.name[:2])
+    told = {row[0].lower(): row[3].split(", ") for row in rows("Seen working with")}
+    assert told == met
 
 
 def test_folders_and_files_in_the_text_exist() -> None:

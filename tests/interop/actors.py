@@ -684,6 +684,7 @@ class DeskPhone:
         "twinkle": "twinkle-console",
     }
     """Debian's packages, for their versions."""
+    CLIENTS = (*PACKAGES, *OLD, "pjsua")
 
     def __init__(
         self,

@@ -662,20 +662,27 @@ def contains(seen: object, wanted: object) -> bool:
 # --- playing ------------------------------------------------------------------------------------------
 
 
-def peers_of(case: Case) -> dict[str, str]:
-    """The foreign programs a case meets, with their versions."""
+def names_of(case: Case) -> list[str]:
+    """The foreign programs a case meets."""
     words = {step["do"] for step in case.steps}
-    found = {"kamailio": Kamailio.version()} if case.kamailio is not None else {}
-    if "sipp" in words or case.peer is not None:
-        found["sipp"] = sipp_version()
-    if "baresip" in words:
-        found["baresip"] = Baresip.version()
-    for step in case.steps:
-        if step["do"] in ("client", "web_phone"):
-            found[step["client"]] = Printing.version(step["client"])
-        if step["do"] == "desk_phone":
-            found[step["client"]] = DeskPhone.version(step["client"])
-    return found
+    found = ["kamailio"] if case.kamailio is not None else []
+    found += ["sipp"] if "sipp" in words or case.peer is not None else []
+    found += ["baresip"] if "baresip" in words else []
+    return list(
+        dict.fromkeys([*found, *(step["client"] for step in case.steps if "client" in step)])
+    )
+
+
+def peers_of(case: Case) -> dict[str, str]:
+    """The same with their versions."""
+    return {name: version_of(name) for name in names_of(case)}
+
+
+def version_of(name: str) -> str:
+    known = {"kamailio": Kamailio.version, "sipp": sipp_version, "baresip": Baresip.version}
+    if name in known:
+        return known[name]()
+    return (DeskPhone if name in DeskPhone.CLIENTS else Printing).version(name)
 
 
 def variant_name(variant: Mapping[str, Any]) -> str:
