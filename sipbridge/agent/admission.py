@@ -3,22 +3,57 @@
 The presentity is the Request-URI's user at our domain; user parts we have never seen are presentities too,
 another domain and a URI without user are 404. Whoever asks is the From address. It is believed on a flow in
 memory (the gateway in the same process has authenticated its callers) and where no authenticator is set;
-otherwise digest must prove it (RFC 3261 §22): the user `x` is `sip:x@domain` and nobody else, so another From
-is 403. Whoever is authenticated may publish for nobody else.
+otherwise digest must prove it (RFC 3261 §22): the user `x` is `sip:x@domain`, or whom `identity_of` says, and
+nobody else, so another From is 403. From a trusted peer (`trust`) whoever asks is whom it asserts, whatever
+From says; it may also register others (RFC 3261 §10.2, as an S-CSCF does). Whoever is proven may publish for
+nobody else.
+
+Passwords can be guessed only slowly: after `MAX_FAILURES` wrong answers for a user from one address in
+`FAILURES_LAST` seconds, that user is refused there, right or wrong, for the rest of them.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sipbridge.agent.ports import Authenticator
+from sipbridge.agent.trust import NOBODY, TrustedPeers, asserted_identity
 from sipbridge.errors import ParseError
 from sipbridge.events.notifier import Admission
 from sipbridge.identities import Identities
-from sipbridge.sip.digest import Refused, Stale
+from sipbridge.sip.digest import Refused, Stale, Verified, claimed_user
 from sipbridge.sip.usage import ServerRequest
 from sipbridge.uri import Uri, escape_user
 
 NOWHERE = Uri("sip", host="invalid")
 """Stands for the parts of a refusal that nobody needs."""
+
+
+MAX_FAILURES = 20
+"""Wrong answers before we refuse to look: somebody mistypes a few times, and a phone repeats itself."""
+FAILURES_LAST = 60.0
+"""Seconds from the first of them."""
+MAX_REMEMBERED = 10_000
+"""Addresses and users that failed; the oldest is forgotten."""
+
+
+class Failures:
+    """Wrong passwords of late, by address and user."""
+
+    def __init__(self) -> None:
+        self.counted: dict[tuple[str, str], tuple[float, int]] = {}
+
+    def too_many(self, address: str, user: str, now: float) -> bool:
+        """Is this user refused at this address for now?"""
+        began, count = self.counted.get((address, user), (now, 0))
+        return count >= MAX_FAILURES and now - began < FAILURES_LAST
+
+    def count(self, address: str, user: str, now: float) -> None:
+        """A wrong answer."""
+        began, count = self.counted.pop((address, user), (now, 0))
+        if now - began >= FAILURES_LAST:
+            began, count = now, 0
+        self.counted[address, user] = (began, count + 1)
+        if len(self.counted) > MAX_REMEMBERED:
+            del self.counted[next(iter(self.counted))]
 
 
 def refusal(status: int, reason: str = "", headers: tuple[tuple[str, str], ...] = ()) -> Admission:
@@ -33,6 +68,8 @@ class Door:
     domain: str
     identities: Identities
     authenticator: Authenticator | None = None
+    trusted: TrustedPeers = NOBODY
+    failures: Failures = field(default_factory=Failures)
 
     def admit(
         self,
@@ -48,21 +85,36 @@ class Door:
         of a dialog, whose requests come to our Contact instead.
         """
         try:
-            user = incoming.request.from_.uri.address
-        except ParseError:
-            return refusal(400, "Bad From")
-        proven = incoming.flow.protocol == "memory"
-        if not proven and self.authenticator is not None:
-            refused = self.refused(self.authenticator, incoming, user, now)
+            user, proven = self.asker(incoming, resource)
+        except ParseError as error:
+            return refusal(400, f"Bad {error.field or 'From'}")
+        if not proven:
+            refused = self.refused(incoming, user, now)
             if refused is not None:
                 return refused
-            proven = True
+            proven = self.authenticator is not None
         presentity = resource or self.presentity(incoming)
         if presentity is None:
             return refusal(404)
         if for_itself and proven and not self.same(user, presentity):
             return refusal(403, "Not Your Presence")
         return Admission(presentity, user, proven=proven)
+
+    def asker(self, incoming: ServerRequest, resource: Uri | None) -> tuple[Uri, bool]:
+        """Who says to be asking, and whether that needs no more proof. Raises ParseError."""
+        request, flow = incoming.request, incoming.flow
+        try:
+            user = request.from_.uri.address
+        except ParseError as error:
+            raise ParseError(str(error), field="From") from None
+        if flow.protocol == "memory":
+            return user, True
+        if self.trusted.trusts(flow):
+            if (asserted := asserted_identity(request)) is not None:
+                return asserted, True
+            if request.method == "REGISTER" and resource is not None:
+                return resource, True
+        return user, False
 
     def presentity(self, incoming: ServerRequest) -> Uri | None:
         """The address-of-record the Request-URI stands for; None if it is not of our domain."""
@@ -76,25 +128,32 @@ class Door:
             return None
         return Uri("sip", user=uri.user, host=self.domain)
 
-    def refused(
-        self, authenticator: Authenticator, incoming: ServerRequest, user: Uri, now: float
-    ) -> Admission | None:
-        """The answer to a request whose From is not proven; None if it is."""
-        request = incoming.request
+    def refused(self, incoming: ServerRequest, user: Uri, now: float) -> Admission | None:
+        """The answer to a request whose sender is not proven; None if digest proves it, or nobody asks."""
+        authenticator = self.authenticator
+        if authenticator is None:
+            return refusal(403, "Not A Trusted Peer") if self.trusted.alone else None
+        request, address = incoming.request, incoming.flow.remote[0]
         stale = False
         for value in request.headers.get_all("Authorization"):
+            if self.failures.counted and self.failures.too_many(address, claimed_user(value), now):
+                return refusal(403, "Too Many Failures")
             verdict = authenticator.server.verify(
                 value, request.method, request.uri, request.body, now, authenticator.ha1_of
             )
-            if isinstance(verdict, Stale):
-                stale = True
-            elif isinstance(verdict, Refused):
-                if verdict.malformed:
+            match verdict:
+                case Verified():
+                    proven = authenticator.identity_of(verdict.user)
+                    proven = proven or Uri("sip", escape_user(verdict.user), self.domain)
+                    if self.same(user, proven):
+                        return None
+                    return refusal(403, "From Is Not The Authenticated User")
+                case Stale():
+                    stale = True
+                case Refused(malformed=True):
                     return refusal(400, "Bad Authorization")
-            elif self.same(user, Uri("sip", escape_user(verdict.user), self.domain)):
-                return None
-            else:
-                return refusal(403, "From Is Not The Authenticated User")
+                case Refused(guessed=True):
+                    self.failures.count(address, claimed_user(value), now)
         challenges = authenticator.server.challenges(now, stale=stale)
         return refusal(401, headers=tuple(("WWW-Authenticate", c) for c in challenges))
 

@@ -16,6 +16,7 @@ from datetime import datetime
 
 from sipbridge.identities import PresentityKey
 from sipbridge.sip.digest import DigestServer
+from sipbridge.uri import Uri
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +80,20 @@ Record = PublicationStored | SubscriptionStored | RegistrationStored
 StoreChange = Record | PublicationRemoved | SubscriptionRemoved | RegistrationRemoved
 
 
+def by_name(user: str) -> Uri | None:
+    """Everybody is who the user name says."""
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Authenticator:
     """Digest for SIP clients (RFC 3261 §22, RFC 7616, RFC 8760).
 
     `ha1_of(user, realm, algorithm)` gives the user's H(A1) as lower-case hex, or None for a stranger. The
-    user `x` may act as `sip:x@domain` and as nobody else.
+    user may act as `identity_of(user)`, None standing for `sip:user@domain`, and as nobody else: so a user
+    name can be a private identity.
     """
 
     server: DigestServer
     ha1_of: Callable[[str, str, str], str | None]
+    identity_of: Callable[[str], Uri | None] = by_name

@@ -48,6 +48,7 @@ from sipbridge.agent.ports import (
 )
 from sipbridge.agent.publications import PublishedState, View
 from sipbridge.agent.registrar import Registrar
+from sipbridge.agent.trust import NOBODY, TrustedPeers
 from sipbridge.agent.watchers import (
     WAITING,
     WAITING_LIFE,
@@ -200,6 +201,7 @@ class PresenceAgent:
         sub_handling: SubHandling,
         wall: Callable[[float], datetime],
         authenticator: Authenticator | None = None,
+        trusted: TrustedPeers = NOBODY,
         min_expires: int = PRESENCE.min_expires,
         max_expires: int = PRESENCE.max_expires,
         default_expires: int = PRESENCE.default_expires,
@@ -220,7 +222,7 @@ class PresenceAgent:
         self.sub_handling = sub_handling
         self.wall = wall
         self.storing = storing
-        self.door = Door(domain, identities, authenticator)
+        self.door = Door(domain, identities, authenticator, trusted)
         self.lister = Lister(domain, identities, lists, self, ua.identifiers.tag, limits.list_depth)
         self.listed = 0
         """Members of lists that are subscribed to."""

@@ -72,8 +72,8 @@ class Directory:
         self.callers: dict[str, Caller] = {}
         self.credentials: dict[str, Credentials] = {}
         self.webhook_keys: dict[str, bytes] = {}
-        self.sip_users: dict[str, str] = {}
-        """Application by the user name of its digest answers; of several the first."""
+        self.sip_users: dict[str, list[str]] = {}
+        """Applications by the user name of their digest answers."""
         self.represented = Represented(identities)
         self.acted: dict[tuple[str, str], Caller] = {}
         self.met: Callable[[Caller], None] = lambda caller: None
@@ -92,7 +92,7 @@ class Directory:
             )
         self.forget_sip_user(application.id)
         if application.sip_password is not None:
-            self.sip_users.setdefault(application.sip_user, application.id)
+            self.sip_users.setdefault(application.sip_user, []).append(application.id)
         self.webhook_keys.pop(application.id, None)
         if application.webhook_secret is not None and not application.disabled:
             self.webhook_keys[application.id] = read_key(application.webhook_secret)
@@ -106,8 +106,11 @@ class Directory:
         self.acted.clear()
 
     def forget_sip_user(self, id: str) -> None:
-        for user in [user for user, known in self.sip_users.items() if known == id]:
-            del self.sip_users[user]
+        for user, known in list(self.sip_users.items()):
+            if id in known:
+                known.remove(id)
+            if not known:
+                del self.sip_users[user]
 
     def account(self, id: str) -> Account | None:
         """What HTTP Basic needs to know; None: this one may not call."""
@@ -120,10 +123,21 @@ class Directory:
         found = ((id, self.account(id)) for id in self.applications)
         return {id: account for id, account in found if account is not None}
 
-    def sip_secret(self, user: str) -> str | None:
+    def sip_secret(self, user: str, domain: str = "") -> str | None:
         """The digest password of an application by its SIP user name."""
-        application = self.applications.get(self.sip_users.get(user, ""))
+        application = self.sip_application(user, domain)
         return None if application is None or application.disabled else application.sip_password
+
+    def sip_identity(self, user: str, domain: str = "") -> Uri | None:
+        """Whom an application is that proves itself by this SIP user name."""
+        application = self.sip_application(user, domain)
+        return None if application is None else application.identity
+
+    def sip_application(self, user: str, domain: str) -> Application | None:
+        """Of several with one user name that of the domain, else the first."""
+        known = [self.applications[id] for id in self.sip_users.get(user, ())]
+        of_domain = (a for a in known if a.identity.host.lower() == domain.lower())
+        return next(of_domain, known[0] if known else None)
 
     def owner(self, key: PresentityKey) -> str | None:
         """The application whose own identity this is."""

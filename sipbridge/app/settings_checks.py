@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sipbridge.agent.trust import TrustedPeers
 from sipbridge.app.connections import secure_listeners, tls_of
 from sipbridge.app.settings_sources import read_toml
 from sipbridge.app.settings_tree import (
@@ -21,6 +22,7 @@ from sipbridge.app.settings_tree import (
     PresenceServerSettings,
     Settings,
     TokenSettings,
+    Verify,
     is_loopback,
 )
 from sipbridge.errors import ConfigurationError
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
 Faults = Iterator[ConfigurationError]
 Users = dict[tuple[str, str, str], str]
 """(user, realm, algorithm) to HA1 in lower-case hexadecimal."""
-HA1_LENGTH = {"MD5": 32, "SHA-256": 64}
+HA1_LENGTH = {"MD5": 32, "SHA-256": 64, "SHA-512-256": 64}
 
 
 def check_http(settings: Settings) -> Faults:
@@ -136,10 +138,22 @@ def check_agent(settings: Settings) -> Faults:
     if agent.users_file is not None:
         yield from check_users(agent.users_file)
     exposed = [point for point in settings.sip.endpoints if not is_loopback(point.host)]
-    if settings.embedded and exposed and not (agent.authenticate or agent.anonymous):
+    proven = agent.authenticate or agent.anonymous or agent.trusted_peers
+    if settings.embedded and exposed and not proven:
         yield ConfigurationError(
             "agent.authenticate",
             f"the agent on {exposed[0]} needs authenticate = true, or anonymous = true",
+        )
+    yield from check_trusted(settings)
+
+
+def check_trusted(settings: Settings) -> Faults:
+    """A name is proven by a certificate, and only where one is demanded."""
+    named = TrustedPeers.parse(settings.agent.trusted_peers).names
+    if named and not (secure_listeners(settings) and settings.sip.tls.verify is Verify.MUTUAL):
+        yield ConfigurationError(
+            "agent.trusted_peers",
+            f'{min(named)} can be proven only at a tls: listener with sip.tls.verify = "mutual"',
         )
 
 
@@ -395,7 +409,7 @@ def read_users(path: Path) -> Users:
             parts = line.strip().split(":")
             if len(parts) != 4 or not is_ha1(parts[2], parts[3]):
                 raise ConfigurationError(
-                    key, f"{path}, line {number}: is not user:realm:MD5|SHA-256:HA1"
+                    key, f"{path}, line {number}: is not user:realm:MD5|SHA-256|SHA-512-256:HA1"
                 )
             users[parts[0], parts[1], parts[2].upper()] = parts[3].lower()
     return users

@@ -223,6 +223,18 @@ def check_identity(text: str) -> str:
     return text
 
 
+def check_peer(text: str) -> str:
+    """An address, a network, or the name in a certificate."""
+    try:
+        ipaddress.ip_network(text)
+    except ValueError as error:
+        if re.fullmatch(r"[0-9a-fA-F.:]*[.:/][0-9.:/]*", text):
+            raise ValueError(str(error)) from None
+        if not DOMAIN.fullmatch(text):
+            raise ValueError(f"{text!r} is no address, no network and no host name") from None
+    return text
+
+
 def check_whose(text: str) -> str:
     if text != EVERYBODY:
         check_pattern(text)
@@ -571,6 +583,9 @@ class AgentSettings(Section):
     sub_handling: SubHandlingWord = SubHandlingWord.CONFIRM
     authenticate: bool = False
     anonymous: bool = False
+    trusted_peers: Annotated[
+        tuple[Annotated[str, AfterValidator(check_peer)], ...], BeforeValidator(as_list)
+    ] = ()
     users_file: FilePath = None
     algorithms: Annotated[
         tuple[ServerDigest, ...], BeforeValidator(as_list), Field(min_length=1)

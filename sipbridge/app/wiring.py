@@ -17,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 
 from sipbridge.agent.ports import Authenticator as DigestAuthenticator
 from sipbridge.agent.presence_agent import AgentLimits, PresenceAgent
+from sipbridge.agent.trust import TrustedPeers
 from sipbridge.app.applications import Application, Directory
 from sipbridge.app.connections import asks_for_tls, rules_of
 from sipbridge.app.doors import Doors, Inside, make_doors
@@ -451,6 +452,11 @@ def make_agent(
         sub_handling=SubHandling(wanted.sub_handling.value),
         wall=tower.clock.wall,
         authenticator=authenticator_of(settings, directory) if wanted.authenticate else None,
+        trusted=TrustedPeers.parse(
+            wanted.trusted_peers,
+            lambda flow: driver.proven(flow),
+            alone=bool(wanted.trusted_peers) and not wanted.anonymous,
+        ),
         min_expires=wanted.min_expires,
         max_expires=wanted.max_expires,
         default_expires=wanted.default_expires,
@@ -480,19 +486,27 @@ def make_agent(
 
 
 def authenticator_of(settings: Settings, directory: Directory) -> DigestAuthenticator:
-    """Digest for SIP clients: the users of the file, and the applications with their SIP passwords."""
+    """Digest for SIP clients: the users of the file, and the applications with their SIP passwords.
+
+    Who stands in the file is `sip:user@domain`; an application's user is the application's own identity.
+    """
     realm = settings.sip.domain
     users = dict(read_users(settings.agent.users_file)) if settings.agent.users_file else {}
+    listed = {user for user, _, _ in users}
 
     def ha1_of(user: str, asked: str, algorithm: str) -> str | None:
-        if (known := users.get((user, asked, algorithm.upper()))) is not None:
-            return known
-        secret = directory.sip_secret(user)
+        if user in listed:
+            return users.get((user, asked, algorithm.upper()))
+        secret = directory.sip_secret(user, realm)
         return None if secret is None else ha1(algorithm, user, asked, secret)
+
+    def identity_of(user: str) -> Uri | None:
+        return None if user in listed else directory.sip_identity(user, realm)
 
     algorithms = [word.value for word in settings.agent.algorithms]
     qops = [word.value for word in settings.agent.qop]
-    return DigestAuthenticator(DigestServer(realm, os.urandom(32), algorithms, qops=qops), ha1_of)
+    server = DigestServer(realm, os.urandom(32), algorithms, qops=qops)
+    return DigestAuthenticator(server, ha1_of, identity_of)
 
 
 # --- the product ----------------------------------------------------------------------------------------

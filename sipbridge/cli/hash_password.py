@@ -36,4 +36,5 @@ def hash_lines(password: str, ha1: tuple[str, str] | None) -> list[str]:
     return [
         f"{user}:{realm}:MD5:{hashlib.md5(secret, usedforsecurity=False).hexdigest()}",
         f"{user}:{realm}:SHA-256:{hashlib.sha256(secret).hexdigest()}",
+        f"{user}:{realm}:SHA-512-256:{hashlib.new('sha512_256', secret).hexdigest()}",
     ]

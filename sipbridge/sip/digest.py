@@ -17,12 +17,12 @@ Passwords never come here, only HA1 values.
 import hashlib
 import hmac
 import re
-from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from sipbridge.errors import LocalProtocolError, ParseError
 from sipbridge.sip.grammar import LWS, QUOTED, TOKEN, quote, unquote
+from sipbridge.sip.nonces import Nonces
 from sipbridge.sip.policy import Credentials
 from sipbridge.uri import Uri
 
@@ -327,15 +327,19 @@ class Verified:
 
 @dataclass(frozen=True, slots=True)
 class Stale:
-    """They were right for a nonce that is too old: challenge again with stale=true."""
+    """They were right, for a nonce that is too old or used up: challenge again with stale=true."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """They are wrong; `reason` is for the log, never for the peer. `malformed`: 400 instead of 401."""
+    """They are wrong; `reason` is for the log, never for the peer. `malformed`: 400 instead of 401.
+
+    guessed: the response is wrong; all else would do.
+    """
 
     reason: str
     malformed: bool = False
+    guessed: bool = False
 
 
 Verdict = Verified | Stale | Refused
@@ -344,7 +348,7 @@ Ha1Of = Callable[[str, str, str], str | None]
 
 
 class DigestServer:
-    """Challenges, and checks what comes back. Holds no state but its secret."""
+    """Challenges, and checks what comes back."""
 
     def __init__(
         self,
@@ -360,14 +364,13 @@ class DigestServer:
         if not qops or any(qop not in QOPS for qop in qops):
             raise LocalProtocolError("a digest server offers auth, auth-int or both")
         self.realm = realm
-        self._secret = secret
         self._algorithms = tuple(algorithms)
-        self._life = nonce_life
+        self._nonces = Nonces(secret, realm, nonce_life)
         self._qops = tuple(qops)
 
     def challenges(self, now: float, *, stale: bool = False) -> list[str]:
         """WWW-Authenticate values, one for each algorithm, the preferred first (RFC 8760 §2.3)."""
-        nonce = self._nonce(now)
+        nonce = self._nonces.make(now)
         end = ", stale=true" if stale else ""
         return [
             f'Digest realm={quote(self.realm)}, nonce="{nonce}", algorithm={algorithm}, '
@@ -389,9 +392,6 @@ class DigestServer:
         if why:
             return why
         algorithm = normal_algorithm(pairs.get("algorithm") or "MD5")
-        age = self._age(pairs["nonce"], now)
-        if age is None:
-            return Refused("a nonce that is not ours")
         secret = ha1_of(pairs["username"], self.realm, base_of(algorithm))
         known = secret is not None and HEX.fullmatch(secret) is not None
         expected = response(
@@ -408,9 +408,11 @@ class DigestServer:
         # Computed and compared for unknown users too, so that the time taken does not tell them apart.
         same = hmac.compare_digest(expected.encode(), pairs["response"].lower().encode())
         if not (same and known):
-            return Refused("wrong user or password")
-        # A negative age is a nonce of an earlier life with another clock.
-        return Verified(pairs["username"]) if 0 <= age <= self._life else Stale()
+            return Refused("wrong user or password", guessed=True)
+        nonce = pairs["nonce"]
+        count = int(pairs["nc"], 16) if pairs.get("qop") else 0
+        good = self._nonces.fresh(nonce, now) and self._nonces.use(nonce, count, now)
+        return Verified(pairs["username"]) if good else Stale()
 
     def _unacceptable(self, pairs: dict[str, str], uri: str) -> Refused | None:
         missing = [n for n in ("username", "realm", "nonce", "uri", "response") if n not in pairs]
@@ -429,22 +431,13 @@ class DigestServer:
             return Refused("the credentials are for another URI")
         return None
 
-    def _nonce(self, now: float) -> str:
-        stamp = f"{int(now * 1000):x}"
-        return f"{stamp}.{self._seal(stamp)}"
 
-    def _age(self, nonce: str, now: float) -> float | None:
-        """Seconds since we made it; None if we did not."""
-        stamp, _, seal = nonce.partition(".")
-        if not HEX.fullmatch(stamp) or len(stamp) > 16:
-            return None
-        if not hmac.compare_digest(seal.encode("utf-8", "replace"), self._seal(stamp).encode()):
-            return None
-        return now - int(stamp, 16) / 1000
-
-    def _seal(self, stamp: str) -> str:
-        mac = hmac.digest(self._secret, f"{stamp}:{self.realm}".encode(), "sha256")
-        return urlsafe_b64encode(mac[:18]).decode()
+def claimed_user(value: str) -> str:
+    """The user that an Authorization value names; "" where none can be read."""
+    try:
+        return split_scheme(value, "Authorization")[1].get("username", "")
+    except ParseError:
+        return ""
 
 
 def same_uri(claimed: str, actual: str) -> bool:

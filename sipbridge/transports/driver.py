@@ -253,6 +253,11 @@ class Driver:
                 await stream.start(self.loop)
         self.turn()
 
+    def proven(self, flow: Flow) -> frozenset[str]:
+        """The names and addresses that the client's certificate proves; none where none was demanded."""
+        endpoint = self.tcp.get(flow.local) if flow.protocol in SECURE else None
+        return frozenset() if endpoint is None else endpoint.proven(flow.connection)
+
     def endpoint(self, sock: socket.socket, one: Bound) -> TcpEndpoint:
         """What keeps the connections of a point. Raises ConfigurationError where certificates are missing."""
         protocol = one.point.protocol

@@ -439,6 +439,11 @@ class TcpEndpoint:
         for name in connection.identities:
             connection.aliases.append(Flow(protocol, local, address, 0, name))
 
+    def proven(self, number: int) -> frozenset[str]:
+        """What the certificate of an accepted connection proves (RFC 5922 §7.1)."""
+        connection = self.open.get(number)
+        return frozenset() if connection is None else connection.identities
+
     def aliased(self, flow: Flow) -> Connection | None:
         """An accepted connection that leads to this address and whose peer proved the name."""
         connection = self.by_alias.get(flow.remote)

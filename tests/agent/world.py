@@ -13,6 +13,7 @@ from sipbridge.agent.ports import (
     SubscriptionStored,
 )
 from sipbridge.agent.presence_agent import AgentLimits, PresenceAgent
+from sipbridge.agent.trust import NOBODY, TrustedPeers
 from sipbridge.events.presence_package import PIDF, PRESENCE
 from sipbridge.events.publisher import Published, Publisher, PublishFailed
 from sipbridge.events.rate import NO_RATE, Rate
@@ -58,6 +59,7 @@ class AgentWorld:
         sub_handling: SubHandling = ALLOW,
         *,
         authenticator: Authenticator | None = None,
+        trusted: TrustedPeers = NOBODY,
         storing: bool = False,
         limits: AgentLimits | None = None,
         min_expires: int = 60,
@@ -68,6 +70,7 @@ class AgentWorld:
         self.lists: dict[PresentityKey, tuple[Entry, ...]] = {}
         self.sub_handling = sub_handling
         self.authenticator = authenticator
+        self.trusted = trusted
         self.storing = storing
         self.limits = limits
         self.bounds = (min_expires, max_expires)
@@ -86,6 +89,7 @@ class AgentWorld:
             sub_handling=self.sub_handling,
             wall=self.pair.clock.wall,
             authenticator=self.authenticator,
+            trusted=self.trusted,
             storing=self.storing,
             limits=self.limits,
             min_expires=self.bounds[0],

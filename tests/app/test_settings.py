@@ -252,6 +252,10 @@ NO = "not in this version"
         ("[[presence_servers]]\ndomain = 'b.example'", "presence_servers[0].domain", "the embedded agent"),
         ("[[presence_servers]]\nnext_hop = 'sip:a'", "presence_servers[0].domain", "required"),
         ("[agent]\nmin_expires = 7200", "agent.default_expires", "min_expires <= default_expires"),
+        ("[agent]\ntrusted_peers = ['a b']", "agent.trusted_peers[0]", "no address, no network and no host"),
+        ("[agent]\ntrusted_peers = '192.0.2.1/24'", "agent.trusted_peers[0]", "has host bits set"),
+        ("[agent]\ntrusted_peers = '192.0.2.999'", "agent.trusted_peers[0]", "192.0.2.999"),
+        ("[agent]\ntrusted_peers = 'scscf.example.com'", "agent.trusted_peers", 'verify = "mutual"'),
         ("[agent]\nusers_file = 'absent'", "agent.users_file", "No such file"),
         ("[bayeux]\ntimeout = 0", "bayeux.timeout", "should be greater than 0, not 0"),
         ("[bayeux]\ntimeout = inf", "bayeux.timeout", "should be"),
@@ -513,7 +517,7 @@ def test_the_users_file_is_read_whole_and_never_quoted(tmp_path: Path) -> None:
     assert read_users(path) == {("alice", "example.com", "MD5"): ha1}
     path.write_text(f"alice:example.com:MD5:{ha1}\nbob:example.com:SHA-256:{ha1}\n")
     assert faults(tmp_path, "[agent]\nusers_file = 'users'\n") == [
-        f"agent.users_file: {path}, line 2: is not user:realm:MD5|SHA-256:HA1"
+        f"agent.users_file: {path}, line 2: is not user:realm:MD5|SHA-256|SHA-512-256:HA1"
     ]
 
 

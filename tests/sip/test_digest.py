@@ -21,6 +21,7 @@ from sipbridge.sip.digest import (
     parse_pairs,
     select,
 )
+from sipbridge.sip.grammar import quote
 from sipbridge.sip.policy import Credentials
 
 # RFC 2617 §3.5 and RFC 7616 §3.9.1: the printed examples.
@@ -42,6 +43,21 @@ def test_the_examples_of_rfc_7616(algorithm: str, printed: str) -> None:
     pairs = parse_pairs(value.removeprefix("Digest "), "Authorization")
     assert pairs["response"] == printed
     assert (pairs["qop"], pairs["nc"], pairs["algorithm"]) == ("auth", "00000001", algorithm)
+
+
+@pytest.mark.parametrize("algorithm", ["MD5", "SHA-256"])
+def test_the_examples_of_rfc_7616_are_right_to_the_server(algorithm: str) -> None:
+    """Stale is the word for right credentials with a nonce of somebody else's."""
+    server = DigestServer("http-auth@example.org", b"s", [algorithm])
+    challenge = Challenge("Digest", "http-auth@example.org", NONCE, algorithm, ("auth",))
+    value = answer(challenge, MUFASA, "GET", "/dir/index.html", b"", 1, CNONCE)
+
+    def known(user: str, realm: str, algorithm: str) -> str:
+        return digest.ha1(algorithm, user, realm, "Circle of Life")
+
+    assert server.verify(value, "GET", "/dir/index.html", b"", 1.0, known) == Stale()
+    wrong = value.replace("nc=00000001", "nc=00000002")
+    assert isinstance(server.verify(wrong, "GET", "/dir/index.html", b"", 1.0, known), Refused)
 
 
 def test_the_example_of_rfc_2617() -> None:
@@ -210,8 +226,8 @@ def signed(
 
 def test_what_the_client_says_the_server_accepts() -> None:
     assert [c.algorithm for c in challenges()] == ["SHA-256", "MD5"]
-    for challenge in challenges():
-        assert check(signed(challenge)) == Verified("alice")
+    for number in (0, 1):
+        assert check(signed(challenges()[number])) == Verified("alice")
 
 
 @settings(deadline=None, max_examples=50)
@@ -238,8 +254,7 @@ def test_any_name_and_password(user: str, password: str, algorithm: str) -> None
         signed(challenges()[0], Credentials("alice", "wrong")),
         signed(challenges()[0], Credentials("nobody", "wonderland")),
         signed(challenges()[0], uri="sip:someone-else@example.com"),
-        signed(Challenge("Digest", "example.com", "mine", "MD5")),
-        signed(Challenge("Digest", "example.com", "64.forged", "MD5")),
+        signed(Challenge("Digest", "example.com", "mine", "MD5"), Credentials("alice", "wrong")),
         signed(Challenge("Digest", "elsewhere", challenges()[0].nonce, "MD5")),
         signed(Challenge("Digest", "example.com", challenges()[0].nonce, "SHA-512-256")),
         "NoOneKnowsThisScheme opaque-data=here",
@@ -295,8 +310,13 @@ def test_clients_without_qop_and_with_quoted_nc_are_accepted() -> None:
     old = signed(bare)
     assert "qop" not in old
     assert check(old) == Verified("alice")
-    assert check(f'{old}, nc="00000001"') == Verified("alice")
-    quoted = signed(md5).replace("nc=00000001", 'nc="00000001"').replace("qop=auth", 'qop="auth"')
+    bare = Challenge("Digest", md5.realm, challenges()[1].nonce, "MD5")
+    assert check(f'{signed(bare)}, nc="00000001"') == Verified("alice")
+    quoted = (
+        signed(challenges()[1])
+        .replace("nc=00000001", 'nc="00000001"')
+        .replace("qop=auth", 'qop="auth"')
+    )
     assert check(quoted) == Verified("alice")
 
 
@@ -305,7 +325,8 @@ def test_auth_int_and_sess_are_verified() -> None:
     whole = Challenge("Digest", "example.com", nonce, "SHA-256", ("auth-int",))
     assert check(signed(whole, body=b"<a/>"), body=b"<a/>") == Verified("alice")
     assert isinstance(check(signed(whole, body=b"<a/>"), body=b"<b/>"), Refused)
-    sess = Challenge("Digest", "example.com", nonce, "MD5-sess", ("auth",))
+    another = challenges()[0].nonce
+    sess = Challenge("Digest", "example.com", another, "MD5-sess", ("auth",))
     assert check(signed(sess)) == Verified("alice")
 
 
@@ -319,7 +340,38 @@ def test_nonces_differ_over_time_and_between_servers() -> None:
     nonces = [challenges(now)[0].nonce for now in (1.0, 1.5, 2.0)]
     assert all(a != b for a, b in pairwise(nonces))
     other = parse_challenges(DigestServer("example.com", b"another").challenges(100.0))[0]
-    assert isinstance(check(signed(other)), Refused)
+    assert check(signed(other)) == Stale()
+    assert isinstance(check(signed(other, Credentials("alice", "wrong"))), Refused)
+
+
+@pytest.mark.parametrize("nonce", ["mine", "64.forged", "64.1." + "A" * 24, "", "64.1.é"])
+def test_a_nonce_that_is_not_ours_is_stale_for_who_knows_the_password(nonce: str) -> None:
+    assert check(signed(Challenge("Digest", "example.com", nonce, "MD5", ("auth",)))) == Stale()
+
+
+def test_what_was_overheard_cannot_be_said_again() -> None:
+    value = signed(challenges()[0])
+    assert check(value) == Verified("alice")
+    assert check(value) == Stale()
+    assert check(value, method="PUBLISH") == Refused("wrong user or password", guessed=True)
+
+
+def test_every_count_serves_once_in_any_order() -> None:
+    (challenge, _) = challenges()
+
+    def counted(number: int) -> object:
+        return check(answer(challenge, ALICE, "SUBSCRIBE", "sip:r@example.com", b"", number, "c"))
+
+    assert [counted(n) for n in (1, 3, 2)] == [Verified("alice")] * 3
+    assert [counted(n) for n in (1, 2, 3)] == [Stale()] * 3
+    assert counted(4) == Verified("alice")
+
+
+def test_an_answer_without_count_uses_its_nonce_up() -> None:
+    bare = Challenge("Digest", "example.com", challenges()[1].nonce, "MD5")
+    assert check(signed(bare)) == Verified("alice")
+    assert check(signed(bare)) == Stale()
+    assert check(f'{signed(bare)}, nc="00000002"') == Stale()
 
 
 def test_a_server_needs_a_secret_and_known_algorithms() -> None:
@@ -384,6 +436,31 @@ def test_vectors(vector: dict[str, str | None]) -> None:
         assert digest.userhash(v["algorithm"], v["username"], v["realm"]) == v["userhash"]
     if not v["algorithm"].endswith("-sess"):
         assert digest.ha1(v["algorithm"], v["username"], v["realm"], v["password"]) == v["ha1"]
+
+
+@outside
+@pytest.mark.parametrize("vector", DATA.get("vectors", []), ids=lambda v: str(v["id"]))
+@pytest.mark.parametrize("wrong", [False, True])
+def test_vectors_at_the_server(vector: dict[str, str | None], wrong: bool) -> None:
+    """The vector's response is right (with a nonce that is not ours: stale), changed it is wrong."""
+    v = {name: "" if value is None else str(value) for name, value in vector.items()}
+    base = v["algorithm"].removesuffix("-sess")
+    given = v["response"] if not wrong else v["response"].translate({ord("0"): "1", ord("1"): "0"})
+    parts = [f"{name}={quote(v[name])}" for name in ("username", "realm", "nonce", "uri")]
+    parts += [f'response="{given}"', f"algorithm={v['algorithm']}"]
+    if v["qop"]:
+        parts += [f"qop={v['qop']}", f"nc={v['nc']}", f"cnonce={quote(v['cnonce'])}"]
+    server = DigestServer(v["realm"], b"s", [base])
+    verdict = server.verify(
+        "Digest " + ", ".join(parts),
+        v["method"],
+        v["uri"],
+        v["body"].encode(),
+        1.0,
+        lambda user, realm, algorithm: digest.ha1(algorithm, user, realm, v["password"]),
+    )
+    wanted = Refused("wrong user or password", guessed=True) if wrong else Stale()
+    assert verdict == wanted
 
 
 @outside
