@@ -36,6 +36,7 @@ def test_digest_hashes_are_lines_of_the_users_file(shell: Shell, tmp_path: Path)
     assert read_users(path) == {
         ("alice", "example.com", "MD5"): hashlib.md5(secret).hexdigest(),
         ("alice", "example.com", "SHA-256"): hashlib.sha256(secret).hexdigest(),
+        ("alice", "example.com", "SHA-512-256"): hashlib.new("sha512_256", secret).hexdigest(),
     }
 
 
