@@ -139,7 +139,7 @@ class Door:
             if self.failures.counted and self.failures.too_many(address, claimed_user(value), now):
                 return refusal(403, "Too Many Failures")
             verdict = authenticator.server.verify(
-                value, request.method, request.uri, request.body, now, authenticator.ha1_of
+                value, request.method, request.uri, request.wire_body, now, authenticator.ha1_of
             )
             match verdict:
                 case Verified():

@@ -597,6 +597,7 @@ class AgentSettings(Section):
     registrar: bool = True
     entity_tags: bool = True
     rate_control: bool = True
+    compression: bool = True
     min_expires: Annotated[int, Field(ge=0, le=86400)] = 60
     default_expires: Annotated[int, Field(ge=1, le=2**31)] = 3600
     max_expires: Annotated[int, Field(ge=1, le=2**31)] = 86400

@@ -62,6 +62,7 @@ class SipClient:
             next_hops=(hop,),
             extra_headers=tuple(headers),
             conditional=False,  # a line for each NOTIFY
+            encodings=(),  # what is on the wire can be read
         )
         self.packages = packages
         self.on_failure: Callable[[DestinationFailed], None] = lambda said: None

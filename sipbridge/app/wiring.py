@@ -73,6 +73,7 @@ from sipbridge.observability.trace import SipTrace
 from sipbridge.presence.lists import Entry
 from sipbridge.presence.rules import SubHandling
 from sipbridge.sip.digest import DigestServer, ha1
+from sipbridge.sip.encoding import CODINGS
 from sipbridge.sip.flow import WEB, Flow
 from sipbridge.sip.policy import PeerPolicy
 from sipbridge.sip.user_agent import UserAgent
@@ -95,6 +96,7 @@ TO_AGENT = PeerPolicy(
     flow=Flow("memory", GATEWAY, AGENT),
     rate_control=False,  # nothing is on a wire, and news at once cost nothing
     partial_notify=False,  # bytes in memory cost less than comparing documents
+    encodings=(),
 )
 CLIENT_ID_ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 CLIENT_ID_LENGTH = 27
@@ -444,6 +446,7 @@ def make_agent(
     """The embedded presence agent, and the driver round its core."""
     core = UserAgent([b.point for b in bound])
     wanted = settings.agent
+    core.encodings = CODINGS if wanted.compression else ()
     agent = PresenceAgent(
         core,
         domain=settings.sip.domain,

@@ -16,6 +16,7 @@ from sipbridge.observability.capture import spelled
 from sipbridge.observability.pcap import CaptureError, read
 from sipbridge.sip.defects import Defect, defects
 from sipbridge.sip.digest import split_scheme
+from sipbridge.sip.encoding import Undecodable, codings_of, decoded
 from sipbridge.sip.headers import Headers
 from sipbridge.sip.message import Request, Response
 from sipbridge.sip.parser import KeepAlive, MessageError, parse_datagram
@@ -183,9 +184,10 @@ def wrong_body(request: Request) -> Hint:
         return (400, "a first publication has a body (RFC 3903 §4.1)") if lacking else None
     if "handling=optional" in (request.headers.get("Content-Disposition") or "").lower():
         return None
-    encodings = request.headers.values("Content-Encoding")
-    if any(word.lower() != "identity" for word in encodings):
-        return 415, f"content encoding {encodings[0][:40]}"
+    try:
+        decoded(request.body, codings_of(request))
+    except Undecodable as error:
+        return error.status_hint or 400, str(error)
     known, media = understood(request), request.content_type
     if known is None or (media and (media.is_multipart or media.essence in known)):
         return None

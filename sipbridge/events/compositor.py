@@ -28,6 +28,7 @@ from typing import Protocol
 from sipbridge.errors import DocumentError
 from sipbridge.events.notifier import BUSY_RETRY_AFTER, Admission
 from sipbridge.events.package import EventPackage
+from sipbridge.sip.encoding import SMALLEST, open_body
 from sipbridge.sip.message import Request
 from sipbridge.sip.timers import Deadline
 from sipbridge.sip.usage import ServerRequest
@@ -245,15 +246,13 @@ class Compositor:
         return Asked(request, package, resource, operation, publication, granted)
 
     def readable(self, incoming: ServerRequest, package: EventPackage) -> str:
-        """The Content-Type, whole; "" after a 415."""
+        """The Content-Type, whole; "" after a refusal. The body is decoded."""
         request = incoming.request
         media_type = request.content_type
-        encoding = (request.headers.get("Content-Encoding") or "identity").lower()
         if media_type is None or media_type.essence not in package.body_types:
             incoming.respond(415, headers=[("Accept", ", ".join(package.body_types))])
             return ""
-        if encoding != "identity":
-            incoming.respond(415, headers=[("Accept-Encoding", "identity")])
+        if not open_body(incoming, self.ua.encodings):
             return ""
         return request.headers.get("Content-Type") or ""
 
@@ -298,6 +297,8 @@ class Compositor:
         self.lives(publication, asked.expires, now)
         number = self.authority.keep_publication(publication, change, now)
         headers = [("SIP-ETag", etag), ("Expires", str(asked.expires))]
+        if len(asked.request.wire_body) >= SMALLEST and self.ua.encodings and not publication.local:
+            headers.append(("Accept-Encoding", ", ".join(self.ua.encodings)))
         incoming.respond(200, headers=headers, after=number)
         if number is not None:
             self.ua.when_stored(number, Promise(publication, etag, before))

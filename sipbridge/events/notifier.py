@@ -40,6 +40,7 @@ from sipbridge.events.package import EventPackage
 from sipbridge.events.partial import LEAP, Telling, prefers_partial
 from sipbridge.events.rate import NO_RATE, Pace, Rate, granted, plain_event
 from sipbridge.sip.dialog import CREDIT, Dialog, Json, text
+from sipbridge.sip.encoding import accepted_by, blames_coding, open_body, packed, preferred
 from sipbridge.sip.fields import Event
 from sipbridge.sip.message import Request, Response
 from sipbridge.sip.parameters import Parameters
@@ -281,7 +282,7 @@ class Notifier:
             incoming.respond(406)
         elif request.body and not (takes(package, request) or optional(request)):
             incoming.respond(415, headers=[("Accept", ", ".join(package.asked_with))])
-        else:
+        elif not request.body or open_body(incoming, self.ua.encodings):
             return package
         return None
 
@@ -314,7 +315,7 @@ class Notifier:
             now,
         )
         doubt(subscription.dialog, incoming, admission)
-        self.hear_event(subscription, request, now)
+        self.hear_wishes(subscription, request, now)
         subscription.display_name = request.from_.display_name or ""
         subscription.stated = conditional.condition(request)
         subscription.listen(request)
@@ -384,7 +385,7 @@ class Notifier:
         contact = incoming.request.contact
         if contact is not None and contact.uri_text != subscription.dialog.remote_target:
             doubt(subscription.dialog, incoming, admission)
-        self.hear_event(subscription, incoming.request, now)
+        self.hear_wishes(subscription, incoming.request, now)
         subscription.extend(expires, now)
         stated = conditional.condition(incoming.request) if self.entity_tags else ""
         quiet = bool(stated) and conditional.holds(
@@ -395,8 +396,9 @@ class Notifier:
         number = self.step(subscription, happened, now)
         self.answer(subscription, incoming, expires, number, now, quiet=quiet)
 
-    def hear_event(self, subscription: "Subscription", request: Request, now: float) -> None:
-        """What a SUBSCRIBE says in Event: which subscription, and how often to notify."""
+    def hear_wishes(self, subscription: "Subscription", request: Request, now: float) -> None:
+        """How a SUBSCRIBE wants to be notified: in which coding, under which Event, how often."""
+        subscription.coding = accepted_by(request) if self.ua.encodings else ""
         event = request.event
         if event is None:
             return
@@ -446,11 +448,7 @@ class Notifier:
         headers = [("Event", s.event), ("Subscription-State", s.state_header(now)), *s.headers]
         if etag:
             headers.append((conditional.SIP_ETAG, etag))
-        if known:
-            body = b""
-        elif told is not None and told.body:
-            headers.append(("Content-Type", told.content_type))
-            body = told.body
+        body = dressed(told, s.coding, headers) if told is not None else b""
         request = s.dialog.new_request("NOTIFY", headers, body)
         self.ua.request_in_dialog(s.dialog, request, s, now, trace=s.trace)
 
@@ -563,6 +561,7 @@ class Subscription:
         "expires_at",
         "expiry",
         "failures",
+        "coding",
         "context",
         "fetch",
         "headers",
@@ -622,6 +621,8 @@ class Subscription:
         self.trace = ""
         self.expiry: Deadline | None = None
         self.wake: Deadline | None = None
+        self.coding = ""
+        """Content coding that its subscriber takes, "" for none."""
         self.pace: Pace | None = None
         """Where it asked for a rate."""
         self.pulse: Deadline | None = None
@@ -737,7 +738,11 @@ class Subscription:
 
     def receive_response(self, response: Response, now: float) -> None:
         self.in_flight = False
-        if response.status >= 300:
+        if response.status == 415 and self.coding and blames_coding(response):
+            self.coding = ""  # it takes no such thing after all
+            self.must = True
+            self.notifier.flush(self, now)
+        elif response.status >= 300:
             self.notifier.notify_failed(self, response.status, response.retry_after, now)
         elif self.state is State.TERMINATED and not self.must:
             self.notifier.forget(self)
@@ -795,6 +800,7 @@ class Subscription:
             "state": self.state.value,
             "remaining": self.expires_at - now,
             "age": now - self.since,
+            "coding": self.coding,
             "rate": str(self.pace.rate) if self.pace is not None else "",
             "dialog": self.dialog.snapshot(),
             "told": self.telling.version if self.telling is not None else None,
@@ -829,6 +835,7 @@ class Subscription:
             made.state = State(text(stored["state"]))
             made.expires_at = now + seconds(stored["remaining"]) - elapsed
             made.since = now - seconds(stored["age"]) - elapsed
+            made.coding = preferred(text(stored.get("coding", "")))
             made.set_rate(Rate.of(Parameters.parse(text(stored.get("rate", "")))), now)
         except (KeyError, TypeError, ValueError, ParseError) as error:
             raise LocalProtocolError(f"not a snapshot of a subscription: {error}") from error
@@ -865,6 +872,18 @@ class Pulse:
         if s.state is State.ACTIVE:
             s.must = True
             s.notifier.flush(s, now)
+
+
+def dressed(content: Content, coding: str, headers: list[tuple[str, str]]) -> bytes:
+    """The body as it goes on the wire; what has to be said of it is added to the headers."""
+    if not content.body:
+        return b""
+    headers.append(("Content-Type", content.content_type))
+    small = packed(content.body, coding)
+    if small is None:
+        return content.body
+    headers.append(("Content-Encoding", coding))
+    return small
 
 
 def accepts(ranges: Sequence[str], types: Sequence[str]) -> bool:

@@ -32,6 +32,7 @@ from sipbridge.events.package import EventPackage
 from sipbridge.events.retry import pause, refresh_after
 from sipbridge.sip.address import NameAddr
 from sipbridge.sip.dialog import Json, number, text
+from sipbridge.sip.encoding import accepted_by, blames_coding, packed, preferred
 from sipbridge.sip.message import Response
 from sipbridge.sip.policy import NO_POLICY, Credentials, PeerPolicy
 from sipbridge.sip.timers import Deadline
@@ -278,12 +279,12 @@ class Publication:
         self.trace = ""
         """Of whatever asked for the newest body or for the removal."""
         self.sent_trace = ""
-        self.removal_asked = False
-        self.failures = 0
+        self.coding, self.was_packed = "", False
+        """Content coding that the server says it takes, "" for none; had the last body sent any?"""
+        self.removal_asked = self.conditional = False
+        self.failures = self.too_brief = 0
         self.not_before = 0.0
         """Until then the peer asked to be left alone (Retry-After)."""
-        self.too_brief = 0
-        self.conditional = False
         self.has_turn = self.in_turn = False
         """Is it given a turn in the peer's budget, and has that come?"""
         self.awaited = True
@@ -360,8 +361,12 @@ class Publication:
         headers = [("Event", self.event), ("Expires", "0" if removing else str(self.expires))]
         if self.etag:
             headers.append(("SIP-If-Match", self.etag))
+        small = packed(self.body, self.coding) if with_body else None
+        self.was_packed = small is not None
         if with_body:
             headers.append(("Content-Type", self.content_type))
+        if small is not None:
+            headers.append(("Content-Encoding", self.coding))
         self.sent = self.revision
         self.sent_trace = self.trace if removing or with_body else ""
         request = self.ua.new_request(
@@ -372,7 +377,7 @@ class Publication:
             call_id=self.call_id,
             cseq=self.cseq,
             headers=headers,
-            body=self.body if with_body else b"",
+            body=(small or self.body) if with_body else b"",
         )
         self.client = self.ua.request(
             request,
@@ -386,8 +391,14 @@ class Publication:
     def receive_response(self, response: Response, now: float) -> None:
         self.answered()
         status = response.status
+        if self.policy.encodings and "accept-encoding" in response.headers.first():
+            coding = accepted_by(response)
+            self.coding = coding if coding in self.policy.encodings else ""
         if status < 300:
             self.accepted(response, now)
+        elif self.was_packed and status == 415 and blames_coding(response):
+            self.coding = ""
+            self.send(now)
         elif self.conditional and status in (412, 500):
             self.forgotten(status, now)
         elif status == 423 and self.state is State.SENDING and self.too_brief < MAX_TOO_BRIEF:
@@ -507,6 +518,7 @@ class Publication:
             "body": self.body.decode("latin-1"),
             "revision": self.revision,
             "there": self.there,
+            "coding": self.coding,
             "removal_asked": self.removal_asked,
             "failed": self.state is State.FAILED,
             "remaining": self.ends - now if self.etag else None,
@@ -541,6 +553,7 @@ class Publication:
             publication.body = text(stored["body"]).encode("latin-1")
             publication.revision = number(stored["revision"])
             publication.there = publication.sent = number(stored["there"])
+            publication.coding = preferred(text(stored.get("coding", "")))
             publication.removal_asked = bool(stored["removal_asked"])
             publication.state = State.FAILED if stored["failed"] else State.PUBLISHED
         except (KeyError, TypeError) as error:

@@ -73,6 +73,7 @@ from sipbridge.events.subscriber_tables import (
 from sipbridge.presence import lists
 from sipbridge.sip.address import NameAddr
 from sipbridge.sip.dialog import Dialog, Json, number, text
+from sipbridge.sip.encoding import open_body
 from sipbridge.sip.fields import Event, MediaType, SubscriptionState
 from sipbridge.sip.message import Request, Response
 from sipbridge.sip.parameters import Parameters
@@ -453,6 +454,8 @@ class Subscription:
             types = (*types, *(t for t in LIST_TYPES if t not in types))
         accept = prefer_partial(types) if self.asks_partial(expires) else ", ".join(types)
         fields.append(("Accept", accept))
+        if self.policy.encodings:
+            fields.append(("Accept-Encoding", ", ".join(self.policy.encodings)))
         self.condition = ""
         if self.etag and self.policy.conditional:
             self.condition = self.etag if expires else ANY  # nobody needs a last NOTIFY
@@ -675,7 +678,7 @@ class Subscription:
             incoming.respond(400, reason="Missing Subscription-State")
         elif not is_readable:
             incoming.respond(415, headers=[("Accept", ", ".join(self.package.body_types))])
-        else:
+        elif "content-encoding" not in first or open_body(incoming):
             return state
         return None
 

@@ -33,11 +33,23 @@ VERSION = "SIP/2.0"
 class Message:
     """What requests and responses share."""
 
-    __slots__ = ("body", "headers")
+    __slots__ = ("body", "headers", "packed")
 
     def __init__(self, headers: Headers, body: bytes = b"") -> None:
         self.headers = headers
         self.body = body
+
+    def unpack(self, body: bytes) -> None:
+        """The body without its Content-Encoding (§20.12) takes the place of the one that came."""
+        self.packed = self.body
+        self.body = body
+        self.headers.remove("Content-Encoding")
+
+    @property
+    def wire_body(self) -> bytes:
+        """The body as it came; digest with auth-int is about that (RFC 7616 §3.4.3)."""
+        came: bytes = getattr(self, "packed", self.body)
+        return came
 
     # --- the five every message needs -------------------------------------------------------------
 

@@ -46,6 +46,7 @@ class PeerPolicy:
     groups: how the members of a group are watched: "each" by a subscription of its own, or all by one, which
     goes to the group's address where the peer keeps the list ("uri", RFC 4662) or brings it along ("body",
     RFC 5367). groups_abroad: members of other domains than the group's may be named to this peer too.
+    encodings: content codings that we take in NOTIFYs, and use in PUBLISH once the peer says it takes them.
     capabilities: words for what the peer can do ("fetch", "winfo", "eventlist").
     turns: how fast what was lost may be asked for again; None: at once.
     partial_notify: ask for partial notifications (RFC 5263).
@@ -66,6 +67,7 @@ class PeerPolicy:
     rate_control: bool = True
     groups: str = "each"
     groups_abroad: bool = False
+    encodings: tuple[str, ...] = ("gzip", "deflate")
     capabilities: frozenset[str] = frozenset({"fetch", "winfo"})
     partial_notify: bool = True
     path: tuple[str, ...] = ()

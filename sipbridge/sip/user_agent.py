@@ -25,6 +25,7 @@ from sipbridge.errors import LocalProtocolError, ParseError, SipBridgeError
 from sipbridge.sip.address import NameAddr
 from sipbridge.sip.defects import Defect, first_defect, still_in_order
 from sipbridge.sip.dialog import Dialog, DialogId, words
+from sipbridge.sip.encoding import CODINGS
 from sipbridge.sip.flow import CONNECTIONS, Flow, ListeningPoint, Transmit
 from sipbridge.sip.headers import Headers
 from sipbridge.sip.identifiers import Identifiers
@@ -76,6 +77,8 @@ class UserAgent:
         """Packages served, for Allow-Events. Usages append to it."""
         self.supported: list[str] = []
         """Option tags we know, for Supported and against Require. Usages append to it."""
+        self.encodings: tuple[str, ...] = CODINGS
+        """Content codings that bodies of requests may come in."""
         self.deadlines = Deadlines()
         self.outbox: list[Transmit] = []
         self.reported: list[object] = []
@@ -539,6 +542,8 @@ class UserAgent:
         fields = self.allow_header()
         if accept:
             fields.append(("Accept", ", ".join(accept)))
+            if self.encodings:
+                fields.append(("Accept-Encoding", ", ".join(self.encodings)))
         if self.allow_events:
             fields.append(("Allow-Events", ", ".join(self.allow_events)))
         fields.append(("Supported", ", ".join(self.supported)))

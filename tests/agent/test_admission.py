@@ -46,6 +46,20 @@ def test_who_proves_to_be_somebody_may_publish_and_watch(algorithms: tuple[str, 
     assert challenge.data.count(b"WWW-Authenticate") == len(algorithms)
 
 
+def test_integrity_is_that_of_the_body_on_the_wire() -> None:
+    """RFC 7616 §3.4.3 with a compressed body: the hash is of what came."""
+    server = DigestServer("example.com", b"secret", ("SHA-256",), qops=("auth-int",))
+    world = AgentWorld(authenticator=Authenticator(server, ha1_of))
+    watching = world.watch(DAVE, credentials=known("dave"))
+    notes = "".join(f"<!-- {n} -->" for n in range(100))
+    publication = world.publish(document("open", more=notes), credentials=known("carol"))
+    world.modify(publication, document("closed", more=notes))
+    sent = [one.header("Content-Encoding") for one in world.pair.wire.named("PUBLISH")]
+    assert sent[0] == "" and sent[-1] == "gzip"
+    assert world.basics(watching) == ["closed"]
+    assert world.publish_failed == []
+
+
 def test_who_proves_nothing_gets_401() -> None:
     world = guarded()
     world.watch(DAVE)

@@ -1,3 +1,4 @@
+import gzip
 import json
 
 import pytest
@@ -124,10 +125,23 @@ def test_bytes_that_are_no_utf8_do_not_break_json() -> None:
         (message("INVITE", b"v=0", o=None, Content_Type="application/sdp"), None),
         (message("PUBLISH", b"<p/>", Content_Type="application/pidf+xml"), None),
         (
+            message("PUBLISH", b"<p/>", Content_Type="application/pidf+xml", Content_Encoding="br"),
+            415,
+        ),
+        (
             message(
                 "PUBLISH", b"<p/>", Content_Type="application/pidf+xml", Content_Encoding="gzip"
             ),
-            415,
+            400,
+        ),
+        (
+            message(
+                "PUBLISH",
+                gzip.compress(b"<p/>"),
+                Content_Type="application/pidf+xml",
+                Content_Encoding="gzip",
+            ),
+            None,
         ),
         (message("PUBLISH", b"<p/>", Content_Type="text/plain"), 415),
         (message("PUBLISH", b"<p/>"), 415),

@@ -155,7 +155,7 @@ def kinds(world: AgentWorld) -> list[str]:
     """Of each NOTIFY with a body: "full", "diff" or "whole"."""
     found = []
     for sent in world.pair.wire.named("NOTIFY"):
-        body = sent.data.partition(b"\r\n\r\n")[2]
+        body = sent.body
         if body:
             found.append(
                 "full" if b":pidf-full" in body else "diff" if b":pidf-diff" in body else "whole"
@@ -173,7 +173,7 @@ def test_changes_are_told_in_parts_and_seen_whole() -> None:
     assert {n.content_type for n in world.notified(watching)} == {PIDF}
     assert all(n.is_whole for n in world.notified(watching))
     assert world.seen(watching) == meaning(document("a", "b", "c", "d"))
-    sizes = [len(s.data) for s in world.pair.wire.named("NOTIFY")]
+    sizes = [len(s.body) for s in world.pair.wire.named("NOTIFY")]
     assert sizes[1] < sizes[0]
     world.subscriber.refresh(watching, world.pair.now)
     world.pair.turn()
@@ -281,7 +281,7 @@ def test_a_part_tells_nothing_that_the_watcher_may_not_see() -> None:
     assert kinds(world) == ["full"]
     world.modify(publication, says("away", "jealous"))
     assert kinds(world) == ["full", "diff"]
-    sent = b"".join(s.data for s in world.pair.wire.named("NOTIFY"))
+    sent = b"".join(s.body for s in world.pair.wire.named("NOTIFY"))
     assert not any(word in sent for word in (b"angry", b"happy", b"jealous", b"mood"))
     (person_seen,) = world.seen(watching).persons
     assert person_seen.activities[0].tokens[0].name.endswith("}away")

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
+from sipbridge.sip.encoding import decoded
 from sipbridge.sip.flow import Address, Flow, Transmit
 
 
@@ -28,6 +29,13 @@ class Sent:
     def words(self) -> set[str]:
         """The names by which rules and tests call it."""
         return words_of(self.data)
+
+    @property
+    def body(self) -> bytes:
+        """The body without its content coding."""
+        body = self.data.partition(b"\r\n\r\n")[2]
+        coding = self.header("Content-Encoding")
+        return decoded(body, [coding]) if coding else body
 
     def header(self, name: str) -> str:
         """A header's text, "" if it is absent."""
