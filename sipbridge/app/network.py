@@ -289,6 +289,8 @@ class SipNetwork:
         await self.registered(caller, caller.identity)
         publication = self.publication_of(caller)
         peer = publication.peer
+        if "publish" not in peer.policy.capabilities:
+            raise RequestRejected(489, "its presence server takes no publications", None)
         body = pidf.serialise(document, strict=peer.policy.strict_documents)
         waiting = asyncio.get_running_loop().create_future()
         publication.waiting = waiting
@@ -673,20 +675,29 @@ class SipNetwork:
             return
         if said.state == "terminated":
             return  # `Terminated` follows, and says whether this is the end
+        says = bool(said.body) or said.is_unchanged
         if said.body and said.body != watch.body:
-            try:
-                document = read(said.body, said.content_type)
-            except DocumentError as error:
-                self.refused(error, said.content_type, said.trace)
-            else:
-                if isinstance(document, Presence):
-                    watch.body, watch.document = said.body, document
-                    if document.deviations:
-                        codes = tuple(d.code for d in document.deviations)
-                        self.observe(DocumentTolerated(codes, said.trace))
-        document_now = watch.document if said.body or said.is_unchanged else None
+            says = self.read(watch, said)
+        document_now = watch.document if says else None
         self.tell(watch, said.state, said.reason, said.trace, document_now, said)
         self.observe(NotifyHandled(self.now() - said.received, said.trace))
+
+    def read(self, watch: Watch, said: Notified) -> bool:
+        """A body that is not that of before becomes the document of the watch. False: it says nothing."""
+        try:
+            document = read(said.body, said.content_type)
+        except DocumentError as error:
+            self.refused(error, said.content_type, said.trace)
+            return True
+        if not isinstance(document, Presence):
+            return True
+        if is_placeholder(document, watch.peer.policy):
+            return False
+        watch.body, watch.document = said.body, document
+        if document.deviations:
+            codes = tuple(d.code for d in document.deviations)
+            self.observe(DocumentTolerated(codes, said.trace))
+        return True
 
     def tell(
         self,
@@ -754,6 +765,12 @@ class SipNetwork:
         elif self.listener is not None:
             self.listener.watchers_changed(WatchersUpdate(watch.presentity, table.watchers()))
             watch.known.set()
+
+
+def is_placeholder(document: Presence, policy: PeerPolicy) -> bool:
+    """Has the server made all of this up, because it knows nothing?"""
+    ids = policy.placeholders
+    return bool(ids and document.tuples) and all(t.id in ids for t in document.tuples)
 
 
 def with_lists(policy: PeerPolicy) -> PeerPolicy:

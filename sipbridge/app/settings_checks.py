@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from sipbridge.agent.trust import TrustedPeers
 from sipbridge.app.connections import secure_listeners, tls_of
+from sipbridge.app.profiles import load_profile
 from sipbridge.app.settings_sources import read_toml
 from sipbridge.app.settings_tree import (
     VISIBLE,
@@ -105,6 +106,7 @@ def check_tls(settings: Settings) -> Faults:
 
 def check_servers(settings: Settings) -> Faults:
     yield from check_server("presence_server", settings.presence_server)
+    yield from check_profiles(settings)
     seen: set[str] = set()
     for n, server in enumerate(settings.presence_servers):
         key = f"presence_servers[{n}]"
@@ -127,6 +129,21 @@ def check_server(key: str, server: PresenceServerSettings) -> Faults:
         yield ConfigurationError(f"{key}.next_hop", "required in remote mode")
     if server.mode is Mode.EMBEDDED and server.register_:
         yield ConfigurationError(f"{key}.register", "is for remote mode; the agent inside knows us")
+
+
+def check_profiles(settings: Settings) -> Faults:
+    """Every profile that is named can be read."""
+    named = [("presence_server.profile", settings.presence_server.profile)]
+    named += [
+        (f"presence_servers[{n}].profile", s.profile)
+        for n, s in enumerate(settings.presence_servers)
+    ]
+    named += [(f"peers[{n}].profile", p.profile) for n, p in enumerate(settings.peers)]
+    for key, name in named:
+        try:
+            load_profile(key, name, settings.directory)
+        except ConfigurationError as fault:
+            yield fault
 
 
 def check_agent(settings: Settings) -> Faults:

@@ -536,6 +536,7 @@ class PresenceServerSettings(Section):
     """The default presence server."""
 
     mode: Mode = Mode.EMBEDDED
+    profile: str = ""
     next_hop: NextHops = ()
     route: Annotated[
         tuple[Annotated[str, AfterValidator(check_route)], ...], BeforeValidator(as_list)
@@ -558,9 +559,13 @@ def one_for_all(value: Any) -> Any:
 
 
 class PeerSettings(Section):
-    """How presence servers are treated that `match` names: by domain, or by host of a next hop."""
+    """How presence servers are treated that `match` names: by domain, or by host of a next hop.
+
+    profile: a name or a path, see `profiles`.
+    """
 
     match: Annotated[str, matching(PEERS, "'*', a domain or '*.example.com'")] = "*"
+    profile: str = ""
     probe: Annotated[float, Field(ge=0, le=3600)] = 10.0
     budget: Annotated[float, Field(gt=0, le=100_000)] = 50.0
 
@@ -814,10 +819,16 @@ class Settings(Section):
         return any(server.mode is Mode.EMBEDDED for server in servers)
 
     def peer_for(self, server: PresenceServerSettings, domain: str) -> PeerSettings:
-        """How that server is treated: as the first entry says that names its domain or a next hop."""
+        """How that server is treated: as the first entry says that names its domain or a next hop.
+
+        A profile of its own counts before that of the entry.
+        """
         names = [domain, *(Uri.parse(hop).host for hop in server.next_hop)]
         covering = (p for p in self.peers if any(p.covers(name) for name in names if name))
-        return next(covering, PeerSettings())
+        found = next(covering, PeerSettings())
+        if server.profile:
+            found = found.model_copy(update={"profile": server.profile})
+        return found
 
     def server_for(self, domain: str) -> PresenceServerSettings:
         """The presence server of a domain: its own entry, else the default one."""

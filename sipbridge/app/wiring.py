@@ -24,6 +24,7 @@ from sipbridge.app.doors import Doors, Inside, make_doors
 from sipbridge.app.group_watch import GroupWatches, JointGroup, joint_group
 from sipbridge.app.hooks import make_webhooks
 from sipbridge.app.network import Peer, SipNetwork
+from sipbridge.app.profiles import load_profile
 from sipbridge.app.registrations import KIND as REGISTRATION
 from sipbridge.app.registrations import Registrations
 from sipbridge.app.scheduler import Scheduler
@@ -340,7 +341,8 @@ def peers_of(
             return ours
         wanted = settings.peer_for(server, domain)
         budget = Budget(core.identifiers.fraction, wanted.budget)
-        asked = replace(policy(server, domain), turns=budget)
+        profile = load_profile("peers", wanted.profile, settings.directory)
+        asked = replace(profile.applied(policy(server, domain)), turns=budget)
         watch = PeerWatch(core, publisher, subscriber, asked, budget, wanted.probe)
         return Peer(domain, False, asked, server.register_, watch)
 

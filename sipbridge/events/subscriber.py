@@ -137,6 +137,8 @@ class Subscriber:
         self.subscriptions: dict[str, Subscription] = {}
         self.without_partial: set[str] = set()
         """Names of peers that refuse to be asked for partial documents."""
+        self.no_rates: set[str] = set()
+        """Names of peers that take a parameter of Event for another package: Kamailio does."""
         for package in packages.values():
             ua.accept("NOTIFY", package.body_types)
             ua.accept("NOTIFY", [package.partial_type] if package.partial_type else [])
@@ -447,7 +449,8 @@ class Subscription:
 
     def headers(self, expires: int) -> list[tuple[str, str]]:
         types = self.package.body_types
-        self.rate_told = self.rate if self.policy.rate_control else NO_RATE
+        knows_rates = self.policy.rate_control and self.policy.name not in self.subscriber.no_rates
+        self.rate_told = self.rate if knows_rates else NO_RATE
         fields = [("Event", f"{self.event}{self.rate_told}"), ("Expires", str(expires))]
         if EVENTLIST in self.policy.capabilities or self.members:
             fields.append(("Supported", EVENTLIST))
@@ -590,8 +593,12 @@ class Subscription:
             self.hurry(now)
 
     def ask_differently(self, response: Response, now: float) -> bool:
-        """423, and 400 to a fetch: ask again with another Expires. Or for whole documents only."""
+        """423, and 400 to a fetch: ask with another Expires. Or without rates, or for whole documents."""
         status = response.status
+        if status == 489 and self.rate_told != NO_RATE and self.state is not State.ENDING:
+            self.subscriber.no_rates.add(self.policy.name)
+            self.ask_again(now)
+            return True
         asked = self.asks_partial(self.asked) and not (self.end_asked or self.condition)
         if status in REFUSES_PARTIAL and asked:
             self.partial.refuse()

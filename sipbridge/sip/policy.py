@@ -47,7 +47,8 @@ class PeerPolicy:
     goes to the group's address where the peer keeps the list ("uri", RFC 4662) or brings it along ("body",
     RFC 5367). groups_abroad: members of other domains than the group's may be named to this peer too.
     encodings: content codings that we take in NOTIFYs, and use in PUBLISH once the peer says it takes them.
-    capabilities: words for what the peer can do ("fetch", "winfo", "eventlist").
+    capabilities: words for what the peer can do ("fetch", "winfo", "publish", "eventlist").
+    placeholders: ids of tuples that the peer makes up where nothing is known; a document of them is no news.
     turns: how fast what was lost may be asked for again; None: at once.
     partial_notify: ask for partial notifications (RFC 5263).
     path, associated: what a registrar answered to our REGISTER (RFC 3327, RFC 7315 §4.1), as URIs' text; the
@@ -68,8 +69,9 @@ class PeerPolicy:
     groups: str = "each"
     groups_abroad: bool = False
     encodings: tuple[str, ...] = ("gzip", "deflate")
-    capabilities: frozenset[str] = frozenset({"fetch", "winfo"})
     partial_notify: bool = True
+    capabilities: frozenset[str] = frozenset({"fetch", "winfo", "publish"})
+    placeholders: frozenset[str] = frozenset()
     path: tuple[str, ...] = ()
     associated: tuple[str, ...] = ()
     turns: Turns | None = field(default=None, compare=False)

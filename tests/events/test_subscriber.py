@@ -6,6 +6,7 @@ import pytest
 
 from sipbridge.errors import LocalProtocolError
 from sipbridge.events.presence_package import PIDF, PIDF_DIFF
+from sipbridge.events.rate import NO_RATE, Rate
 from sipbridge.events.subscriber import (
     NEXT,
     Accepted,
@@ -34,6 +35,7 @@ class World:
         self.notifier = ScriptedNotifier(self.pair.bob, *answers)
         self.subscriber = Subscriber(self.pair.alice, PACKAGES)
         self.id = ""
+        self.rate = NO_RATE
 
     def subscribe(
         self,
@@ -52,6 +54,7 @@ class World:
             policy=policy,
             trace="t1",
             keep_trying=keep_trying,
+            rate=self.rate,
         )
         self.pair.turn()
         return self
@@ -821,3 +824,35 @@ def test_what_is_no_snapshot_is_refused() -> None:
         world.subscriber.restore({"id": "x"}, 0.0, elapsed=0.0, policy=NO_POLICY)
     with pytest.raises(LocalProtocolError, match="no subscription"):
         world.subscriber.snapshot("x", 0.0)
+
+
+def test_a_peer_that_takes_rates_for_another_package_is_asked_without_any() -> None:
+    """Kamailio answers 489 to any parameter of Event."""
+    world = World(Answer(489), Answer(expires=600))
+    world.rate = Rate.every(10.0)
+    world.subscribe()
+    assert [i.request.headers.get("Event") for i in world.notifier.got] == [
+        "presence;max-rate=0.1",
+        "presence",
+    ]
+    assert world.state is State.ACTIVE and world.refused == []
+    world.refresh()
+    world.subscribe()  # another one: the peer is known by now
+    assert {i.request.headers.get("Event") for i in world.notifier.got[1:]} == {"presence"}
+
+
+def test_a_489_without_rates_is_a_489() -> None:
+    world = World(Answer(489)).subscribe(policy=replace(TO_BOB, partial_notify=False))
+    assert [said.status for said in world.refused] == [489]
+    assert len(world.notifier.got) == 1
+
+
+def test_renewing_makes_a_new_dialog_at_once() -> None:
+    world = active()
+    world.notifier.answers = [Answer()]
+    before = world.subscriber.call_id(world.id)
+    world.subscriber.renew(world.id, world.pair.now)
+    world.pair.turn()
+    assert world.state is State.ACTIVE
+    assert world.subscriber.call_id(world.id) not in ("", before)
+    assert world.terminated == []
