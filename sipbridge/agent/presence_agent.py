@@ -78,6 +78,7 @@ from sipbridge.presence.model import Presence
 from sipbridge.presence.rules import Permission, RuleSet, SubHandling, evaluate, next_change
 from sipbridge.sip.dialog import Json
 from sipbridge.sip.fields import parse_media_type
+from sipbridge.sip.nat import Nat
 from sipbridge.sip.timers import Deadline
 from sipbridge.sip.usage import ServerRequest
 from sipbridge.sip.user_agent import UserAgent
@@ -97,6 +98,8 @@ class AgentLimits:
     """About 4 kB each, the document included."""
     min_notify_interval: float = 0.0
     """Least seconds between two NOTIFYs of one subscription; RFC 3856 §6.10 recommends 5, 0 tells at once."""
+    nat: Nat = Nat.OFF
+    """Whose NOTIFYs go to the source of the SUBSCRIBE instead of its Contact."""
     list_depth: int = 4
     """Lists in lists that are shown; 1: none."""
     list_gather: float = 0.1
@@ -265,6 +268,7 @@ class PresenceAgent:
             min_interval=limits.min_notify_interval,
             entity_tags=limits.entity_tags,
             rate_control=limits.rate_control,
+            nat=limits.nat,
         )
 
     def rules_changed(self, presentity: PresentityKey, now: float) -> None:

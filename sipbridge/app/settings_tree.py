@@ -372,6 +372,14 @@ class Mode(StrEnum):
     REMOTE = "remote"
 
 
+class NatWord(StrEnum):
+    """Whose Contact is replaced by the source of its request (`sip/nat.py`)."""
+
+    OFF = "off"
+    PRIVATE = "private"
+    ALWAYS = "always"
+
+
 class SubHandlingWord(StrEnum):
     """RFC 5025 §3.2.1."""
 
@@ -600,6 +608,7 @@ class AgentSettings(Section):
         ServerQop.AUTH_INT,
     )
     registrar: bool = True
+    nat: NatWord = NatWord.OFF
     entity_tags: bool = True
     rate_control: bool = True
     compression: bool = True

@@ -76,6 +76,7 @@ from sipbridge.presence.rules import SubHandling
 from sipbridge.sip.digest import DigestServer, ha1
 from sipbridge.sip.encoding import CODINGS
 from sipbridge.sip.flow import WEB, Flow
+from sipbridge.sip.nat import Nat
 from sipbridge.sip.policy import PeerPolicy
 from sipbridge.sip.user_agent import UserAgent
 from sipbridge.store import Store
@@ -211,6 +212,11 @@ def build(settings: Settings, store: Store, spawn: Spawn) -> Graph:
     tower.checks.need("store", store.writable)
     drivers = [driver for driver in (gateway_driver, served.driver) if driver is not None]
     tracing = Tracing(drivers)
+    gauges.watch_backlogs(
+        metrics,
+        lambda: sum(len(driver.backlog) for driver in drivers),
+        lambda: sum(driver.backlog.overtaken for driver in drivers),
+    )
     gauges.watch_connections(
         metrics,
         lambda: [(e.point.protocol, len(e.open)) for d in drivers for e in d.tcp.values()],
@@ -471,6 +477,7 @@ def make_agent(
             list_gather=wanted.list_gather,
             entity_tags=wanted.entity_tags,
             rate_control=wanted.rate_control,
+            nat=Nat(wanted.nat.value),
         ),
         storing=True,
         registrar=wanted.registrar,

@@ -43,6 +43,7 @@ from sipbridge.sip.dialog import CREDIT, Dialog, Json, text
 from sipbridge.sip.encoding import accepted_by, blames_coding, open_body, packed, preferred
 from sipbridge.sip.fields import Event
 from sipbridge.sip.message import Request, Response
+from sipbridge.sip.nat import Nat
 from sipbridge.sip.parameters import Parameters
 from sipbridge.sip.timers import Deadline
 from sipbridge.sip.usage import ServerRequest
@@ -212,11 +213,12 @@ class Notifier:
         min_interval: float = 0.0,
         entity_tags: bool = True,
         rate_control: bool = True,
+        nat: Nat = Nat.OFF,
     ) -> None:
         """max_subscriptions: about 4 kB each. min_interval: least seconds between NOTIFYs of new content.
 
         entity_tags: NOTIFYs carry them, and what a watcher holds is not told again (RFC 5839). rate_control:
-        watchers may ask for a rate (RFC 6446).
+        watchers may ask for a rate (RFC 6446). nat: where watchers are whose Contact cannot be reached.
         """
         self.ua = ua
         self.packages = packages
@@ -225,6 +227,7 @@ class Notifier:
         self.min_interval = min_interval
         self.entity_tags = entity_tags
         self.rate_control = rate_control
+        self.nat = nat
         self.subscriptions: dict[str, Subscription] = {}
         self.restored: list[Subscription] = []
         """They wait for `resume`."""
@@ -310,7 +313,7 @@ class Notifier:
             self,
             self.ua.identifiers.tag(),
             package,
-            Dialog.as_uas(request, incoming.to_tag, contact, incoming.flow),
+            Dialog.as_uas(request, incoming.to_tag, contact, incoming.flow, self.nat),
             admission,
             now,
         )
@@ -382,8 +385,8 @@ class Notifier:
         if admission.status >= 300:
             incoming.respond(admission.status, reason=admission.reason, headers=admission.headers)
             return
-        contact = incoming.request.contact
-        if contact is not None and contact.uri_text != subscription.dialog.remote_target:
+        target = subscription.dialog.target_in(incoming.request, incoming.flow)
+        if target is not None and target != subscription.dialog.remote_target:
             doubt(subscription.dialog, incoming, admission)
         self.hear_wishes(subscription, incoming.request, now)
         subscription.extend(expires, now)
@@ -825,6 +828,7 @@ class Subscription:
                 admission,
                 now,
             )
+            made.dialog.nat = notifier.nat
             made.established = True
             told = stored.get("told")
             if isinstance(told, int):

@@ -49,6 +49,16 @@ def watch_client(
     )
 
 
+def watch_backlogs(
+    metrics: Metrics, waiting: Callable[[], int], overtaken: Callable[[], int]
+) -> None:
+    """What the SIP cores reported and nobody has had time to hear: more than a few is overload."""
+    metrics.gauge("backlog", "Reports that wait to be told", (), lambda: {(): waiting()})
+    metrics.total(
+        "backlog_overtaken", "Reports never told, because a newer state came meanwhile", overtaken
+    )
+
+
 def watch_registrations(metrics: Metrics, registrant: Registrant) -> None:
     """Our registrations where a network demands them."""
     metrics.gauge(

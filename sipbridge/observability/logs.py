@@ -134,14 +134,16 @@ class IndicationLog:
         if line is not None:
             line(indication, now)
 
-    def limited(self, event: str, now: float, **fields: object) -> None:
-        """A warning that anybody can cause."""
+    def limited(
+        self, event: str, now: float, *, level: int = logging.WARNING, **fields: object
+    ) -> None:
+        """A line that anybody can cause."""
         left_out = self.limit.allow(event, now)
         if left_out is None:
             return
         if left_out:
             fields["left_out_before"] = left_out
-        self.log.warning(event, **{name: value for name, value in fields.items() if value != ""})
+        self.log.log(level, event, **{k: value for k, value in fields.items() if value != ""})
 
     def message_refused(self, said: indications.MessageRefused, now: float) -> None:
         self.limited(
@@ -207,8 +209,10 @@ class IndicationLog:
         )
 
     def terminated(self, said: subscriber.Terminated, now: float) -> None:
-        self.log.info(
+        self.limited(
             "subscription.terminated",
+            now,
+            level=logging.INFO,
             subscription=said.subscription,
             reason=said.reason[:MAX_REASON],
             will_retry=said.will_retry,
@@ -216,8 +220,9 @@ class IndicationLog:
         )
 
     def refused(self, said: subscriber.Refused, now: float) -> None:
-        self.log.warning(
+        self.limited(
             "subscription.refused",
+            now,
             subscription=said.subscription,
             status=said.status,
             reason=said.reason[:MAX_REASON],
@@ -231,8 +236,9 @@ class IndicationLog:
         )
 
     def publish_failed(self, said: publisher.PublishFailed, now: float) -> None:
-        self.log.warning(
+        self.limited(
             "publication.failed",
+            now,
             publication=said.publication,
             status=said.status,
             reason=said.reason[:MAX_REASON],

@@ -69,6 +69,21 @@ class Gauges(Collector):
         return [family]
 
 
+class Totals(Collector):
+    """A counter that somebody else keeps; it is asked for when it is scraped."""
+
+    def __init__(self, name: str, text: str, read: Callable[[], int]) -> None:
+        self.name = name
+        self.text = text
+        self.read = read
+
+    def describe(self) -> Iterable[CounterMetricFamily]:
+        return [CounterMetricFamily(self.name, self.text)]
+
+    def collect(self) -> Iterable[CounterMetricFamily]:
+        return [CounterMetricFamily(self.name, self.text, value=self.read())]
+
+
 class Counts(Collector):
     """A counter family for what happens with every message: one addition, no lock; the loop alone counts."""
 
@@ -187,6 +202,10 @@ class Metrics:
     ) -> None:
         """A gauge `sipbridge_<name>` read at each scrape; `read` returns label values and numbers."""
         self.registry.register(Gauges(f"sipbridge_{name}", text, labels, read))
+
+    def total(self, name: str, text: str, read: Callable[[], int]) -> None:
+        """A counter `sipbridge_<name>_total` read at each scrape."""
+        self.registry.register(Totals(f"sipbridge_{name}", text, read))
 
     def render(self) -> bytes:
         """Everything in Prometheus' text format (`CONTENT_TYPE`)."""

@@ -23,6 +23,7 @@ from sipbridge.sip.defects import familiar_part
 from sipbridge.sip.flow import Flow
 from sipbridge.sip.headers import Headers
 from sipbridge.sip.message import Message, Request, Response
+from sipbridge.sip.nat import Nat, reachable
 from sipbridge.uri import Uri
 
 Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
@@ -56,6 +57,7 @@ class Dialog:
         "local",
         "local_cseq",
         "local_tag",
+        "nat",
         "remote",
         "remote_cseq",
         "remote_tag",
@@ -91,6 +93,7 @@ class Dialog:
         self.contact = contact
         self.secure = secure
         self.flow = flow
+        self.nat = Nat.OFF
         self.credit: int | None = None
         """Bytes that requests may cost until the peer has answered one; None: it is where it says it is."""
         self.heard: tuple[str | None, ...] = ()
@@ -131,23 +134,28 @@ class Dialog:
         local_tag: str,
         contact: NameAddr | None = None,
         flow: Flow | None = None,
+        nat: Nat = Nat.OFF,
     ) -> "Dialog":
         """The dialog that our 2xx with `local_tag` makes out of the peer's request.
 
         `contact` is what we say in Contact (`UserAgent.contact_for`), `flow` where the request came from.
         Raises RemoteProtocolError when the request has no Contact.
         """
-        return cls(
+        routes = record_routes(request)
+        target = contact_of(request)
+        made = cls(
             request.call_id,
             request.to.with_tag(local_tag),
             request.from_,
-            contact_of(request),
-            route_set=record_routes(request),
+            target if routes else reachable(target, flow, nat),
+            route_set=routes,
             remote_cseq=request.cseq.number,
             contact=contact,
             secure=request.uri.lower().startswith("sips:"),
             flow=hint(flow),
         )
+        made.nat = nat
+        return made
 
     @property
     def id(self) -> DialogId:
@@ -220,11 +228,16 @@ class Dialog:
     def refresh_target(self, message: Message, flow: Flow | None = None) -> None:
         """Follow the Contact of a target refresh request or of its 2xx (§12.2.1.2, §12.2.2)."""
         if message.headers.first().get("contact") != f"<{self.remote_target}>":
-            contact = message.contact
-            if contact is not None and not contact.is_star:
-                self.remote_target = contact.uri_text
+            self.remote_target = self.target_in(message, flow) or self.remote_target
         if flow is not None and flow.reliable:
             self.flow = flow
+
+    def target_in(self, message: Message, flow: Flow | None = None) -> str | None:
+        """The target that a message names; None if it names none. `flow` brought it."""
+        contact = message.contact
+        if contact is None or contact.is_star:
+            return None
+        return contact.uri_text if self.route_set else reachable(contact.uri_text, flow, self.nat)
 
     def copies(self, size: int) -> int | None:
         """How often a datagram of this size may leave; None: as often as the timers say."""

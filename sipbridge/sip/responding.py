@@ -256,8 +256,8 @@ class AnsweringHalf:
             return None  # §17.2.1: nobody waits for it, and an ACK is never answered
         if flow.protocol == "tls" and request.top_via.parameters.raw("alias") is not None:
             self.report(ReuseAsked(flow, via_port or DEFAULT_PORTS["sips"]))
-        if self.refusing or len(self.transactions) >= self.limits.server_transactions:
-            self.busy(request, back, hop, trace)
+        if limit := self.limit_reached(flow):
+            self.busy(request, back, hop, trace, limit)
             return None
         if dialog is None:
             request.to  # noqa: B018 - ParseError while nothing is remembered yet
@@ -324,24 +324,27 @@ class AnsweringHalf:
         transaction = incoming.transaction
         if transaction.answered:
             return
-        peer = incoming.flow.remote[0]
-        if (
-            self.transactions.pending.get(peer, 0) >= self.limits.pending_per_peer
-            and not incoming.held
-        ):
-            self.answer(incoming, 503, [("Retry-After", str(BUSY_RETRY_AFTER))])
-            self.report(LimitReached("pending_per_peer", peer, incoming.trace))
-            return
-        self.transactions.wait(transaction, peer)
+        self.transactions.wait(transaction, incoming.flow.remote[0])
         transaction.expect_answer(now)
 
-    def busy(self, request: Request, back: Flow, hop: str, trace: str) -> None:
+    def limit_reached(self, flow: Flow) -> str:
+        """Why nothing new may be taken on from there; "" if it may. Our own gateway is never turned away."""
+        if self.refusing:
+            return "backlog"
+        transactions = self.transactions
+        if len(transactions) >= self.limits.server_transactions:
+            return "server_transactions"
+        if transactions.pending and flow.protocol != "memory":
+            waiting = transactions.pending.get(flow.remote[0], 0)
+            return "pending_per_peer" if waiting >= self.limits.pending_per_peer else ""
+        return ""
+
+    def busy(self, request: Request, back: Flow, hop: str, trace: str, limit: str) -> None:
         """503 without any state: remembering it would be what the limit is against."""
         fields = (("Retry-After", str(BUSY_RETRY_AFTER)),)
         tag = self.identifiers.tag()
         data = response_bytes(request, hop, 503, "", tag, fields, b"", server=self.name)
         self.outbox.append(Transmit(data, back, trace))
-        limit = "backlog" if self.refusing else "server_transactions"
         self.report(LimitReached(limit, back.remote[0], trace))
 
     def answer(

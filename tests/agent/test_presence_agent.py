@@ -28,6 +28,7 @@ from sipbridge.presence.rules import (
     Transformations,
 )
 from sipbridge.sip.flow import Flow
+from sipbridge.sip.nat import Nat
 from sipbridge.uri import Uri
 from tests.agent.world import (
     ALLOW,
@@ -797,3 +798,46 @@ def test_entity_tags_can_be_switched_off() -> None:
     world.pair.pass_seconds(3600)
     assert not [n for n in world.pair.wire.named("NOTIFY") if n.header("SIP-ETag")]
     assert len(world.notified(dave)) == 2
+
+
+# --- behind a NAT ---------------------------------------------------------------------------------------
+
+
+def subscribe_from_behind_a_nat(world: AgentWorld, *more: str) -> list[str]:
+    """Where the NOTIFYs to a phone go that has a private address and comes from 192.0.2.9:40001."""
+    lines = [
+        "SUBSCRIBE sip:carol@example.com SIP/2.0",
+        "Via: SIP/2.0/UDP 10.0.0.4:5062;branch=z9hG4bKnat;rport",
+        "Max-Forwards: 70",
+        "From: <sip:dave@example.com>;tag=d",
+        "To: <sip:carol@example.com>",
+        "Call-ID: nat",
+        "CSeq: 1 SUBSCRIBE",
+        "Contact: <sip:dave@10.0.0.4:5062>",
+        "Event: presence",
+        *more,
+        "Content-Length: 0",
+    ]
+    data = "\r\n".join([*lines, "", ""]).encode()
+    world.pair.bob.receive_datagram(data, Flow("udp", BOB, ("192.0.2.9", 40001)), world.pair.now)
+    world.pair.turn()
+    sent = world.pair.wire.named("NOTIFY")
+    assert sent[0].first_line.split(" ")[1].partition("@")[2] == (
+        f"{sent[0].flow.remote[0]}:{sent[0].flow.remote[1]}" if not more else "10.0.0.4:5062"
+    )
+    return [f"{one.flow.remote[0]}:{one.flow.remote[1]}" for one in sent]
+
+
+def test_a_watcher_behind_a_nat_is_told_where_it_came_from_if_so_configured() -> None:
+    assert subscribe_from_behind_a_nat(AgentWorld()) == ["10.0.0.4:5062"]
+    for nat in (Nat.PRIVATE, Nat.ALWAYS):
+        world = AgentWorld(limits=AgentLimits(nat=nat), storing=True)
+        assert subscribe_from_behind_a_nat(world) == ["192.0.2.9:40001"]
+        world.restart()
+        assert world.pair.wire.named("NOTIFY")[-1].flow.remote == ("192.0.2.9", 40001)
+
+
+def test_a_watcher_behind_a_proxy_is_the_proxys_affair() -> None:
+    world = AgentWorld(limits=AgentLimits(nat=Nat.ALWAYS))
+    route = "Record-Route: <sip:192.0.2.9:5099;lr>"
+    assert subscribe_from_behind_a_nat(world, route) == ["192.0.2.9:5099"]

@@ -14,7 +14,9 @@ from sipbridge.identities import NormalisingIdentities
 from sipbridge.observability import gauges
 from sipbridge.observability.metrics import Metrics
 from sipbridge.presence.rules import SubHandling
+from sipbridge.sip.indications import LimitReached
 from sipbridge.sip.policy import PeerPolicy
+from sipbridge.transports.backlog import CROWDED, Backlog
 from sipbridge.uri import Uri
 from tests.harness.pair import BOB, Pair
 
@@ -95,3 +97,14 @@ def test_connections_and_certificates_are_shown() -> None:
     assert value(metrics, 'sip_connections{transport="wss"}') == 1
     sample = 'sip_certificate_expires_timestamp_seconds{key="sip.tls.cert"}'
     assert value(metrics, sample) == until.timestamp()
+
+
+def test_what_nobody_had_time_to_hear_is_counted() -> None:
+    metrics = Metrics()
+    backlog = Backlog()
+    gauges.watch_backlogs(metrics, lambda: len(backlog), lambda: backlog.overtaken)
+    assert (value(metrics, "backlog"), value(metrics, "backlog_overtaken_total")) == (0.0, 0.0)
+    for n in range(CROWDED + 3):
+        backlog.add(LimitReached("l", f"{min(n, CROWDED - 1)}"))
+    assert value(metrics, "backlog") == CROWDED
+    assert value(metrics, "backlog_overtaken_total") == 3.0

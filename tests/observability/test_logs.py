@@ -9,7 +9,8 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from sipbridge.events.subscriber import Terminated
+from sipbridge.events.publisher import PublishFailed
+from sipbridge.events.subscriber import Refused, Terminated
 from sipbridge.observability.indications import DocumentRefused
 from sipbridge.observability.logs import BURST, PERIOD, IndicationLog, RateLimit, configure, logger
 from sipbridge.sip.flow import Flow
@@ -113,6 +114,18 @@ def test_dropped_connections_are_a_few_lines_and_certificates_are_all_told() -> 
     assert len(lines) == BURST + 2
     assert (lines[0]["peer"], lines[0]["reason"]) == ("tls:192.0.2.9:7", "handshake")
     assert [line["log_level"] for line in lines[BURST:]] == ["info", "error"]
+
+
+def test_a_server_that_ends_or_refuses_everything_writes_a_few_lines() -> None:
+    with capture_logs() as lines:
+        log = IndicationLog()
+        for n in range(500):
+            log.observe(Terminated(f"s{n}", "deactivated", None, None, True, "t-1"), 0.0)
+            log.observe(Refused(f"s{n}", 403, "No", None, "t-1"), 0.0)
+            log.observe(PublishFailed(f"p{n}", 503, "Busy", None, "t-1"), 0.0)
+        log.observe(Terminated("last", "deactivated", None, None, True, "t-1"), 61.0)
+    assert len(lines) == 3 * BURST + 1
+    assert lines[-1]["left_out_before"] == 500 - BURST
 
 
 def test_the_end_of_a_subscription_is_news_and_other_values_are_not() -> None:

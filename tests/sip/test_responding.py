@@ -253,6 +253,20 @@ def test_one_peer_may_not_pile_up_unanswered_requests(pair: Pair) -> None:
     assert not pair.bob.answering.transactions.pending
 
 
+def test_a_store_that_hangs_fills_nobody_up(pair: Pair) -> None:
+    pair.bob.serve("PUBLISH", handler := Answers(0))
+    pair.bob.answering.limits = CoreLimits(pending_per_peer=2)
+    for i in range(2):
+        assert not answers(pair, publish("SIP/2.0/UDP 192.0.2.99", branch=f"a{i}", cseq=i + 1))
+        handler.got[-1].respond(200, after=pair.bob.store("slow"))
+    ((_, response),) = answers(pair, publish("SIP/2.0/UDP 192.0.2.99", branch="b", cseq=9))
+    assert (response.status, response.retry_after) == (503, 5)
+    assert len(handler.got) == 2 and len(pair.bob.answering.transactions) == 2
+    assert [s.limit for s in pair.bob.indications() if isinstance(s, LimitReached)] == [
+        "pending_per_peer"
+    ]
+
+
 def test_when_the_connection_is_gone_the_answer_goes_to_the_sent_by_port(pair: Pair) -> None:
     pair.bob.serve("PUBLISH", handler := Answers(0))
     answers(pair, publish("SIP/2.0/TCP 10.0.0.1:5099"), TCP)
