@@ -7,9 +7,10 @@ subscription and keeps who is in the list and in what state; what it hands out i
 NOTIFY speaks of, the state of its virtual subscription and its document, if one came along.
 
 Versions grow by one in a dialog (§5.2). A gap before a part means that something was missed: what came is
-used, and `missed` asks for a refresh of the subscription, which brings a full list. A full list is always
-taken, whatever its version: the dialog has kept the order already (RFC 3261 §12.2.2), so a lower version
-only means that the server began to count anew. After `restart` a new dialog speaks.
+used, and `missed` asks for a refresh of the subscription, which brings a full list; so does a document that
+the table names and that is not there. A full list is always taken, whatever its version: the dialog has kept
+the order already (RFC 3261 §12.2.2), so a lower version only means that the server began to count anew. After
+`restart` a new dialog speaks.
 
 A member can be a list itself. Its document is a multipart body again, perhaps inside a signed one, whose
 signature is not looked at. Its members stand in its place.
@@ -106,7 +107,7 @@ class ListView:
             change = self.told(resource, parts)
             members += change.members
             gone += change.gone
-            missed |= change.missed
+            missed |= change.missed or lacks_document(resource, parts)
         return ListChange(tuple(members), tuple(gone), missed)
 
     def without(self, table: ResourceList) -> list[str]:
@@ -161,6 +162,11 @@ def best(instances: dict[str, Member]) -> Member | None:
     return max(
         instances.values(), key=lambda m: (RANKS.get(m.state, 0), bool(m.body)), default=None
     )
+
+
+def lacks_document(resource: Resource, parts: dict[str, Part]) -> bool:
+    """Does the table promise a document of this resource that did not come?"""
+    return any(i.cid is not None and i.cid not in parts for i in resource.instances)
 
 
 def is_list(member: Member) -> bool:

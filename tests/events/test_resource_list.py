@@ -83,6 +83,17 @@ def test_a_gap_before_a_part_is_noticed_and_the_part_is_used() -> None:
     assert view.roster()[DAVE].state == "terminated"
 
 
+def test_a_document_that_is_promised_and_not_there_is_asked_for() -> None:
+    view = ListView()
+    rows = (row(DAVE, "active", "d@x"), row(ERIN, "active", "e@x"))
+    change = view.receive(KIND, body(table(0, True, *rows), d=pidf("open", DAVE)))
+    assert change.missed
+    assert [(m.uri, m.state, bool(m.body)) for m in change.members] == [
+        (DAVE, "active", True),
+        (ERIN, "active", False),
+    ]
+
+
 def test_a_part_that_comes_first_is_a_gap_too() -> None:
     assert ListView().receive(KIND, body(table(3, False, row(DAVE, "active")))).missed
 
