@@ -16,7 +16,8 @@ Each answer to a SUBSCRIBE, and each repeat of a NOTIFY that failed, brings the 
 brings the rows that have changed since, gathered over a moment (`AgentLimits.list_gather`). The version grows
 by one with each body, that of an inner list with each of its own. What does not fit into one NOTIFY waits for
 the next, which follows at once: the table of a full state is always whole, and a row whose document had to
-wait is shown without it.
+wait is shown without it. A NOTIFY too large for a datagram goes by TCP; where the subscriber takes none, it
+is said in several that fit, with one document each at least.
 
 A SUBSCRIBE can bring its list along (RFC 5367). Any address of our domain takes it, but for one that is a
 list itself; only members of our domain are subscribed to, and one must be there. In the dialog the list stays
@@ -33,7 +34,15 @@ from sipbridge.agent.admission import refusal
 from sipbridge.agent.publications import PublishedState, View
 from sipbridge.errors import DocumentError, ParseError
 from sipbridge.events.list_body import PART_OVERHEAD, Row, body_of
-from sipbridge.events.notifier import Admission, Content, Input, State, Subscription, accepts
+from sipbridge.events.notifier import (
+    ROOM_FOR_HEAD,
+    Admission,
+    Content,
+    Input,
+    State,
+    Subscription,
+    accepts,
+)
 from sipbridge.events.presence_package import EVENTLIST, LIST_TYPES, RESOURCE_LISTS
 from sipbridge.identities import Identities, PresentityKey
 from sipbridge.presence import lists as resource_lists
@@ -41,6 +50,7 @@ from sipbridge.presence.lists import Entry
 from sipbridge.presence.rlmi import Instance
 from sipbridge.presence.rules import Permission, SubHandling
 from sipbridge.sip.dialog import Json
+from sipbridge.sip.locate import LARGE
 from sipbridge.sip.message import Request
 from sipbridge.uri import Uri
 
@@ -69,6 +79,12 @@ MAX_MEMBERS = 300
 
 OCTETS = 48_000
 """Bytes of one body, about: a message of 64 kB is the largest that UDP carries and that many parsers take."""
+
+DATAGRAM = LARGE - ROOM_FOR_HEAD
+"""Bytes of one body where only datagrams get through."""
+
+TABLE_OVERHEAD = 250
+"""Bytes of a body without rows and documents, about."""
 
 DOCUMENTS = 100
 """Documents in one NOTIFY."""
@@ -174,22 +190,27 @@ class Virtual:
 
 
 class Room:
-    """What fits into one NOTIFY; one document always does."""
+    """What fits into one NOTIFY. at_least: so many documents always do."""
 
-    def __init__(self, octets: int, documents: int) -> None:
+    def __init__(self, octets: int, at_least: int) -> None:
         self.octets = octets
-        self.documents = documents
-        self.empty = True
+        self.at_least = at_least
+        self.taken = 0
 
     def take(self, size: int) -> bool:
         """Is there room for so many bytes more?"""
-        if not self.empty and (size > self.octets or self.documents <= 0):
+        full = size > self.octets or self.taken >= DOCUMENTS
+        if full and self.taken >= self.at_least:
             self.octets = 0  # what comes later waits too, so that the order is kept
             return False
-        self.empty = False
+        self.taken += 1
         self.octets -= size
-        self.documents -= 1
         return True
+
+    @property
+    def divisible(self) -> bool:
+        """Could less be said at a time?"""
+        return self.taken > self.at_least
 
 
 class MemberRow:
@@ -319,10 +340,10 @@ class ListUse:
             domain=self.domain,
         )
 
-    def room(self, full: bool) -> Room:
-        """What the next NOTIFY can hold beside its table."""
-        table = len(self.rows) * ROW_OVERHEAD if full else 0
-        return Room(OCTETS - table, DOCUMENTS)
+    def room(self, full: bool, datagram: bool = False) -> Room:
+        """What the next NOTIFY can hold beside its table. A part has one document at least, or none goes."""
+        table = TABLE_OVERHEAD + (len(self.rows) * ROW_OVERHEAD if full else 0)
+        return Room((DATAGRAM if datagram else OCTETS) - table, 0 if full else 1)
 
     def kept(self) -> list[Json] | None:
         """What has to survive a restart: who was brought along; None for a list of ours."""

@@ -460,10 +460,11 @@ class PresenceAgent:
         if subscription.state is State.TERMINATED:
             return use.last if subscription.fetch else None
         full = subscription.must or use.begins
-        content = use.content(full, use.room(full))
+        room = use.room(full, subscription.datagrams)
+        content = use.content(full, room)
         if content is None:
             return NOTHING_NEW
-        return replace(content, more=True) if use.changed else content
+        return replace(content, more=bool(use.changed), divisible=room.divisible)
 
     def within_limits(self, listed: Admission) -> Admission:
         """Each member of a list counts as a subscription."""

@@ -139,13 +139,14 @@ NEXT: Mapping[tuple[State, Input], State] = {
 class Content:
     """Body of a NOTIFY.
 
-    more: it is part of the news only; the next NOTIFY, with the rest, is due at once. etag "": its NOTIFYs
-    carry no entity-tag.
+    more: it is part of the news only; the next NOTIFY, with the rest, is due at once. divisible: less of it
+    at a time would do too. etag "": its NOTIFYs carry no entity-tag.
     """
 
     content_type: str
     body: bytes
     more: bool = False
+    divisible: bool = False
     etag: str = ""
 
 
@@ -453,7 +454,8 @@ class Notifier:
             headers.append((conditional.SIP_ETAG, etag))
         body = dressed(told, s.coding, headers) if told is not None else b""
         request = s.dialog.new_request("NOTIFY", headers, body)
-        self.ua.request_in_dialog(s.dialog, request, s, now, trace=s.trace)
+        divisible = content is not None and content.divisible and not s.datagrams
+        self.ua.request_in_dialog(s.dialog, request, s, now, trace=s.trace, divisible=divisible)
 
     def affordable(self, subscription: "Subscription", now: float) -> tuple[Content | None, bool]:
         """What there is to tell. True: nothing yet, it is more than may go to an unproven address.
@@ -566,6 +568,7 @@ class Subscription:
         "failures",
         "coding",
         "context",
+        "datagrams",
         "fetch",
         "headers",
         "held",
@@ -640,8 +643,8 @@ class Subscription:
         self.reserved = CSEQ_BLOCK
         """Up to here our CSeq numbers are stored as used."""
         self.reserving = False
-        self.must = False
-        """A NOTIFY is due whatever it says."""
+        self.must = self.datagrams = False
+        """A NOTIFY is due whatever it says; what is larger than a datagram does not get there."""
         self.dirty = False
         """A NOTIFY is due if it says something new."""
         self.said: bytes | None = None
@@ -755,6 +758,10 @@ class Subscription:
 
     def request_failed(self, reason: str, now: float) -> None:
         self.in_flight = False
+        if reason == "too-large":
+            self.datagrams = self.must = True
+            self.notifier.flush(self, now)
+            return
         self.notifier.notify_failed(self, None, None, now)
 
     def change_committed(self, now: float) -> None:

@@ -92,6 +92,7 @@ class ClientRequest:
         "candidates",
         "credentials",
         "dialog",
+        "divisible",
         "finished",
         "flow",
         "half",
@@ -114,7 +115,9 @@ class ClientRequest:
         credentials: Credentials | None,
         dialog: Dialog | None,
         trace: str,
+        divisible: bool = False,
     ) -> None:
+        """divisible: fail with "too-large" rather than go as a datagram of more than `LARGE` bytes."""
         self.request = request
         self.handler: ResponseHandler | None = handler
         self.candidates: deque[Candidate] = deque(candidates)
@@ -122,6 +125,7 @@ class ClientRequest:
         self.credentials = credentials
         self.dialog = dialog
         self.trace = trace
+        self.divisible = divisible
         self.finished = False
         self.starting = True
         self.flow: Flow | None = None
@@ -162,6 +166,11 @@ class ClientRequest:
         half = self.half
         self.flow = flow
         branch, data = half.prepare(self, flow)
+        if self.divisible and flow.protocol == "udp" and len(data) > LARGE:
+            self.why = "too-large"
+            self.candidates.clear()
+            self.give_up(now)
+            return
         ClientTransaction(
             (branch, self.request.method),
             data,

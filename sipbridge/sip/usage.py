@@ -61,7 +61,10 @@ class ResponseHandler(Protocol):
         ...
 
     def request_failed(self, reason: str, now: float) -> None:
-        """No answer: `reason` is "timeout" or "transport" (RFC 3261 §8.1.3.1)."""
+        """No answer: `reason` is "timeout" or "transport" (RFC 3261 §8.1.3.1).
+
+        Or "too-large", if that was asked for (`UserAgent.request_in_dialog`).
+        """
         ...
 
 

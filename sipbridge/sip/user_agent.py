@@ -346,13 +346,18 @@ class UserAgent:
         *,
         credentials: Credentials | None = None,
         trace: str = "",
+        divisible: bool = False,
     ) -> ClientRequest:
-        """Send `dialog.new_request(...)`. A 2xx refreshes the dialog's target before the handler hears."""
+        """Send `dialog.new_request(...)`. A 2xx refreshes the dialog's target before the handler hears.
+
+        divisible: where it is too large for a datagram, and nothing else gets there, the handler is told
+        "too-large", so that it can say the same in several requests.
+        """
         candidates: list[Candidate] = [dialog.next_hop()]
         hint = dialog.flow
         if hint is not None and (hint.protocol == "memory" or hint.connection in self.streams):
             candidates.insert(0, hint)
-        return self.send(request, handler, candidates, now, credentials, trace, dialog)
+        return self.send(request, handler, candidates, now, credentials, trace, dialog, divisible)
 
     def send(
         self,
@@ -363,6 +368,7 @@ class UserAgent:
         credentials: Credentials | None,
         trace: str,
         dialog: Dialog | None = None,
+        divisible: bool = False,
     ) -> ClientRequest:
         headers = request.headers
         if "Max-Forwards" not in headers:
@@ -377,6 +383,7 @@ class UserAgent:
             credentials=credentials,
             dialog=dialog,
             trace=trace,
+            divisible=divisible,
         )
         return self.asking.begin(asked, now)
 

@@ -32,6 +32,7 @@ from tests.agent.world import (
 )
 from tests.events.peers import TO_BOB
 from tests.harness.pair import ALICE, Outcome
+from tests.harness.wire import Sent
 
 FRIENDS = Uri.parse("sip:friends@example.com")
 FRANK = Uri.parse("sip:frank@example.com")
@@ -471,6 +472,94 @@ def test_a_list_that_was_brought_survives_a_restart() -> None:
     world.pair.pass_seconds(1)
     world.says(ERIN)
     assert [len(t.resources) for t in world.tables(listed)] == [2, 2, 1]
+
+
+# --- what does not fit into one NOTIFY -------------------------------------------------------------------
+
+
+def many(count: int) -> list[Uri]:
+    return [Uri.parse(f"sip:u{n}@example.com") for n in range(count)]
+
+
+def with_documents(count: int) -> ListWorld:
+    """A list of so many, all of whom have published."""
+    world = ListWorld(*many(count))
+    for who in many(count):
+        world.publish(document(), identity=who, entity=who)
+    world.pair.wire.sent.clear()
+    return world
+
+
+def notifies(world: ListWorld) -> list[Sent]:
+    """Those with a body: an address that has not answered yet is told first without."""
+    sent = [s for s in world.pair.wire.sent if s.data.startswith(b"NOTIFY")]
+    return [s for s in sent if s.header("Content-Length") != "0"]
+
+
+def shown(world: ListWorld, listed: str) -> list[int]:
+    """How many documents each NOTIFY brought."""
+    return [
+        sum(has for *_, has in world.rows_told(listed, n)) for n in range(len(world.tables(listed)))
+    ]
+
+
+def test_what_is_too_large_for_a_datagram_goes_by_tcp_at_once() -> None:
+    world = with_documents(8)
+    listed = world.subscribe()
+    assert [(s.flow.protocol, len(s.data) > 4000) for s in notifies(world)] == [("tcp", True)]
+    assert shown(world, listed) == [8]
+
+
+def test_where_there_is_no_tcp_the_state_comes_in_parts_that_fit() -> None:
+    world = with_documents(5)
+    world.only_udp()
+    listed = world.subscribe()
+    by_udp = [s for s in notifies(world) if s.flow.protocol == "udp"]
+    assert [(t.version, t.full) for t in world.tables(listed)] == [
+        (1, True),  # version 0 was too large and never left
+        (2, False),
+        (3, False),
+        (4, False),
+        (5, False),
+        (6, False),
+    ]
+    assert shown(world, listed) == [0, 1, 1, 1, 1, 1]
+    assert max(len(s.data) for s in by_udp) < 1500
+    assert [m.state for m in world.view(listed).roster().values()] == ["active"] * 5
+    assert world.states(listed) == ["active"] * 6
+
+
+def test_later_changes_stay_within_datagrams_too() -> None:
+    world = with_documents(5)
+    world.only_udp()
+    listed = world.subscribe()
+    before = len(world.tables(listed))
+    for who in many(3):
+        world.publish(document("closed", "t2"), identity=who, entity=who)
+    world.pair.pass_seconds(GATHER)
+    assert shown(world, listed)[before:] == [1, 1, 1]
+    assert {s.flow.protocol for s in notifies(world)[-3:]} == {"udp"}
+
+
+def test_a_notify_holds_so_many_documents() -> None:
+    world = with_documents(130)
+    listed = world.subscribe()
+    told = shown(world, listed)
+    assert sum(told) == 130 and max(told) <= 100 and len(told) == 2
+    assert max(len(s.data) for s in notifies(world)) < 60_000
+    assert len(world.view(listed).roster()) == 130
+
+
+def test_a_list_in_a_list_waits_for_room() -> None:
+    world = with_documents(8)
+    world.has(FRIENDS, CREW, *many(4))
+    world.has(CREW, *many(8)[4:])
+    world.only_udp()
+    listed = world.subscribe()
+    view = world.view(listed)
+    assert [m.state for m in view.roster().values()] == ["active"] * 8
+    assert set(view.lists) == {str(CREW)}
+    assert max(len(s.data) for s in notifies(world) if s.flow.protocol == "udp") < 2300
 
 
 # --- what gets lost -------------------------------------------------------------------------------------

@@ -379,6 +379,26 @@ def test_a_large_request_stays_where_udp_was_asked_for(pair: Pair) -> None:
     assert outcome.status == 200 and bob.got[0].flow.protocol == "udp"
 
 
+@pytest.mark.parametrize("target", ["sip:bob@192.0.2.2", "sip:bob@192.0.2.2;transport=udp"])
+def test_what_could_be_said_in_parts_does_not_go_as_a_large_datagram(
+    pair: Pair, target: str
+) -> None:
+    pair.bob.serve("NOTIFY", answers := Answers(200))
+    pair.bob.add_dialog(bobs_side(), answers)
+    pair.refused.add(("tcp", BOB))
+    dialog = dialog_of(pair, target)
+    outcomes = []
+    for size in (1300, 100):
+        request = dialog.new_request("NOTIFY", [("Event", "presence")], b"x" * size)
+        outcomes.append(outcome := Outcome())
+        pair.alice.request_in_dialog(dialog, request, outcome, pair.now, divisible=True)
+        assert outcome.times_told == 0
+        pair.pass_seconds(0)
+    assert [reason for reason, _ in outcomes[0].failures] == ["too-large"]
+    assert outcomes[1].status == 200
+    assert len(answers.got) == 1
+
+
 def test_a_closed_connection_fails_what_waits_on_it(pair: Pair) -> None:
     pair.bob.serve("PUBLISH", Answers(0))
     outcome, _ = send(pair, publish(pair, "sip:bob@192.0.2.2;transport=tcp"))
