@@ -29,7 +29,7 @@ from tests.transports.certificates import Authority
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
-START_SECONDS = 15.0
+START_SECONDS = 30.0
 START_TRIES = 3
 STOP_SECONDS = 10.0
 PHONE_STOP_SECONDS = 1.0

@@ -1,13 +1,15 @@
 """liblinphone as a phone: linphone_client.py HOST PORT TRANSPORT NAME PASSWORD LOCAL_PORT FOLDER
 watch|publish WORD
 
-Watches WORD, or publishes WORD as its activity, with a note. What it is told goes to standard output; it runs
-until it is ended. The library is spoken to in C.
+Watches WORD, or publishes WORD as its activity, with a note. What it is told goes to standard output. A line
+of standard input is another activity to publish, or `quit`; else it runs until it is ended. The library is
+spoken to in C.
 """
 
 import ctypes
 import os
 import re
+import select
 import sys
 import time
 from pathlib import Path
@@ -74,22 +76,28 @@ callbacks = call("factory_create_core_cbs", factory)
 call("core_cbs_set_notify_presence_received", callbacks, callback)
 call("core_add_callbacks", core, callbacks)
 call("core_start", core)
+
+
+def publish(activity: str) -> None:
+    for number in range(MAX_ACTIVITIES):
+        if words(call("core_create_presence_activity", core, number, None)) == activity:
+            note = f"{activity} at the desk"
+            name = "core_create_presence_model_with_activity_and_note"
+            model = call(name, core, number, None, note, "en")
+            call("core_set_presence_model", core, model)
+            print("published", activity, flush=True)
+
+
 print("begun", flush=True)
 begun = time.monotonic()
-while True:
+command = ""
+while command != "quit":
     call("core_iterate", core)
     time.sleep(0.02)
     if WHAT == "publish" and time.monotonic() - begun > 1.5:
         begun = float("inf")
-        for number in range(MAX_ACTIVITIES):
-            if words(call("core_create_presence_activity", core, number, None)) == WORD:
-                model = call(
-                    "core_create_presence_model_with_activity_and_note",
-                    core,
-                    number,
-                    None,
-                    f"{WORD} at the desk",
-                    "en",
-                )
-                call("core_set_presence_model", core, model)
-                print("published", WORD, flush=True)
+        publish(WORD)
+    if select.select([sys.stdin], [], [], 0)[0]:
+        command = sys.stdin.readline().strip()
+        publish(command)
+call("core_stop", core)

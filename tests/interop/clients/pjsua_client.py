@@ -1,9 +1,10 @@
 """pjsua2 as a phone: pjsua_client.py HOST PORT TRANSPORT NAME PASSWORD LOCAL_PORT FOLDER watch|publish WORD
 
 Watches WORD, or publishes WORD as its activity a second after it began. What it is told goes to standard
-output; it runs until it is ended.
+output. A line of standard input is another activity to publish, or `quit`; else it runs until it is ended.
 """
 
+import select
 import sys
 import time
 
@@ -55,14 +56,26 @@ if WHAT == "watch":
     buddy.uri = f"sip:{WORD}@example.com"
     buddy.subscribe = True
     friend.create(me, buddy)
+
+
+def publish(activity: str) -> None:
+    status = pj.PresenceStatus()
+    status.status = pj.PJSUA_BUDDY_STATUS_ONLINE
+    status.activity = ACTIVITIES[activity]
+    status.note = f"{activity} at the desk"
+    me.setOnlineStatus(status)
+
+
 print("begun", flush=True)
 begun = time.monotonic()
-while True:
+command = ""
+while command != "quit":
     endpoint.libHandleEvents(50)
     if WHAT == "publish" and time.monotonic() - begun > 1:
-        status = pj.PresenceStatus()
-        status.status = pj.PJSUA_BUDDY_STATUS_ONLINE
-        status.activity = ACTIVITIES[WORD]
-        status.note = f"{WORD} at the desk"
-        me.setOnlineStatus(status)
+        publish(WORD)
         begun = float("inf")
+    if select.select([sys.stdin], [], [], 0)[0]:
+        command = sys.stdin.readline().strip()
+        if command in ACTIVITIES:
+            publish(command)
+endpoint.libDestroy()
