@@ -389,7 +389,9 @@ def test_what_could_be_said_in_parts_does_not_go_as_a_large_datagram(
     dialog = dialog_of(pair, target)
     outcomes = []
     for size in (1300, 100):
-        request = dialog.new_request("NOTIFY", [("Event", "presence")], b"x" * size)
+        headers = [("Event", "presence"), ("Content-Type", "text/plain")]
+        headers.append(("Subscription-State", "active"))
+        request = dialog.new_request("NOTIFY", headers, b"x" * size)
         outcomes.append(outcome := Outcome())
         pair.alice.request_in_dialog(dialog, request, outcome, pair.now, divisible=True)
         assert outcome.times_told == 0
