@@ -7,7 +7,8 @@
     │   └── RemoteProtocolError       the peer sent it
     │       ├── ParseError            which field, which offset
     │       └── DocumentError         which element, which line
-    │           └── PatchError        which word of RFC 5261
+    │           ├── PatchError        which word of RFC 5261
+    │           └── FilterError       what of a filter is not served
     ├── SignallingError               talking to the presence server failed
     │   ├── TransactionTimeout
     │   ├── TransportFailed
@@ -116,6 +117,13 @@ class PatchError(DocumentError):
     def __init__(self, message: str, fault: str) -> None:
         super().__init__(message)
         self.fault = fault
+
+
+class FilterError(DocumentError):
+    """An event filter asks for what we do not serve (RFC 4660 §5.2)."""
+
+    code = "filter"
+    status_hint = 488
 
 
 class SignallingError(SipBridgeError):

@@ -18,6 +18,9 @@ filtered by what the presentity's rules (RFC 5025) give this watcher:
 time comes, rules bound to the presentity's sphere whenever it publishes. presence.winfo is for the presentity
 itself, others get 403.
 
+A watcher may send filters (RFC 4660) with its SUBSCRIBE. They are applied to what its permission shows, and
+say what of that it is told and which changes are worth a NOTIFY. A filter about a list is refused with 488.
+
 A subscription to one of the agent's `lists` stands for one to each of its members (RFC 4662): `agent.lists`
 has the rows, the agent judges them as it judges direct subscriptions.
 
@@ -56,8 +59,15 @@ from sipbridge.agent.watchers import (
     WatcherInfoView,
     Watchers,
 )
-from sipbridge.errors import LocalProtocolError, SipBridgeError
-from sipbridge.events.compositor import Change, Compositor, Publication
+from sipbridge.errors import (
+    DocumentError,
+    FilterError,
+    LocalProtocolError,
+    ParseError,
+    SipBridgeError,
+)
+from sipbridge.events.compositor import Change, Compositor, Publication, warning
+from sipbridge.events.conditional import entity_tag
 from sipbridge.events.notifier import (
     BUSY_RETRY_AFTER,
     NOTHING_NEW,
@@ -69,15 +79,18 @@ from sipbridge.events.notifier import (
     Subscription,
 )
 from sipbridge.events.package import EventPackage
-from sipbridge.events.presence_package import BRINGS_LIST, EVENTLIST, PRESENCE
+from sipbridge.events.presence_package import BRINGS_LIST, EVENTLIST, PRESENCE, SIMPLE_FILTER
 from sipbridge.events.winfo_package import PRESENCE_WINFO
 from sipbridge.identities import Identities, PresentityKey
-from sipbridge.presence import pidf
+from sipbridge.presence import pidf, simple_filter
 from sipbridge.presence.lists import Entry
 from sipbridge.presence.model import Presence
+from sipbridge.presence.narrowing import narrowed, triggered
 from sipbridge.presence.rules import Permission, RuleSet, SubHandling, evaluate, next_change
+from sipbridge.presence.simple_filter import Filter, Filters, merged
 from sipbridge.sip.dialog import Json
 from sipbridge.sip.fields import parse_media_type
+from sipbridge.sip.message import Request
 from sipbridge.sip.nat import Nat
 from sipbridge.sip.timers import Deadline
 from sipbridge.sip.usage import ServerRequest
@@ -157,14 +170,40 @@ class Presentity:
 class Seen:
     """What the agent remembers of a subscription: whose it is, and how it sees that presentity."""
 
-    __slots__ = ("presentity", "told", "view")
+    __slots__ = ("filters", "presentity", "seen", "told", "view")
 
     def __init__(self, presentity: Presentity) -> None:
         self.presentity = presentity
+        self.filters: Filters = ()
+        """What it wants of what it may see (RFC 4660)."""
+        self.seen: bytes | None = None
+        """What it might have seen when it was last asked whether that is worth a NOTIFY."""
         self.view: View | None = None
         """Of an active subscription to presence."""
         self.told: WatcherInfoView | None = None
         """Of a subscription to presence.winfo."""
+
+    def permitted(self) -> Content | None:
+        """What it may see now."""
+        return self.presentity.published.content(self.view) if self.view is not None else None
+
+    def content(self) -> Content | None:
+        """What it may see and wants to."""
+        content = self.permitted()
+        if content is None or not self.filters:
+            return content
+        body = narrowed(content.body, self.filters)
+        return Content(content.content_type, body, etag=entity_tag(content.content_type, body))
+
+    def worth_telling(self) -> bool:
+        """Has something happened that its filters call worth a NOTIFY? Each change is asked about once."""
+        if not any(each.triggers for each in self.filters):
+            return True
+        content = self.permitted()
+        before, self.seen = self.seen, content.body if content is not None else None
+        if before is None or self.seen is None:
+            return before is not self.seen
+        return triggered(before, self.seen, self.filters)
 
 
 @dataclass(frozen=True, slots=True)
@@ -347,16 +386,47 @@ class PresenceAgent:
                 return refusal(403, "Not Your Watchers")
             return admission
         if subscription is not None and isinstance(subscription.context, ListUse):
+            if brings_filter(incoming.request):
+                return refusal(488, "No Filters For Lists")
             return self.lister.again(incoming.request, subscription.context, admission)
         if subscription is None:
             listed = self.lister.admission(incoming.request, admission)
+            if listed is not None and brings_filter(incoming.request):
+                return refusal(488, "No Filters For Lists")
             if listed is not None:
                 return self.within_limits(listed)
         key = self.identities.canonical(admission.resource)
         handling = self.permission(key, admission.user, now).sub_handling
         if handling is SubHandling.BLOCK:
             return refusal(403)
-        return replace(admission, pending=handling is SubHandling.CONFIRM)
+        admission = replace(admission, pending=handling is SubHandling.CONFIRM)
+        return self.filtering(incoming.request, admission, subscription)
+
+    def filtering(
+        self, request: Request, admission: Admission, subscription: Subscription | None
+    ) -> Admission:
+        """The admission with the filters that the SUBSCRIBE brings (RFC 4660 §5), or a refusal."""
+        if not brings_filter(request):
+            return admission
+        seen = subscription.context if subscription is not None else None
+        before = seen.filters if isinstance(seen, Seen) else ()
+        try:
+            news = simple_filter.parse(request.body)
+            filters = merged(before, tuple(f for f in news if self.is_about(f, admission.resource)))
+        except DocumentError as error:
+            return refusal(error.status_hint or 400, headers=(warning(self.ua.name, error),))
+        if isinstance(seen, Seen):
+            seen.filters = filters
+        return replace(admission, context=filters)
+
+    def is_about(self, one: Filter, resource: Uri) -> bool:
+        """Is a filter about the resource of its subscription? Others are about members of a list."""
+        if one.domain:
+            return one.domain == resource.host.lower()
+        try:
+            return not one.uri or self.door.same(Uri.parse(one.uri), resource)
+        except ParseError:
+            raise FilterError(f"a filter about {one.uri[:80]}") from None
 
     def content(self, subscription: Subscription, now: float) -> Content | None:
         seen = subscription.context
@@ -366,13 +436,14 @@ class PresenceAgent:
             return None
         if seen.told is not None:
             return seen.told.content(seen.presentity.watchers, now, full=subscription.must)
-        return seen.presentity.published.content(seen.view) if seen.view is not None else None
+        worth_telling = seen.worth_telling()
+        return seen.content() if subscription.must or worth_telling else NOTHING_NEW
 
     def entity_tag(self, subscription: Subscription, now: float) -> str:
         seen = subscription.context
         if not isinstance(seen, Seen) or seen.view is None:
             return ""  # parts of a state, as of a list, cannot be held
-        content = seen.presentity.published.content(seen.view)
+        content = seen.content()
         return content.etag if content is not None else ""
 
     def keep_subscription(
@@ -400,7 +471,10 @@ class PresenceAgent:
     def seen(self, subscription: Subscription, presentity: Presentity) -> Seen:
         """What we remember of it, made at the first step."""
         if not isinstance(subscription.context, Seen):
+            filters = subscription.context
             subscription.context = Seen(presentity)
+            if isinstance(filters, tuple):
+                subscription.context.filters = filters
             if subscription.package is self.winfo:
                 subscription.context.told = WatcherInfoView(presentity.key)
         return subscription.context
@@ -609,7 +683,10 @@ class PresenceAgent:
         if subscription.fetch and (waiting is None or waiting.status != WAITING):
             return None
         if subscription.state is not State.TERMINATED:
-            return self.store_snapshot(subscription, {"version": self.version(subscription)}, now)
+            kept: dict[str, Json] = {"version": self.version(subscription)}
+            if isinstance(subscription.context, Seen):
+                kept["filters"] = [one.source for one in subscription.context.filters]
+            return self.store_snapshot(subscription, kept, now)
         if waiting is not None:
             return self.store_waiting(presentity, waiting, subscription.package.name, now)
         return None if local(subscription) else self.ua.store(SubscriptionRemoved(subscription.id))
@@ -751,6 +828,9 @@ class PresenceAgent:
             seen.told.version = WINFO_LEAP + version
             presentity.winfo[subscription.id] = subscription
             return
+        filters = kept.get("filters")
+        for source in filters if isinstance(filters, list) else ():
+            seen.filters = merged(seen.filters, simple_filter.parse(str(source).encode()))
         presentity.subscriptions[subscription.id] = subscription
         self.see(subscription, seen, Input.REFRESHED, now)
         presentity.watchers.follow(subscription, Input.REFRESHED, now)
@@ -793,6 +873,12 @@ def removal_of(record: Record) -> StoreChange:
             return SubscriptionRemoved(record.id)
         case RegistrationStored():
             return RegistrationRemoved(record.id)
+
+
+def brings_filter(request: Request) -> bool:
+    """Has a SUBSCRIBE a body that is a filter set? Raises ParseError."""
+    kind = request.content_type
+    return bool(request.body) and kind is not None and kind.essence == SIMPLE_FILTER
 
 
 def local(subscription: Subscription) -> bool:

@@ -53,6 +53,8 @@ from sipbridge.events.subscriber import (
 from sipbridge.gateway.caller import Caller
 from sipbridge.gateway.ports import Listener, ListListener, PresenceUpdate, WatchersUpdate
 from sipbridge.identities import Identities, PresentityKey
+from sipbridge.mapping.attributes import AttributeKind
+from sipbridge.mapping.filters import NO_FILTER, filter_for
 from sipbridge.observability.indications import DocumentTolerated, NotifyHandled
 from sipbridge.presence import pidf
 from sipbridge.presence.model import Presence
@@ -189,6 +191,8 @@ class SipNetwork:
         self.watch_of: dict[str, Watch] = {}
         self.paces: dict[tuple[str, PresentityKey, PresentityKey], float] = {}
         """Seconds between two pieces of news, where not all of them are wanted."""
+        self.filters: dict[tuple[str, PresentityKey, PresentityKey], bytes] = {}
+        """Of the pairs of which not all kinds are wanted, or were not once."""
         self.actions: dict[type, Callable[..., None]] = {
             Notified: self.notified,
             Accepted: self.accept,
@@ -422,6 +426,23 @@ class SipNetwork:
             self.subscriber.set_rate(watch.id, Rate.every(interval), self.now())
             self.turn()
 
+    def narrow(
+        self,
+        watcher: PresentityKey,
+        presentity: PresentityKey,
+        kinds: frozenset[AttributeKind] | None,
+    ) -> None:
+        key = (PRESENCE, watcher, presentity)
+        before = self.filters.pop(key, b"")
+        if kinds is None:
+            return
+        filter = filter_for(kinds) or (NO_FILTER if before else b"")
+        if filter:
+            self.filters[key] = filter
+        if (watch := self.watches.get(key)) is not None:
+            self.subscriber.set_filter(watch.id, filter, self.now())
+            self.turn()
+
     def held_back(self, watcher: PresentityKey, presentity: PresentityKey) -> bool:
         watch = self.watches.get((PRESENCE, watcher, presentity))
         return watch is not None and self.subscriber.held_back(watch.id, self.now()) > 0
@@ -454,6 +475,7 @@ class SipNetwork:
                 keep_trying=keep_trying,
                 rate=Rate.every(self.paces.get(key, 0.0)),
                 members=self.groups.brings(key[2]) if self.groups and kind == LIST else (),
+                filter=self.filters.get(key, b""),
             )
             accepted = asyncio.get_running_loop().create_future()
             watch = Watch(

@@ -199,13 +199,10 @@ class Compositor:
             try:
                 document = self.read(asked, content_type)
             except DocumentError as error:
-                warning = "".join(
-                    c if c.isprintable() and c not in '"\\' else " " for c in str(error)
-                )
                 incoming.respond(
                     400,
                     reason="Bad Document",
-                    headers=[("Warning", f'399 {self.ua.name} "{warning[:200]}"')],
+                    headers=[warning(self.ua.name, error)],
                 )
                 return
         self.apply(asked, content_type, document, incoming, now)
@@ -373,6 +370,12 @@ class Compositor:
         self.by_etag[etag] = publication
         self.lives(publication, max(remaining, 0.0), now)
         return publication
+
+
+def warning(agent: str, error: DocumentError) -> tuple[str, str]:
+    """A Warning header that says what is wrong with a document (RFC 3261 §20.43)."""
+    text = "".join(c if c.isprintable() and c not in '"\\' else " " for c in str(error))
+    return "Warning", f'399 {agent} "{text[:200]}"'
 
 
 @dataclass(frozen=True, slots=True)

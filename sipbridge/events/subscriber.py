@@ -36,6 +36,10 @@ Partial documents (`partial`) are asked for where the peer's policy allows it, p
 as whole ones. One that does not fit is reported without body, and the whole is asked for by a refresh. A peer
 that cannot keep count is asked again a few times, then for whole documents only; one that refuses to be
 asked is asked again without, and if it then accepts, that is remembered for all subscriptions to that peer.
+
+A filter (RFC 4660) goes out with each SUBSCRIBE, so a notifier that keeps it and one that does not tell the
+same. A new one is sent at once, since it may ask for more. A notifier that refuses it, or ends a subscription
+because of it (`badfilter`), is asked without, in a new dialog; that is remembered in the same way.
 """
 
 from collections.abc import Mapping, Sequence
@@ -51,12 +55,14 @@ from sipbridge.events.presence_package import (
     EVENTLIST,
     LIST_TYPES,
     RESOURCE_LISTS,
+    SIMPLE_FILTER,
 )
 from sipbridge.events.rate import NO_RATE, Rate
 from sipbridge.events.retry import pause, refresh_after
 from sipbridge.events.subscriber_tables import (
     AFTER,
     AT_ONCE,
+    BAD_FILTER,
     NEXT,
     NOTIFIED,
     UNKNOWN_REASON,
@@ -102,6 +108,9 @@ ENDS_SUBSCRIPTION = frozenset({404, 405, 410, 416, *range(480, 486), 489, 501, 6
 TEMPORARY = frozenset({400, 408, 423, 429, 480, 481, 486, 491, 500, 502, 503, 504})
 """Refusals of a new SUBSCRIBE after which one that lived before is tried again."""
 
+REFUSES_FILTER = frozenset({400, 413, 415, 488, 489})
+"""Statuses by which a peer may say that it does not like our filter (RFC 4660 §5.2)."""
+
 REFUSES_PARTIAL = frozenset({400, 406, 489})
 """Statuses by which a peer may say that it does not like our Accept."""
 
@@ -139,6 +148,8 @@ class Subscriber:
         """Names of peers that refuse to be asked for partial documents."""
         self.no_rates: set[str] = set()
         """Names of peers that take a parameter of Event for another package: Kamailio does."""
+        self.without_filter: set[str] = set()
+        """Names of peers that refuse filters."""
         for package in packages.values():
             ua.accept("NOTIFY", package.body_types)
             ua.accept("NOTIFY", [package.partial_type] if package.partial_type else [])
@@ -159,18 +170,19 @@ class Subscriber:
         keep_trying: bool = False,
         members: Sequence[str] = (),
         rate: Rate = NO_RATE,
+        filter: bytes = b"",
     ) -> str:
         """Subscribe `identity` to the package's state of `target`; returns the subscription's id.
 
         expires: seconds asked for. keep_trying: a failure that may pass does not end it. members: addresses
         of those that are meant, for a server that takes them as a list (RFC 5367); `target` is that server.
-        rate: how often to be notified.
+        rate: how often to be notified. filter: a filter set, for a peer whose policy has `filters`.
         """
         kind = self.package(package)
         asked = expires or policy.expires or kind.default_expires
         made = Subscription(self, target, identity, kind, asked, policy, credentials, trace)
         made.established, made.members = keep_trying, tuple(members)
-        made.rate = rate
+        made.rate, made.filter = rate, filter
         self.subscriptions[made.id] = made
         made.begin(now)
         return made.id
@@ -202,6 +214,13 @@ class Subscriber:
         """
         if id in self.subscriptions:
             self.subscriptions[id].refresh(now, conditional)
+
+    def set_filter(self, id: str, filter: bytes, now: float) -> None:
+        """From now on this filter set; `removing` one if none is wanted any more. Sent at once."""
+        subscription = self.subscriptions.get(id)
+        if subscription is not None and subscription.filter != filter:
+            subscription.filter = filter
+            subscription.refilter(now)
 
     def set_rate(self, id: str, rate: Rate, now: float) -> None:
         """Be notified so often from now on. Nothing happens if it is unknown."""
@@ -324,6 +343,9 @@ class Subscription:
         "expects",
         "expiry",
         "failures",
+        "filter",
+        "filter_refused",
+        "filter_told",
         "granted",
         "has_turn",
         "heard",
@@ -401,7 +423,12 @@ class Subscription:
         self.begin_plain()
 
     def begin_plain(self) -> None:
-        """No tag, no rate: what RFC 5839 and RFC 6446 add."""
+        """No tag, no rate, no filter: what RFC 5839, RFC 6446 and RFC 4660 add."""
+        self.filter = b""
+        self.filter_told = b""
+        """That of the last SUBSCRIBE."""
+        self.filter_refused = False
+        """The peer refused it, and has not accepted since."""
         self.etag = ""
         """The entity-tag of the body that we hold."""
         self.holds_whole = False
@@ -431,7 +458,7 @@ class Subscription:
             from_=NameAddr.parse(f"<{self.identity}>"),
             to=NameAddr.parse(f"<{self.target}>"),
             headers=[*self.headers(self.asked), *(BROUGHT if self.members else ())],
-            body=lists.serialise(lists.of(self.members)) if self.members else b"",
+            body=lists.serialise(lists.of(self.members)) if self.members else self.filter_told,
         )
         self.sent = request
         self.began, self.heard, self.granted = now, False, self.asked
@@ -463,7 +490,20 @@ class Subscription:
         if self.etag and self.policy.conditional:
             self.condition = self.etag if expires else ANY  # nobody needs a last NOTIFY
             fields.append((SUPPRESS_IF_MATCH, self.condition))
+        self.filter_told = self.filter if expires and self.may_filter else b""
+        if self.filter_told:
+            fields.append(("Content-Type", SIMPLE_FILTER))
         return fields
+
+    @property
+    def may_filter(self) -> bool:
+        """May a SUBSCRIBE to this peer bring a filter?"""
+        return (
+            self.policy.filters
+            and not (self.members or self.once or self.filter_refused)
+            and EVENTLIST not in self.policy.capabilities
+            and (self.policy.name not in self.subscriber.without_filter or bool(self.filter_told))
+        )
 
     def asks_partial(self, expires: int) -> bool:
         """Shall this SUBSCRIBE ask for partial documents?"""
@@ -484,7 +524,7 @@ class Subscription:
         self.heard, self.ending_sent = False, expires == 0
         self.in_turn = self.has_turn = False
         fields = [*self.headers(expires), *self.policy.extra_headers]
-        request = dialog.new_request("SUBSCRIBE", fields)
+        request = dialog.new_request("SUBSCRIBE", fields, self.filter_told)
         self.timer_n.set(now + self.ua.timers.give_up)
         self.client = self.ua.request_in_dialog(
             dialog, request, self, now, credentials=self.credentials, trace=self.trace
@@ -579,9 +619,7 @@ class Subscription:
                 self.subscribe_again(0, now)
             return
         self.too_brief = 0
-        if self.partial.refused and self.policy.name:
-            self.subscriber.without_partial.add(self.policy.name)
-        self.partial.refused = False
+        self.remember_refusals()
         self.established = self.established or not self.once
         if response.expires is not None:
             self.granted = min(self.asked, response.expires)  # §4.2.1.1: never longer than asked
@@ -590,6 +628,7 @@ class Subscription:
         self.ua.report(Accepted(self.id, self.granted, self.trace, is_list))
         if self.state is not State.NOTIFY_WAIT:
             self.lives(self.granted, now)
+            self.refilter(now)
             self.hurry(now)
 
     def ask_differently(self, response: Response, now: float) -> bool:
@@ -598,6 +637,9 @@ class Subscription:
         if status == 489 and self.rate_told != NO_RATE and self.state is not State.ENDING:
             self.subscriber.no_rates.add(self.policy.name)
             self.ask_again(now)
+            return True
+        if status in REFUSES_FILTER and self.filter_told and not self.end_asked:
+            self.begin_unfiltered(status, now)
             return True
         asked = self.asks_partial(self.asked) and not (self.end_asked or self.condition)
         if status in REFUSES_PARTIAL and asked:
@@ -614,6 +656,29 @@ class Subscription:
         self.asked = least if least > self.asked else max(2 * self.asked, SHORT_LIFE)
         self.ask_again(now)
         return True
+
+    def remember_refusals(self) -> None:
+        """The peer accepts without what it refused before: it need not be asked for that again."""
+        if self.policy.name and self.partial.refused:
+            self.subscriber.without_partial.add(self.policy.name)
+        if self.policy.name and self.filter_refused:
+            self.subscriber.without_filter.add(self.policy.name)
+        self.partial.refused = False
+
+    def begin_unfiltered(self, status: int, now: float) -> None:
+        """Without a filter, and outside the dialog whose notifier may have one already."""
+        self.filter_refused = True
+        if self.state is State.NOTIFY_WAIT:
+            self.begin(now)
+        else:
+            self.state = step(NEXT, self.state, Input.GONE)
+            self.over(BAD_FILTER, None, status, now)
+
+    def refilter(self, now: float) -> None:
+        """Send a filter that came while a SUBSCRIBE was in flight."""
+        alive = self.state in (State.PENDING, State.ACTIVE)
+        if alive and self.may_filter and self.filter != self.filter_told:
+            self.refresh(now, conditional=False)
 
     def ask_again(self, now: float) -> None:
         """The same SUBSCRIBE, or nearly, at once."""
@@ -769,6 +834,7 @@ class Subscription:
 
     def ask_for_more(self, missed: int, now: float) -> None:
         """News that are held back, or of which a part was missed. missed: parts before this NOTIFY."""
+        self.refilter(now)
         if self.held_back:
             self.hurry(now)
         if self.partial.missed > missed:
@@ -839,6 +905,7 @@ class Subscription:
         rule = AFTER.get(reason, UNKNOWN_REASON)
         if status == 481:
             rule = Retry(True, AT_ONCE)  # the notifier has lost its memory (§4.1.2.2)
+        self.filter_refused = self.filter_refused or reason == BAD_FILTER
         again = rule.again and not (self.end_asked or self.once or self.is_fork)
         self.ua.report(Terminated(self.id, reason, retry_after, status, again, trace or self.trace))
         if again:
@@ -876,6 +943,7 @@ class Subscription:
             self.expects = None
         self.ending_sent = False
         self.partial.begin()
+        self.filter_told = b""
 
     def forget(self) -> None:
         self.release()
@@ -897,6 +965,8 @@ class Subscription:
             "holds_whole": self.holds_whole,
             "rate": str(self.rate),
             "partial": self.partial.wanted,
+            "filter": self.filter.decode(),
+            "filter_refused": self.filter_refused,
             "state": self.state.value if alive else State.WAITING.value,
             "dialog": self.dialog.snapshot() if self.dialog is not None and alive else None,
             "members": list(self.members),
@@ -930,6 +1000,8 @@ class Subscription:
             made.etag = text(stored.get("etag", ""))
             made.holds_whole = bool(stored.get("holds_whole", False))
             made.rate = Rate.of(Parameters.parse(text(stored.get("rate", ""))))
+            made.filter = text(stored.get("filter", "")).encode()
+            made.filter_refused = bool(stored.get("filter_refused", False))
             made.partial.wanted = made.partial.wanted and bool(stored.get("partial", True))
             made.state = State(text(stored["state"]))
             dialog = stored["dialog"]

@@ -104,6 +104,8 @@ class Retry:
     heeds_retry_after: bool = True
 
 
+BAD_FILTER = "badfilter"
+
 AFTER: Mapping[str, Retry] = {
     "deactivated": Retry(True, AT_ONCE, heeds_retry_after=False),
     "probation": Retry(True, PROBATION_PAUSE),
@@ -112,6 +114,7 @@ AFTER: Mapping[str, Retry] = {
     "giveup": Retry(True, AUTHORISATION_PAUSE),
     "noresource": Retry(False),
     "invariant": Retry(False),
+    BAD_FILTER: Retry(True, AT_ONCE, heeds_retry_after=False),  # RFC 4660 §6.2, and then without
 }
 """§4.1.3, by reason."""
 

@@ -36,6 +36,7 @@ from sipbridge.gateway.ports import (
 from sipbridge.gateway.presentity import OpenSubscription, Presentities
 from sipbridge.gateway.registry import Pair, Registry, View
 from sipbridge.gateway.subscriptions import Subscriptions
+from sipbridge.gateway.wants import Wants
 from sipbridge.gateway.watcher import Watchers
 from sipbridge.identities import Identities, PresentityKey
 from sipbridge.mapping.attributes import Attribute, AttributeKind
@@ -73,6 +74,7 @@ class Gateway:
         self.registry = Registry()
         self.network = network
         self.paces = Paces(self.registry, network)
+        self.wants = Wants(self.registry, network)
         self.store = store
         self.spawn = spawn
         self.unresumed: list[ContractRecord] = []

@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 
 from sipbridge.gateway.caller import Caller
 from sipbridge.identities import PresentityKey
+from sipbridge.mapping.attributes import AttributeKind
 from sipbridge.presence.model import Presence
 from sipbridge.presence.rules import RuleSet
 from sipbridge.uri import Uri
@@ -156,6 +157,18 @@ class PresenceNetwork(Protocol):
 
     def slow_down(self, watcher: PresentityKey, presentity: PresentityKey, interval: float) -> None:
         """News of this pair are wanted no oftener than in so many seconds; 0: all of them, at once.
+
+        A wish, for the subscription there is or the next one: more may come.
+        """
+        ...
+
+    def narrow(
+        self,
+        watcher: PresentityKey,
+        presentity: PresentityKey,
+        kinds: frozenset[AttributeKind] | None,
+    ) -> None:
+        """Only news of these kinds are wanted of this pair. None: nobody wants any, no wish is left.
 
         A wish, for the subscription there is or the next one: more may come.
         """

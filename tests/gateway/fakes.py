@@ -23,6 +23,7 @@ from sipbridge.gateway.ports import (
     SubscriptionRecord,
 )
 from sipbridge.identities import NormalisingIdentities, PresentityKey
+from sipbridge.mapping.attributes import AttributeKind
 from sipbridge.presence.model import Presence
 from sipbridge.presence.rules import SubHandling
 from sipbridge.uri import Uri
@@ -65,6 +66,9 @@ class FakeNetwork:
     unpublished: list[PresentityKey] = field(default_factory=list)
     fetched: list[tuple[tuple[PresentityKey, PresentityKey], float]] = field(default_factory=list)
     paces: list[tuple[PresentityKey, PresentityKey, float]] = field(default_factory=list)
+    wants: list[tuple[PresentityKey, PresentityKey, frozenset[AttributeKind] | None]] = field(
+        default_factory=list
+    )
     holding_back: set[tuple[PresentityKey, PresentityKey]] = field(default_factory=set)
 
     def in_turn(self, caller: Caller) -> AbstractAsyncContextManager[None]:
@@ -117,6 +121,14 @@ class FakeNetwork:
 
     def slow_down(self, watcher: PresentityKey, presentity: PresentityKey, interval: float) -> None:
         self.paces.append((watcher, presentity, interval))
+
+    def narrow(
+        self,
+        watcher: PresentityKey,
+        presentity: PresentityKey,
+        kinds: frozenset[AttributeKind] | None,
+    ) -> None:
+        self.wants.append((watcher, presentity, kinds))
 
     def held_back(self, watcher: PresentityKey, presentity: PresentityKey) -> bool:
         return (watcher, presentity) in self.holding_back
