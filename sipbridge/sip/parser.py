@@ -318,6 +318,11 @@ def salvage(head: bytes) -> Request | None:
     return Request(start[0], start[1] if len(start) > 1 else "", Headers(pairs))
 
 
+MAX_REFUSED = 16
+"""Broken messages in a row after which a stream is given up: whoever sends them is no SIP peer, and each of
+them costs an answer."""
+
+
 class StreamParser:
     """Bytes of one connection, in any pieces, to messages."""
 
@@ -327,6 +332,7 @@ class StreamParser:
         self._searched = 0
         self._need = 0
         self._broken = False
+        self._refused = 0
         self.completed = 0
         """Messages that came to their end, good or bad."""
 
@@ -397,4 +403,10 @@ class StreamParser:
         self._need = self._searched = 0
         self.completed += 1
         del self._buffer[: body_at + length]
-        return message
+        if not isinstance(message, MessageError):
+            self._refused = 0
+            return message
+        self._refused += 1
+        if self._refused < MAX_REFUSED:
+            return message
+        return self._fail(head, Malformed(f"{MAX_REFUSED} broken messages in a row"))

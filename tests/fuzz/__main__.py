@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 
 from tests.fuzz import guided
-from tests.fuzz.judging import Finding, judge
+from tests.fuzz.judging import Finding, high_water, judge
 from tests.fuzz.mutation import Mutator
 from tests.fuzz.seeds import seeds, words
 from tests.fuzz.targets import TARGETS
@@ -39,13 +39,17 @@ class Run:
         self.save = save
         self.slack = slack
         self.inputs = 0
+        self.slowest = 0.0
+        """Seconds for all steps of one input, however often it was run again."""
         self.found: dict[str, Path] = {}
         self.started = time.monotonic()
         self.next_report = self.started + REPORT_EVERY
 
     def one(self, data: bytes) -> None:
         self.inputs += 1
+        before = time.thread_time()
         finding = judge(self.steps, data, self.slack)
+        self.slowest = max(self.slowest, time.thread_time() - before)
         if finding is not None and f"{finding.kind} {finding.place}" not in self.found:
             self.keep(finding, data)
         if time.monotonic() > self.next_report:
@@ -68,6 +72,8 @@ class Run:
             "engine": engine,
             "inputs": self.inputs,
             "seconds": round(took, 1),
+            "slowest_ms": round(self.slowest * 1000, 1),
+            "peak_mib": high_water() >> 20,
             "findings": [{"what": what, "file": str(path)} for what, path in self.found.items()],
         }
         print(json.dumps(told), flush=True)

@@ -11,6 +11,7 @@ from sipbridge.sip.parser import (
     MAX_HEADERS,
     MAX_LINE,
     MAX_MESSAGE,
+    MAX_REFUSED,
     KeepAlive,
     Limits,
     MessageError,
@@ -279,6 +280,21 @@ def test_without_a_frame_the_stream_is_lost(data: bytes) -> None:
     assert error.fatal
     assert parser.feed(REQUEST) == []
     assert parser.pending == 0
+
+
+def test_a_stream_of_nothing_but_broken_messages_is_given_up() -> None:
+    parser = StreamParser()
+    found = parser.feed(BROKEN * 100)
+    assert len(found) == MAX_REFUSED
+    assert [one.fatal for one in found if isinstance(one, MessageError)] == [
+        *[False] * (MAX_REFUSED - 1),
+        True,
+    ]
+    assert parser.feed(REQUEST) == []
+    patient = StreamParser()
+    for _ in range(5):
+        assert len(patient.feed(BROKEN * (MAX_REFUSED - 1) + REQUEST)) == MAX_REFUSED
+    assert not any(one.fatal for one in patient.feed(BROKEN) if isinstance(one, MessageError))
 
 
 def test_single_bytes_cost_linear_time() -> None:
