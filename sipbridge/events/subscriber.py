@@ -731,6 +731,12 @@ class Subscription:
         incoming.respond(200)
         self.notified(incoming, state, now)
 
+    def order_lost(self, now: float) -> None:
+        """The notifier has cleared its CSeq, and can tell us nothing any more: a new dialog."""
+        if self.state in (State.PENDING, State.ACTIVE) and self.client is None:
+            self.state = step(NEXT, self.state, Input.GONE)
+            self.over("", None, 481, now)
+
     def checked(self, incoming: ServerRequest) -> SubscriptionState | None:
         """The state that the NOTIFY states; None after it was refused."""
         request = incoming.request

@@ -51,12 +51,14 @@ class Dialog:
     __slots__ = (
         "call_id",
         "contact",
+        "counts_anew",
         "credit",
         "flow",
         "heard",
         "local",
         "local_cseq",
         "local_tag",
+        "lower",
         "nat",
         "remote",
         "remote_cseq",
@@ -90,6 +92,10 @@ class Dialog:
         self.route_set = tuple(route_set)
         self.local_cseq = local_cseq
         self.remote_cseq = remote_cseq
+        self.lower: int | None = None
+        """CSeq of the last request that was out of order."""
+        self.counts_anew = False
+        """Two such have come in their own order: the peer has forgotten how far it had counted."""
         self.contact = contact
         self.secure = secure
         self.flow = flow
@@ -216,6 +222,8 @@ class Dialog:
         """
         number = request.cseq.number
         if self.remote_cseq is not None and number < self.remote_cseq:
+            self.counts_anew = self.lower is not None and number > self.lower
+            self.lower = number
             raise RemoteProtocolError(
                 f"CSeq {number} after {self.remote_cseq}: out of order", status_hint=500
             )

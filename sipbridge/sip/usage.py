@@ -4,7 +4,7 @@ The `UserAgent` routes; these are the shapes it routes to. All calls come from t
 core, `now` is monotonic seconds, and none of them may block.
 """
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,6 +51,15 @@ class Usage(Protocol):
     """Uses one dialog: gets its requests."""
 
     def receive_request(self, incoming: ServerRequest, now: float) -> None: ...
+
+
+@runtime_checkable
+class Orderly(Protocol):
+    """A usage that wants to know when its peer has forgotten the order of the dialog."""
+
+    def order_lost(self, now: float) -> None:
+        """The peer counts its requests anew; by §12.2.2 of RFC 3261 all of them have to be refused."""
+        ...
 
 
 class ResponseHandler(Protocol):

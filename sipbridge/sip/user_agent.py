@@ -21,7 +21,12 @@ inside their callbacks; no handler of a request of ours is called from inside th
 
 from collections.abc import Sequence
 
-from sipbridge.errors import LocalProtocolError, ParseError, SipBridgeError
+from sipbridge.errors import (
+    LocalProtocolError,
+    ParseError,
+    RemoteProtocolError,
+    SipBridgeError,
+)
 from sipbridge.sip.address import NameAddr
 from sipbridge.sip.defects import Defect, first_defect, still_in_order
 from sipbridge.sip.dialog import Dialog, DialogId, words
@@ -42,7 +47,7 @@ from sipbridge.sip.responding import (
 )
 from sipbridge.sip.timers import Deadline, Deadlines, Timers
 from sipbridge.sip.transactions import client_key
-from sipbridge.sip.usage import RequestHandler, ResponseHandler, StoreWaiter, Timed, Usage
+from sipbridge.sip.usage import Orderly, RequestHandler, ResponseHandler, StoreWaiter, Timed, Usage
 from sipbridge.uri import Uri
 
 __all__ = ["ClientRequest", "CoreLimits", "IncomingRequest", "UserAgent"]
@@ -445,7 +450,7 @@ class UserAgent:
             return
         try:
             if known is not None and still_in_order(request):
-                known[0].check(request)
+                self.check_order(*known, request, now)
                 known[1].receive_request(incoming, now)
             else:
                 self.dispatch(incoming, now)
@@ -508,10 +513,19 @@ class UserAgent:
             self.answer_defect(incoming, defect)
         else:
             if found:
-                found[0].check(request)
+                self.check_order(*found, request, now)
                 found[0].remember(request)
                 incoming.dialog = found[0]
             usage.receive_request(incoming, now)
+
+    def check_order(self, dialog: Dialog, usage: Usage, request: Request, now: float) -> None:
+        """Raises RemoteProtocolError (500) for what is out of order; its usage hears if that goes on."""
+        try:
+            dialog.check(request)
+        except RemoteProtocolError:
+            if dialog.counts_anew and isinstance(usage, Orderly):
+                usage.order_lost(now)
+            raise
 
     def dispatch_outside(
         self, incoming: IncomingRequest, defect: Defect | None, now: float

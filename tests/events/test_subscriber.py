@@ -856,3 +856,29 @@ def test_renewing_makes_a_new_dialog_at_once() -> None:
     assert world.state is State.ACTIVE
     assert world.subscriber.call_id(world.id) not in ("", before)
     assert world.terminated == []
+
+
+def test_a_notifier_that_clears_its_cseq_gets_a_new_dialog() -> None:
+    """All it says would be out of order for ever (RFC 3261 §12.2.2)."""
+    world = active()
+    world.notifier.answers = [Answer()]
+    world.notify("active", pidf("open"), cseq=500)
+    world.notify("active", pidf("closed"), cseq=1)
+    assert len(world.notifier.got) == 1  # that might have been overtaken
+    world.notify("active", pidf("closed"), cseq=2)
+    assert world.notifier.responses[-2:] == [500, 500]
+    world.pair.pass_seconds(3.0)
+    assert len(world.notifier.got) == 2 and world.state is State.ACTIVE
+    assert world.terminated[-1].will_retry
+    world.notify("active", pidf("closed"))
+    assert world.notified[-1].body == pidf("closed")
+
+
+@pytest.mark.parametrize("order", [[9, 8], [8], [8, 8]])
+def test_notifies_that_were_overtaken_change_nothing(order: list[int]) -> None:
+    world = active()
+    world.notify("active", pidf("open"), cseq=10)
+    for number in order:
+        world.notify("active", pidf("closed"), cseq=number)
+    world.pair.pass_seconds(5.0)
+    assert len(world.notifier.got) == 1 and world.terminated == []

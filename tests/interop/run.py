@@ -14,6 +14,7 @@ their tests is written down like a case.
 import argparse
 import asyncio
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -67,8 +68,11 @@ def write(verdicts: list[Verdict], begun: datetime) -> None:
     ElementTree.ElementTree(suite).write(RESULTS / "junit.xml", encoding="utf-8")
 
 
-def play_modules(only: str) -> list[Verdict]:
-    """The test modules beside this file that meet peers, except the one that plays the cases."""
+def play_modules(only: str, *, brief: bool) -> list[Verdict]:
+    """The test modules beside this file that meet peers, except the one that plays the cases.
+
+    brief: they may do with a few of everything; the environment tells them so.
+    """
     modules = [m for m in sorted(HERE.glob("test_*.py")) if m.name not in NO_PEERS]
     wanted = [str(module) for module in modules if only in module.stem]
     if not wanted:
@@ -76,7 +80,10 @@ def play_modules(only: str) -> list[Verdict]:
     with tempfile.TemporaryDirectory(prefix="sipbridge-interop-") as folder:
         report = Path(folder) / "junit.xml"
         command = [sys.executable, "-m", "pytest", "-q", f"--junitxml={report}", *wanted]
-        subprocess.run(command, cwd=HERE.parents[1], stdout=subprocess.DEVNULL, check=False)
+        told = {**os.environ, **({"SIPBRIDGE_INTEROP_BRIEF": "1"} if brief else {})}
+        subprocess.run(
+            command, cwd=HERE.parents[1], stdout=subprocess.DEVNULL, check=False, env=told
+        )
         return [verdict_of(case) for case in ElementTree.parse(report).iter("testcase")]
 
 
@@ -163,7 +170,7 @@ async def main() -> int:
         if only in f"{case.name} {variant_name(variant)}"
     ]
     verdicts = await play_all(wanted, given.at_once)
-    for verdict in await asyncio.to_thread(play_modules, only):
+    for verdict in await asyncio.to_thread(play_modules, only, brief=given.brief):
         verdicts.append(verdict)
         show(verdict)
     write(verdicts, begun)
