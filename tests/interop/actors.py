@@ -8,9 +8,11 @@ import asyncio
 import base64
 import functools
 import importlib.metadata
+import itertools
 import json
 import os
 import pty
+import random
 import re
 import shutil
 import signal
@@ -34,6 +36,9 @@ START_TRIES = 3
 STOP_SECONDS = 10.0
 PHONE_STOP_SECONDS = 1.0
 """Twinkle does not end by itself when it is told to; what a phone does then is nothing a case looks at."""
+PORTS = range(20_000, 32_000)
+"""Below those that Linux hands out for connections: two cases at a time must not meet on one."""
+TURNS = itertools.count(random.randrange(len(PORTS)))
 TABLES = (
     *("version", "presentity", "active_watchers", "watchers", "xcap"),
     *("pua", "rls_presentity", "rls_watchers"),
@@ -52,12 +57,18 @@ class ActorFailed(Exception):
     """An actor could not do its part; the text says what was seen."""
 
 
-def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
-    """A port nobody uses for UDP or TCP at the moment."""
-    with socket.socket(socket.AF_INET, kind) as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
+def free_port() -> int:
+    """A port that nobody uses for UDP or TCP, and that the system gives to no other socket by itself."""
+    for _ in range(len(PORTS)):
+        port = PORTS[next(TURNS) % len(PORTS)]
+        try:
+            for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+                with socket.socket(socket.AF_INET, kind) as one:
+                    one.bind(("127.0.0.1", port))
+        except OSError:
+            continue
         return port
+    raise ActorFailed("no port is free")
 
 
 async def end(process: Process, seconds: float = STOP_SECONDS) -> int:
@@ -582,7 +593,7 @@ class Baresip:
         listed = "".join(f'"{c}" <sip:{c}@example.com>;presence=p2p\n' for c in contacts)
         (self.folder / "contacts").write_text(listed or '"nobody" <sip:nobody@example.com>\n')
         (self.folder / "config").write_text(
-            f"sip_listen 127.0.0.1:{free_port(socket.SOCK_DGRAM)}\nnet_interface 127.0.0.1\n"
+            f"sip_listen 127.0.0.1:{free_port()}\nnet_interface 127.0.0.1\n"
             + (f"sip_cafile {self.trusted}\n" if self.trusted else "")
             + f"module_path {modules}\nmodule_tmp uuid.so\nmodule_tmp account.so\n"
             "module_app contact.so\nmodule_app menu.so\nmodule_app presence.so\n"
@@ -698,7 +709,7 @@ class DeskPhone:
         self.client, self.name, self.server, self.transport = client, name, server, transport
         self.trusted = trusted
         self.folder = Path(tempfile.mkdtemp(prefix=f"sipbridge-{client}-"))
-        self.port = free_port(socket.SOCK_DGRAM if transport == "udp" else socket.SOCK_STREAM)
+        self.port = free_port()
         self.process: Process | None = None
         self.output = ""
         self.news = asyncio.Event()
@@ -863,8 +874,7 @@ class SippServer:
     def __init__(self, scenario: str, transport: str, calls: int) -> None:
         self.scenario, self.transport, self.calls = scenario, transport, calls
         self.folder = Path(tempfile.mkdtemp(prefix="sipbridge-sipp-"))
-        kind = socket.SOCK_STREAM if transport == "tcp" else socket.SOCK_DGRAM
-        self.port = free_port(kind)
+        self.port = free_port()
         self.process: Process | None = None
 
     async def start(self) -> None:
