@@ -477,7 +477,7 @@ class Subscription:
     def headers(self, expires: int) -> list[tuple[str, str]]:
         types = self.package.body_types
         knows_rates = self.policy.rate_control and self.policy.name not in self.subscriber.no_rates
-        self.rate_told = self.rate if knows_rates else NO_RATE
+        self.rate_told = self.rate if knows_rates and expires else NO_RATE
         fields = [("Event", f"{self.event}{self.rate_told}"), ("Expires", str(expires))]
         if EVENTLIST in self.policy.capabilities or self.members:
             fields.append(("Supported", EVENTLIST))

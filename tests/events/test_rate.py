@@ -487,3 +487,50 @@ def test_snapshots_of_a_version_without_rates_are_taken_up() -> None:
     assert again.subscriptions[again.restore(ours, 0.0, elapsed=0.0)].rate == NO_RATE
     world.pair.bob = Pair().bob
     assert world.new_notifier().restore(theirs, 0.0, elapsed=0.0).pace is None
+
+
+NAMED = replace(TO_BOB, name="bob")
+
+
+def events_of(notifier: ScriptedNotifier) -> list[str]:
+    return [str(i.request.headers.get("Event")) for i in notifier.got]
+
+
+def test_a_notifier_that_takes_a_rate_for_another_package_is_asked_without() -> None:
+    """As Kamailio, which answers 489; at the first SUBSCRIBE, and once only."""
+    pair = Pair()
+    notifier = ScriptedNotifier(pair.bob, Answer(489, notify=None), Answer(body=pidf()))
+    subscriber = Subscriber(pair.alice, PACKAGES)
+    for _ in range(2):
+        id = subscriber.subscribe(
+            BOB_URI, ALICE_URI, "presence", pair.now, policy=NAMED, rate=EVERY_MINUTE
+        )
+        pair.turn()
+    assert events_of(notifier) == [f"presence{EVERY_MINUTE}", "presence", "presence"]
+    assert id in subscriber.subscriptions
+    assert len([s for s in pair.reported[ALICE] if isinstance(s, Notified)]) == 2
+
+
+def test_in_a_dialog_too_and_nothing_is_lost_by_it() -> None:
+    pair = Pair()
+    notifier = ScriptedNotifier(
+        pair.bob, Answer(body=pidf()), Answer(489, notify=None), Answer(body=pidf())
+    )
+    subscriber = Subscriber(pair.alice, PACKAGES)
+    id = subscriber.subscribe(BOB_URI, ALICE_URI, "presence", pair.now, policy=NAMED)
+    pair.turn()
+    subscriber.set_rate(id, EVERY_MINUTE, pair.now)
+    subscriber.refresh(id, pair.now)
+    pair.turn()
+    assert events_of(notifier) == ["presence", f"presence{EVERY_MINUTE}", "presence"]
+    assert len({i.request.call_id for i in notifier.got}) == 1, "the dialog is still the same"
+    assert not [s for s in pair.reported[ALICE] if isinstance(s, Terminated)]
+
+
+def test_the_end_asks_for_no_rate() -> None:
+    """A notifier that would refuse it must not keep the subscription because of that."""
+    world = World(EVERY_MINUTE)
+    world.subscriber.end(world.id, world.pair.now)
+    world.pair.turn()
+    assert world.events == [f"toy{EVERY_MINUTE}", "toy"]
+    assert world.notifier.subscriptions == {}
