@@ -42,6 +42,7 @@ from sipbridge.events.publisher import (
     Unpublished,
 )
 from sipbridge.events.rate import Rate
+from sipbridge.events.registration import Registered, RegistrationFailed, Unregistered
 from sipbridge.events.subscriber import (
     Accepted,
     Notified,
@@ -80,6 +81,9 @@ PRESENCE = "presence"
 WINFO = "presence.winfo"
 LIST = "presence of a list"
 """Not the name of a package: the package is `presence`."""
+
+REGISTRATIONS = (Registered, RegistrationFailed, Unregistered)
+"""What the machine of registrations says."""
 
 NO_LIST = frozenset({404, 405, 410, 420, 421, 489, 501, 604})
 """Refusals that say that there is no list, or that lists are not known there."""
@@ -341,6 +345,7 @@ class SipNetwork:
         group: Uri | None = None,
     ) -> None:
         kind = self.kind_of(presentity)
+        await self.registered(caller, presentity, patient=resuming)
         if self.groups is not None and kind == PRESENCE:
             if self.groups.covers(caller, presentity):
                 return
@@ -349,7 +354,6 @@ class SipNetwork:
                 asked = await self.groups.watch(caller, presentity, group, resuming=resuming)
                 if asked:
                     return
-        await self.registered(caller, presentity, patient=resuming)
         if not resuming:
             await self.accepted(self.subscribe(caller, presentity, kind, keep_trying=False))
             return
@@ -519,7 +523,8 @@ class SipNetwork:
         if action is not None:
             self.hear(said)
             action(said)
-        elif self.registrations is not None:
+        elif self.registrations is not None and isinstance(said, REGISTRATIONS):
+            self.hear(said)
             self.registrations.handle(said)
 
     def hear(self, said: object) -> None:
@@ -548,6 +553,9 @@ class SipNetwork:
             case Published() | PublishFailed() | Unpublished() | TagForgotten():
                 publication = self.by_id.get(said.publication)
                 return publication.peer if publication else None
+            case Registered() | RegistrationFailed() if self.registrations is not None:
+                identity = self.registrations.whose(said.registration)
+                return self.peer_of(identity) if identity is not None else None
         return None
 
     # --- servers that come and go ---

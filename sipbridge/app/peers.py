@@ -32,9 +32,9 @@ NO_ANSWER = ("timeout", "transport")
 def tell(watch: PeerWatch, said: object, now: float) -> None:
     """Say to the watch of a server what an indication about it means there."""
     match said:
-        case Accepted() | Notified() | Published() | Unpublished():
+        case Accepted() | Notified() | Published() | Unpublished() | Registered():
             watch.answered(now)
-        case RefreshFailed() | Refused() | PublishFailed():
+        case RefreshFailed() | Refused() | PublishFailed() | RegistrationFailed():
             if said.reason in NO_ANSWER:
                 watch.failed(said.reason, now)
             elif said.status not in DOWN:

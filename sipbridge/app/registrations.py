@@ -30,6 +30,7 @@ from sipbridge.events.registration import (
 from sipbridge.gateway.caller import Caller
 from sipbridge.identities import PresentityKey
 from sipbridge.sip.policy import Credentials, PeerPolicy
+from sipbridge.uri import Uri
 
 KIND = "registration"
 """Kind of the snapshots that keep Call-ID and CSeq."""
@@ -71,19 +72,22 @@ class Registrations:
         *,
         turn: Callable[[], None],
         now: Callable[[], float],
+        begun: Callable[[Caller], None],
         moved: Callable[[Entry], None],
         remember: Callable[[str, str | None], None],
         spawn: Spawn,
     ) -> None:
         """policy_of: of the server that wants an application registered, None where none does.
 
-        moved: told when the policy of an entry has changed.
+        begun: told when a registration of an application begins. moved: told when the policy of an entry has
+        changed.
         """
         self.registrant = registrant
         self.directory = directory
         self.policy_of = policy_of
         self.turn = turn
         self.now = now
+        self.begun = begun
         self.moved = moved
         self.remember = remember
         self.spawn = spawn
@@ -155,6 +159,7 @@ class Registrations:
                 credentials=entry.credentials,
             )
         self.by_id[entry.id] = entry
+        self.begun(entry.caller)
         self.turn()
 
     def drop(self, entry: Entry, *, replaced: bool = False) -> None:
@@ -204,6 +209,11 @@ class Registrations:
                 await entry.tried.wait()
         if not entry.registered.is_set():
             raise TransportFailed(f"not registered at the presence server: {entry.failure}")
+
+    def whose(self, id: str) -> Uri | None:
+        """The identity of a registration of the machine."""
+        entry = self.by_id.get(id)
+        return None if entry is None else entry.caller.identity
 
     def all_registered(self) -> bool:
         """For readiness: does everybody have a binding?"""

@@ -337,7 +337,11 @@ def taps(settings: Settings, metrics: Metrics) -> tuple[Tap, Tap]:
 
 
 def peers_of(
-    settings: Settings, core: UserAgent, publisher: Publisher, subscriber: Subscriber
+    settings: Settings,
+    core: UserAgent,
+    publisher: Publisher,
+    subscriber: Subscriber,
+    registrant: Registrant,
 ) -> tuple[Peer, dict[str, Peer]]:
     """The default presence server and those of single domains; each that is not ours is watched."""
     ours = Peer(settings.sip.domain.lower(), True, TO_AGENT)
@@ -349,7 +353,7 @@ def peers_of(
         budget = Budget(core.identifiers.fraction, wanted.budget)
         profile = load_profile("peers", wanted.profile, settings.directory)
         asked = replace(profile.applied(policy(server, domain)), turns=budget)
-        watch = PeerWatch(core, publisher, subscriber, asked, budget, wanted.probe)
+        watch = PeerWatch(core, publisher, subscriber, asked, budget, wanted.probe, registrant)
         return Peer(domain, False, asked, server.register_, watch)
 
     default = peer(settings.presence_server, "")
@@ -387,7 +391,8 @@ def make_network(
     """The gateway's user agent with its machines, and the driver round it."""
     core = UserAgent([b.point for b in bound], minimum_digest=settings.sip.minimum_digest.value)
     publisher, subscriber = Publisher(core, PACKAGES), Subscriber(core, PACKAGES)
-    default, peers = peers_of(settings, core, publisher, subscriber)
+    registrant = Registrant(core)
+    default, peers = peers_of(settings, core, publisher, subscriber, registrant)
 
     def refused(error: DocumentError, content_type: str, trace: str) -> None:
         media_type = content_type.partition(";")[0].strip().lower()
@@ -426,13 +431,13 @@ def make_network(
     gauges.watch_client(tower.metrics, subscriber, publisher, tower.clock.now)
     gauges.watch_peers(tower.metrics, [p.watch for p in (default, *peers.values()) if p.watch])
     if any(peer.register for peer in (default, *peers.values())):
-        registrant = Registrant(core)
         network.registrations = Registrations(
             registrant,
             directory,
             network.home_policy,
             turn=driver.turn,
             now=tower.clock.now,
+            begun=lambda caller: network.used(network.peer_of(caller.identity)),
             moved=network.moved,
             remember=lambda key, text: store.remember(REGISTRATION, key, text),
             spawn=spawn,

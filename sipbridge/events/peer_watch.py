@@ -7,10 +7,11 @@
 While publications or subscriptions live at the peer it gets an OPTIONS every so often (RFC 3261 §11); any
 final response shows that somebody is there, except those by which a proxy says that nobody is. A probe that
 gets no answer in time, an error of the transport, or the news that the peer has forgotten a dialog (481) or
-an entity-tag (412) makes it suspect. Its first answer starts the recovery: first all publications are
-refreshed, so that no watcher sees somebody without them, then all subscriptions, shuffled, within the budget
-that they share with whatever they cause. A peer that turns out to have forgotten nearly everything gets new
-SUBSCRIBEs at once, without being asked in dialogs that it does not know.
+an entity-tag (412) makes it suspect. Its first answer starts the recovery: first all registrations are
+refreshed, for it may hear only who is registered, then all publications, so that no watcher sees somebody
+without them, then all subscriptions, shuffled, within the budget that they share with whatever they cause. A
+peer that turns out to have forgotten nearly everything gets new SUBSCRIBEs at once, without being asked in
+dialogs that it does not know.
 
 A peer may forget one dialog for reasons of its own, so that alone starts a recovery only now and then: after
 one in which hardly anything else was forgotten the next has to wait twice as long. And one that never answers
@@ -24,6 +25,7 @@ from enum import StrEnum
 
 from sipbridge.events.budget import Budget
 from sipbridge.events.publisher import Publication, Publisher
+from sipbridge.events.registration import Registrant, Registration
 from sipbridge.events.subscriber import Subscriber, Subscription
 from sipbridge.sip.address import NameAddr
 from sipbridge.sip.message import Response
@@ -54,6 +56,9 @@ MANY = 5
 
 DEAF = 2
 """So often a peer may answer requests and not OPTIONS."""
+
+
+Usage = Registration | Publication | Subscription
 
 
 class PeerState(StrEnum):
@@ -127,11 +132,13 @@ class PeerWatch:
         policy: PeerPolicy,
         budget: Budget,
         interval: float = INTERVAL,
+        registrant: Registrant | None = None,
     ) -> None:
         """interval: seconds between probes, 0: never. `policy.turns` is the budget."""
         self.ua = ua
         self.publisher = publisher
         self.subscriber = subscriber
+        self.registrant = registrant
         self.policy = policy
         self.budget = budget
         self.interval = interval
@@ -146,7 +153,7 @@ class PeerWatch:
         self.hears = False
         """Has it ever answered OPTIONS?"""
         self.deaf = 0
-        self.queue: deque[Publication | Subscription] = deque()
+        self.queue: deque[Usage] = deque()
         self.asked = self.renewed = self.lost = 0
         self.pause = FIRST_PAUSE
         self.not_before = 0.0
@@ -224,10 +231,12 @@ class PeerWatch:
         if self.probes and (usage := next(iter(self.usages()), None)) is not None:
             self.probe(usage, now)
 
-    def probe(self, usage: Publication | Subscription, now: float) -> None:
+    def probe(self, usage: Usage, now: float) -> None:
         """One OPTIONS to the domain of a usage, on the way that its requests take."""
         sender = usage.from_.uri if isinstance(usage, Publication) else usage.identity
-        whom = usage.entity if isinstance(usage, Publication) else usage.target
+        whom = sender
+        if not isinstance(usage, Registration):
+            whom = usage.entity if isinstance(usage, Publication) else usage.target
         target = Uri("sip", host=whom.host or sender.host, port=whom.port)
         request = self.ua.new_request(
             "OPTIONS",
@@ -267,8 +276,11 @@ class PeerWatch:
 
     # --- recovery ---------------------------------------------------------------------------------
 
-    def usages(self) -> Iterable[Publication | Subscription]:
-        """What of ours lives there, publications first."""
+    def usages(self) -> Iterable[Usage]:
+        """What of ours lives there, in the order in which it is refreshed."""
+        for registration in self.registrant.registrations.values() if self.registrant else ():
+            if registration.policy.turns is self.budget and not registration.removal_asked:
+                yield registration
         for publication in self.publisher.publications.values():
             if publication.policy.turns is self.budget:
                 yield publication
@@ -281,7 +293,8 @@ class PeerWatch:
         self.state, self.since = PeerState.RECOVERING, now
         there = list(self.usages())
         spread = {id(one): self.ua.identifiers.fraction() for one in there}
-        there.sort(key=lambda one: (isinstance(one, Subscription), spread[id(one)]))
+        order = {Registration: 0, Publication: 1, Subscription: 2}
+        there.sort(key=lambda one: (order[type(one)], spread[id(one)]))
         self.queue = deque(there)
         self.asked = self.renewed = 0
         self.ua.report(PeerBack(self.name, len(there)))
@@ -297,7 +310,9 @@ class PeerWatch:
             return
         usage = self.queue.popleft()
         self.asked += 1
-        if isinstance(usage, Publication):
+        if isinstance(usage, Registration):
+            usage.registrant.refresh(usage.id, now)
+        elif isinstance(usage, Publication):
             self.publisher.refresh(usage.id, now)
         elif self.has_forgotten_all:
             self.subscriber.renew(usage.id, now)

@@ -21,6 +21,7 @@ from sipbridge.events.peer_watch import (
 from sipbridge.events.presence_package import PIDF
 from sipbridge.events.publisher import Publisher
 from sipbridge.events.publisher import State as PublicationState
+from sipbridge.events.registration import Registrant
 from sipbridge.events.subscriber import State, Subscriber
 from sipbridge.sip.usage import ServerRequest
 from sipbridge.sip.user_agent import UserAgent
@@ -246,6 +247,35 @@ def test_everything_is_right_again_after_an_outage(wiped: bool) -> None:
     last_publish = max(world.sent("PUBLISH", after=back_at))
     first_subscribe = min(world.sent("SUBSCRIBE", after=back_at))
     assert last_publish < first_subscribe + 1.0  # watchers find what was published
+
+
+def test_who_has_to_be_registered_is_registered_again_first() -> None:
+    world = World(publications=5, subscriptions=5)
+    world.pair.bob.serve("REGISTER", Answers(200))
+    registrant = world.watch.registrant = Registrant(world.pair.alice)
+    for number in range(3):
+        registrant.register(someone(number), world.pair.now, policy=world.policy)
+    registrant.register(someone(9), world.pair.now, policy=TO_BOB)  # elsewhere
+    world.pass_seconds(INTERVAL)
+    world.away()
+    world.pass_seconds(30.0)
+    world.back(wiped=True)
+    back_at = world.pair.now
+    world.pass_seconds(20.0)
+    assert world.said(PeerBack) == [PeerBack("bob", 13)]
+    registered = world.sent("REGISTER", after=back_at)
+    assert len(registered) == 3
+    assert max(registered) <= min(world.sent("PUBLISH", "SUBSCRIBE", after=back_at))
+
+
+def test_where_only_registrations_live_the_server_is_probed_too() -> None:
+    world = World(publications=0, subscriptions=0)
+    world.pair.bob.serve("REGISTER", Answers(200))
+    world.watch.registrant = Registrant(world.pair.alice)
+    world.watch.registrant.register(someone(1), world.pair.now, policy=world.policy)
+    world.watch.used(world.pair.now)
+    world.pass_seconds(100.0)
+    assert 8 <= len(world.sent("OPTIONS")) <= 12
 
 
 def test_a_status_changed_meanwhile_arrives_afterwards() -> None:
