@@ -327,7 +327,7 @@ async def test_an_entity_tag_that_the_server_forgot_starts_anew() -> None:
         server.forgotten = True
         await alice.publish(Activity="Travel")
         sent = server.requests("PUBLISH")
-        assert [m.get("sip-if-match") for m in sent] == ["", "e1", ""]
+        assert [m.get("sip-if-match") for m in sent[:3]] == ["", "e1", ""]
         assert b"travel" in sent[-1].body
 
 
