@@ -12,6 +12,7 @@ their tests is written down like a case.
 """
 
 import argparse
+import ast
 import asyncio
 import json
 import os
@@ -68,13 +69,25 @@ def write(verdicts: list[Verdict], begun: datetime) -> None:
     ElementTree.ElementTree(suite).write(RESULTS / "junit.xml", encoding="utf-8")
 
 
+def modules() -> list[Path]:
+    """The test modules beside this file that meet peers, except the one that plays the cases."""
+    return [m for m in sorted(HERE.glob("test_*.py")) if m.name not in NO_PEERS]
+
+
+def sections_of(module: str) -> list[str]:
+    """What a test module says in SECTIONS that it proves; read, not imported."""
+    for node in ast.parse((HERE / f"{module}.py").read_text()).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "SECTIONS":
+            return list(ast.literal_eval(node.value))
+    return []
+
+
 def play_modules(only: str, *, brief: bool) -> list[Verdict]:
-    """The test modules beside this file that meet peers, except the one that plays the cases.
+    """What the test modules say of their tests.
 
     brief: they may do with a few of everything; the environment tells them so.
     """
-    modules = [m for m in sorted(HERE.glob("test_*.py")) if m.name not in NO_PEERS]
-    wanted = [str(module) for module in modules if only in module.stem]
+    wanted = [str(module) for module in modules() if only in module.stem]
     if not wanted:
         return []
     with tempfile.TemporaryDirectory(prefix="sipbridge-interop-") as folder:
@@ -91,12 +104,13 @@ def verdict_of(case: ElementTree.Element) -> Verdict:
     """What pytest says of one test; one that was skipped did not pass."""
     wrong = next((w for word in ("failure", "error", "skipped") for w in case.iter(word)), None)
     name, _, variant = case.get("name", "").partition("[")
+    module = case.get("classname", "").rpartition(".")[2]
     return Verdict(
-        case.get("classname", "").rpartition(".")[2],
+        module,
         name.removeprefix("test_").replace("_", " "),
         variant.rstrip("]"),
         {"kamailio": Kamailio.version()},
-        [],
+        sections_of(module),
         "pass" if wrong is None else "fail",
         round(float(case.get("time", "0")), 2),
         "" if wrong is None else wrong.text or wrong.get("message") or "",

@@ -25,6 +25,7 @@ pytestmark = [
     pytest.mark.timeout(60),  # a real server is started
     pytest.mark.skipif(shutil.which("kamailio") is None, reason="Kamailio is not installed"),
 ]
+SECTIONS = ["RFC 6665 4.4.3"]
 BOB, DAVE = "sip:bob@example.com", "sip:dave@example.com"
 WAIT = 1.0
 """Seconds that a poll may wait, as it is by default."""

@@ -23,6 +23,7 @@ import pytest
 
 from tests.interop.actors import Application, Bridge, Kamailio
 
+SECTIONS = ["RFC 6665 4.1.2.2", "RFC 3903 4.3", "RFC 3903 4.4"]
 BRIEF = bool(os.environ.get("SIPBRIDGE_INTEROP_BRIEF"))
 MANY = 20 if BRIEF else 500
 OUTAGE = 5.0 if BRIEF else 30.0

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from tests.interop.run import brief
+from tests.interop.run import brief, modules, sections_of
 from tests.interop.runner import VERBS, Case, all_cases, variant_name
 
 CASES = all_cases()
@@ -29,6 +29,13 @@ def test_a_case_says_what_it_proves_and_by_which_sections(case: Case) -> None:
     assert all(step["do"] in VERBS for step in case.steps)
     names = [variant_name(variant) for variant in case.variants]
     assert len(set(names)) == len(names)
+
+
+def test_a_module_that_meets_peers_says_by_which_sections() -> None:
+    assert modules()
+    for module in modules():
+        sections = sections_of(module.stem)
+        assert sections and all(SECTION.fullmatch(s) for s in sections), module
 
 
 def test_numbers_are_given_once() -> None:
