@@ -33,7 +33,13 @@ Act = Callable[..., None]
 
 def plain(hop: str) -> PeerPolicy:
     """A peer that is offered none of the optimisations: its flows are those of the first RFCs."""
-    return PeerPolicy(next_hops=(hop,), conditional=False, rate_control=False, partial_notify=False)
+    return PeerPolicy(
+        next_hops=(hop,),
+        conditional=False,
+        rate_control=False,
+        partial_notify=False,
+        encodings=(),
+    )
 
 
 def person(name: str) -> Uri:
@@ -55,6 +61,9 @@ class AtTheAgent:
 
     def say(self, line: Line) -> None:
         raise AssertionError(f"{line}: nobody is played by hand here")
+
+    def repeat(self) -> None:
+        raise AssertionError("nobody is played by hand here")
 
     # --- what people do ---------------------------------------------------------------------------
 
@@ -120,7 +129,7 @@ class AtTheAgent:
     def lose(self, word: str, count: str | None) -> None:
         self.net.wire.drop_next(word, int(count or 1))
 
-    def repeat(self, word: str) -> None:
+    def copy(self, word: str) -> None:
         self.net.wire.repeat_next(word, 3)
 
     def delay(self, word: str, seconds: str) -> None:
@@ -143,7 +152,7 @@ class AtTheAgent:
         r"(\w+) (allows|blocks|politely blocks) (\w+)": decide,
         r"the list (\w+) has (.+)": make_list,
         r"the wire loses the next ([\w* ]+?)(?: (\d+) times)?": lose,
-        r"the wire repeats the next ([\w* ]+)": repeat,
+        r"the wire repeats the next ([\w* ]+)": copy,
         r"the wire delays the next ([\w* ]+) by ([\d.]+)": delay,
     }
 
@@ -188,6 +197,7 @@ class Hand:
     call_id: str = "by-hand-1"
     tag: str = "hand"
     said: dict[str, bytes] = field(default_factory=dict)
+    last: bytes = b""
 
     def say(self, line: Line) -> None:
         word, *rest = line.text.split()
@@ -205,6 +215,7 @@ class Hand:
         self.put(data)
 
     def put(self, data: bytes) -> None:
+        self.last = data
         core = self.net.cores[self.core]
         if self.transport == "udp":
             core.receive_datagram(data, Flow("udp", self.core, self.here), self.net.now)
@@ -323,6 +334,9 @@ class Clients:
     def say(self, line: Line) -> None:
         self.hand.say(line)
 
+    def repeat(self) -> None:
+        self.hand.put(self.hand.last)
+
     def do(self, what: str) -> None:
         word, *rest = what.split()
         now, me, bob = self.net.now, person("alice"), person("bob")
@@ -372,6 +386,9 @@ class AgentBeforeAHand(AtTheAgent):
 
     def say(self, line: Line) -> None:
         self.hand.say(line)
+
+    def repeat(self) -> None:
+        self.hand.put(self.hand.last)
 
     def see(self, what: str) -> None:
         """`N subscriptions`: how many the agent has."""

@@ -117,6 +117,10 @@ class Cast(Protocol):
         """The side that is played by hand says something."""
         ...
 
+    def repeat(self) -> None:
+        """It says the same once more, byte for byte."""
+        ...
+
 
 @dataclass
 class Play:
@@ -124,6 +128,8 @@ class Play:
 
     cast: Cast
     left: Address = ALICE
+    twice: bool = False
+    """Everything that is said by hand comes twice; the second copy must bring nothing new."""
     heard: int = 0
     reported: int = 0
     started: float = field(init=False)
@@ -179,6 +185,19 @@ class Play:
         self.nothing_left(line)
         self.cast.say(line)
         self.net.turn()
+        if self.twice:
+            self.say_twice(line)
+
+    def say_twice(self, line: Line) -> None:
+        sent = self.net.wire.sent
+        before, told = len(sent), len(self.reports())
+        known = {one.data for one in sent}
+        self.cast.repeat()
+        self.net.turn()
+        new = [self.shown(one) for one in sent[before:] if one.data not in known]
+        assert not new, f"{line}, said twice: {new}"
+        assert len(self.reports()) == told, f"{line}, said twice: {self.reports()}"
+        del sent[before:]
 
     def see(self, line: Line) -> None:
         self.cast.see(line.text)

@@ -25,9 +25,9 @@ CASTS: dict[str, Callable[[str], Cast]] = {
 HAND: Address = ("192.0.2.9", 5060)
 
 
-def played(ladder: Ladder, transport: str) -> Play:
+def played(ladder: Ladder, transport: str, *, twice: bool = False) -> Play:
     cast = CASTS[ladder.cast](transport)
-    play = Play(cast, HAND if isinstance(cast, AgentBeforeAHand) else ALICE)
+    play = Play(cast, HAND if isinstance(cast, AgentBeforeAHand) else ALICE, twice)
     play.whole(ladder)
     return play
 
@@ -52,6 +52,13 @@ def test_an_awkward_case_goes_as_written(ladder: Ladder, transport: str) -> None
     if transport == "tcp" and "-udp" in ladder.name:
         pytest.skip("it is about what only datagrams do")
     played(ladder, transport)
+
+
+@pytest.mark.parametrize("ladder", AWKWARD, ids=name)
+def test_an_awkward_case_is_the_same_when_the_other_side_says_everything_twice(
+    ladder: Ladder,
+) -> None:
+    played(ladder, "udp", twice=True)
 
 
 @pytest.mark.parametrize("seed", range(8))
