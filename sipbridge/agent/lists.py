@@ -20,8 +20,9 @@ wait is shown without it. A NOTIFY too large for a datagram goes by TCP; where t
 is said in several that fit, with one document each at least.
 
 A SUBSCRIBE can bring its list along (RFC 5367). Any address of our domain takes it, but for one that is a
-list itself; only members of our domain are subscribed to, and one must be there. In the dialog the list stays
-as it is: a SUBSCRIBE with another one is refused.
+list itself; only members of our domain are subscribed to, and one must be there. Who is not decided waits, as
+a direct watcher does, but not for people whom nobody has heard of: a list names hundreds at no cost. In the
+dialog the list stays as it is: a SUBSCRIBE with another one is refused.
 
 Who may see what is the members' decision; who is in a list is no secret from whoever may subscribe here.
 """
@@ -226,6 +227,14 @@ class MemberRow:
         self.name = name_of(entry)
         self.told: tuple[int, State, Content | None] | None = None
         self.virtual = Virtual(resource, self, fresh)
+
+    @property
+    def root(self) -> "ListUse":
+        """The list that is subscribed to."""
+        use = self.owner
+        while use.above is not None:
+            use = use.above.owner
+        return use
 
     def show(self, full: bool, room: Room) -> Row | None:
         """Its row in the next NOTIFY; None if there is nothing to tell, or no room."""

@@ -591,11 +591,20 @@ class PresenceAgent:
         ours = local(subscription)
         if subscription.fetch and (ours or member.view is not None):
             return
-        changed = presentity.watchers.follow(member, happened, now, may_wait=not ours)
+        may_wait = not ours and (self.knows(presentity) or not member.row.root.brought)
+        changed = presentity.watchers.follow(member, happened, now, may_wait=may_wait)
         self.tell_watchers(presentity, changed, now)
         waiting = presentity.watchers.there.get(member.id)
         if self.storing and waiting is not None and waiting.status == WAITING:
             self.store_waiting(presentity, waiting, subscription.package.name, now)
+
+    def knows(self, presentity: Presentity) -> bool:
+        """Is there any sign of such a person, but for those who watch?"""
+        return (
+            presentity.published.known
+            or bool(presentity.winfo)
+            or self.rules(presentity.key) is not None
+        )
 
     def member_changed(self, member: Virtual, now: float, trace: str = "") -> None:
         """What the list's subscriber sees of this member may be another."""

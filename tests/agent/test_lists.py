@@ -37,7 +37,8 @@ from tests.harness.wire import Sent
 FRIENDS = Uri.parse("sip:friends@example.com")
 FRANK = Uri.parse("sip:frank@example.com")
 FOREIGN = "sip:zoe@example.org"
-LISTING = replace(TO_BOB, capabilities=TO_BOB.capabilities | {"eventlist"})
+LISTING = replace(TO_BOB, capabilities=TO_BOB.capabilities | {"eventlist"}, encodings=())
+PACKED = replace(LISTING, encodings=("gzip",))
 GATHER = 0.1
 
 
@@ -465,6 +466,16 @@ def test_another_list_in_the_dialog_is_refused_and_the_same_one_taken() -> None:
     assert world.rows_told(listed) == [("carol", "active", None, False)]
 
 
+def test_nobody_waits_for_strangers_that_a_list_names() -> None:
+    world = ListWorld(sub_handling=CONFIRM, storing=True)
+    world.says(CAROL)
+    before = len(world.records())
+    world.end(world.watch(DAVE, RLS, members=[str(uri) for uri in (CAROL, *many(50))]))
+    assert set(world.agent.presentities) == {key(CAROL)}
+    assert len(world.records()) == before + 1
+    assert world.rows(world.winfo()) == [(str(DAVE), "waiting", "timeout")]
+
+
 def test_a_list_that_was_brought_survives_a_restart() -> None:
     world = ListWorld(storing=True)
     listed = world.watch(DAVE, RLS, members=[str(CAROL), str(ERIN)])
@@ -527,6 +538,14 @@ def test_where_there_is_no_tcp_the_state_comes_in_parts_that_fit() -> None:
     assert max(len(s.data) for s in by_udp) < 1500
     assert [m.state for m in world.view(listed).roster().values()] == ["active"] * 5
     assert world.states(listed) == ["active"] * 6
+
+
+def test_what_fits_when_it_is_compressed_need_not_be_parted() -> None:
+    world = with_documents(5)
+    world.only_udp()
+    listed = world.subscribe(policy=PACKED)
+    assert [s.flow.protocol for s in notifies(world)] == ["udp"]
+    assert shown(world, listed) == [5]
 
 
 def test_later_changes_stay_within_datagrams_too() -> None:
