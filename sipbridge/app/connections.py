@@ -6,9 +6,11 @@ browser is one decision, and two lists would drift apart.
 
 from collections.abc import Callable, Iterable
 
-from sipbridge.app.settings_tree import Endpoint, Mode, Settings
+from sipbridge.app.settings_tree import Endpoint, Mode, Settings, name_server
+from sipbridge.sip.destinations import Locating
 from sipbridge.sip.flow import SECURE
 from sipbridge.sip.locate import target_of
+from sipbridge.transports.resolver import Count, Resolver
 from sipbridge.transports.tcp import Rules
 from sipbridge.transports.tls import KeyPair, Tls
 from sipbridge.uri import Uri
@@ -48,6 +50,19 @@ def tls_of(settings: Settings, report: Report = nobody) -> Tls | None:
     if not (pairs or tls.ca or secure_listeners(settings) or asks_for_tls(settings)):
         return None
     return Tls(pairs, ca=tls.ca, verify=tls.verify.value, report=report)
+
+
+def locating_of(settings: Settings) -> Locating:
+    """How destinations are found and given up."""
+    sip = settings.sip
+    return Locating(sip.dns, sip.failover_after, avoid=sip.avoid_failed)
+
+
+def resolver_of(settings: Settings, count: Count = lambda kind, outcome: None) -> Resolver:
+    """Who asks DNS."""
+    sip = settings.sip
+    servers = tuple(map(name_server, sip.name_servers))
+    return Resolver(records=sip.dns, servers=servers, timeout=sip.dns_timeout, count=count)
 
 
 def rules_of(settings: Settings, report: Report) -> Rules:

@@ -603,7 +603,7 @@ class SipNetwork:
     def publish_failed(self, said: PublishFailed) -> None:
         publication = self.by_id.get(said.publication)
         if publication is not None:
-            publication.fail(failure(said.status, said.reason, said.retry_after))
+            publication.fail(failure(said.status, said.reason, said.retry_after, said.tried))
 
     def remember_publication(self, publication: Publication) -> None:
         """Keep its entity-tag for the next life, or the server would show the old state beside ours.
@@ -659,13 +659,13 @@ class SipNetwork:
         self.give_up(watch, NotAList(200, "it is no list, or the server knows none"), said.trace)
 
     def refresh_failed(self, said: RefreshFailed) -> None:
-        self.answer_watch(said.subscription, failure(said.status, said.reason, None))
+        self.answer_watch(said.subscription, failure(said.status, said.reason, None, said.tried))
 
     def refuse(self, said: Refused) -> None:
         watch = self.watch_of.get(said.subscription)
         if watch is None:
             return
-        error = failure(said.status, said.reason, said.retry_after)
+        error = failure(said.status, said.reason, said.retry_after, said.tried)
         if watch.list is not None and said.status in NO_LIST:
             error = NotAList(said.status, said.reason, said.retry_after)
         self.give_up(watch, error, said.trace, "rejected" if said.status == 403 else "")
@@ -808,10 +808,13 @@ def with_lists(policy: PeerPolicy) -> PeerPolicy:
     return replace(policy, capabilities=policy.capabilities | {EVENTLIST})
 
 
-def failure(status: int | None, reason: str, retry_after: float | None) -> SignallingError:
-    """A failed request as one typed error."""
+def failure(
+    status: int | None, reason: str, retry_after: float | None, tried: str = ""
+) -> SignallingError:
+    """A failed request as one typed error. tried: what became of each destination."""
+    story = f": {tried}" if tried else ""
     if status is not None:
-        return RequestRejected(status, reason, retry_after)
+        return RequestRejected(status, f"{reason}{story}", retry_after)
     if reason == "timeout":
-        return TransactionTimeout("the presence server did not answer")
-    return TransportFailed(reason or "the presence server cannot be reached")
+        return TransactionTimeout(f"the presence server did not answer{story}")
+    return TransportFailed(f"{reason or 'the presence server cannot be reached'}{story}")

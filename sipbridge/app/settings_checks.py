@@ -77,6 +77,17 @@ def check_listeners(settings: Settings) -> Faults:
             yield ConfigurationError("sip.advertise", f"{said} has no {said.protocol} listener")
 
 
+def check_dns(settings: Settings) -> Faults:
+    sip = settings.sip
+    if sip.name_servers and not sip.dns:
+        yield ConfigurationError(
+            "sip.name_servers", "dns = false leaves names to the system, which has its own servers"
+        )
+    for n, text in enumerate(sip.name_servers):
+        if sip.name_servers.index(text) != n:
+            yield ConfigurationError("sip.name_servers", f"{text} is listed twice")
+
+
 def check_tls(settings: Settings) -> Faults:
     """The certificates are read, so that what they lack is known before anything opens."""
     tls, secure = settings.sip.tls, secure_listeners(settings)
@@ -362,6 +373,7 @@ def readable(key: str, path: Path | None) -> Faults:
 CHECKS: tuple[Callable[[Settings], Faults], ...] = (
     check_http,
     check_listeners,
+    check_dns,
     check_tls,
     check_servers,
     check_agent,

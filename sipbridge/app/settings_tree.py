@@ -49,6 +49,7 @@ SUPPORTED_PROTOCOLS = ("udp", "tcp", "tls", "ws", "wss")
 HOP_PROTOCOLS = ("udp", "tcp", "tls")
 LATER_HOPS = ("ws", "wss")
 NOT_YET = "not in this version"
+DNS_PORT = 53
 HEADER_NAME = re.compile(r"[A-Za-z0-9\-.!%*_+`'~]+")
 OUR_HEADERS = frozenset(
     {
@@ -185,6 +186,24 @@ def check_host_port(text: str) -> str:
             parse_hostport(text)
         except ParseError as error:
             raise ValueError(str(error)) from None
+    return text
+
+
+def name_server(text: str) -> tuple[str, int]:
+    """ "192.0.2.53" or "[2001:db8::53]:5353" taken apart. Raises ValueError."""
+    try:
+        return str(ipaddress.ip_address(text)), DNS_PORT
+    except ValueError:
+        pass
+    try:
+        host, port = parse_hostport(text)
+        return str(ipaddress.ip_address(host.strip("[]"))), port or DNS_PORT
+    except (ParseError, ValueError):
+        raise ValueError(f"{text!r} is not an address like 192.0.2.53 or 192.0.2.53:5353") from None
+
+
+def check_name_server(text: str) -> str:
+    name_server(text)
     return text
 
 
@@ -328,6 +347,9 @@ Endpoints = Annotated[
 ]
 NextHops = Annotated[
     tuple[Annotated[str, AfterValidator(check_next_hop)], ...], BeforeValidator(as_list)
+]
+NameServers = Annotated[
+    tuple[Annotated[str, AfterValidator(check_name_server)], ...], BeforeValidator(as_list)
 ]
 Origins = Annotated[
     tuple[Annotated[str, matching(ORIGIN, "'*' or an origin like https://app.example.com")], ...],
@@ -517,6 +539,11 @@ class SipSettings(Section):
     advertise: Endpoints = ()
     domain: Domain = "example.com"
     minimum_digest: Digest = Digest.MD5
+    dns: bool = True
+    name_servers: NameServers = ()
+    dns_timeout: Annotated[float, Field(gt=0, le=10)] = 3.0
+    failover_after: Annotated[float, Field(ge=1, le=20)] = 8.0
+    avoid_failed: Annotated[float, Field(ge=0, le=3600)] = 30.0
     tls: TlsSettings = TlsSettings()
 
     @property

@@ -19,7 +19,7 @@ from sipbridge.agent.ports import Authenticator as DigestAuthenticator
 from sipbridge.agent.presence_agent import AgentLimits, PresenceAgent
 from sipbridge.agent.trust import TrustedPeers
 from sipbridge.app.applications import Application, Directory
-from sipbridge.app.connections import asks_for_tls, rules_of
+from sipbridge.app.connections import asks_for_tls, locating_of, resolver_of, rules_of
 from sipbridge.app.doors import Doors, Inside, make_doors
 from sipbridge.app.group_watch import GroupWatches, JointGroup, joint_group
 from sipbridge.app.hooks import make_webhooks
@@ -83,6 +83,7 @@ from sipbridge.store import Store
 from sipbridge.store.memory_bus import MemoryBus
 from sipbridge.transports.driver import Bound, Driver, Tap, bind, bind_outgoing
 from sipbridge.transports.memory import PORT, MemoryNetwork
+from sipbridge.transports.resolver import Ask
 from sipbridge.transports.tcp import Rules
 from sipbridge.uri import Uri, escape_user
 from sipbridge.webhooks.delivery import Webhooks
@@ -152,6 +153,7 @@ class Watchtower:
     checks: Checks
     clock: SystemClock
     rules: Rules
+    resolve: Ask
 
     def observe(self, said: object) -> None:
         self.metrics.observe(said)
@@ -165,7 +167,14 @@ def build(settings: Settings, store: Store, spawn: Spawn) -> Graph:
     tap_in, tap_out = taps(settings, metrics)
     rules = rules_of(settings, lambda said: tower.observe(said))
     tower = Watchtower(
-        metrics, IndicationLog(logger("sipbridge.sip")), tap_in, tap_out, Checks(), clock, rules
+        metrics,
+        IndicationLog(logger("sipbridge.sip")),
+        tap_in,
+        tap_out,
+        Checks(),
+        clock,
+        rules,
+        resolver_of(settings, metrics.count_question).ask,
     )
     memory = MemoryNetwork()
     agent_bound, gateway_bound = listeners(settings)
@@ -216,6 +225,9 @@ def build(settings: Settings, store: Store, spawn: Spawn) -> Graph:
         metrics,
         lambda: sum(len(driver.backlog) for driver in drivers),
         lambda: sum(driver.backlog.overtaken for driver in drivers),
+    )
+    gauges.watch_destinations(
+        metrics, lambda: [d.core.asking.destinations for d in drivers], clock.now
     )
     gauges.watch_connections(
         metrics,
@@ -389,7 +401,11 @@ def make_network(
     spawn: Spawn,
 ) -> tuple[SipNetwork, Driver]:
     """The gateway's user agent with its machines, and the driver round it."""
-    core = UserAgent([b.point for b in bound], minimum_digest=settings.sip.minimum_digest.value)
+    core = UserAgent(
+        [b.point for b in bound],
+        minimum_digest=settings.sip.minimum_digest.value,
+        locating=locating_of(settings),
+    )
     publisher, subscriber = Publisher(core, PACKAGES), Subscriber(core, PACKAGES)
     registrant = Registrant(core)
     default, peers = peers_of(settings, core, publisher, subscriber, registrant)
@@ -411,6 +427,7 @@ def make_network(
         on_indication=heard,
         memory=memory,
         rules=tower.rules,
+        resolve=tower.resolve,
         tap_in=tower.tap_in,
         tap_out=tower.tap_out,
     )
@@ -457,7 +474,7 @@ def make_agent(
     tower: Watchtower,
 ) -> tuple[PresenceAgent, Driver]:
     """The embedded presence agent, and the driver round its core."""
-    core = UserAgent([b.point for b in bound])
+    core = UserAgent([b.point for b in bound], locating=locating_of(settings))
     wanted = settings.agent
     core.encodings = CODINGS if wanted.compression else ()
     agent = PresenceAgent(
@@ -495,6 +512,7 @@ def make_agent(
         store_writer=store.write,
         memory=memory,
         rules=tower.rules,
+        resolve=tower.resolve,
         tap_in=tower.tap_in,
         tap_out=tower.tap_out,
     )

@@ -23,7 +23,7 @@ and 503 (RFC 3261 §8.1.3.1) and are tried again, after Retry-After or growing p
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from sipbridge.errors import LocalProtocolError
@@ -122,7 +122,10 @@ class Published:
 
 @dataclass(frozen=True, slots=True)
 class PublishFailed:
-    """A PUBLISH failed. `status` is None when no answer came; `will_retry`: it is tried again by itself."""
+    """A PUBLISH failed. `status` is None when no answer came; `will_retry`: it is tried again by itself.
+
+    tried: the destinations and why each failed, where there was no answer; for people.
+    """
 
     publication: str
     status: int | None
@@ -131,6 +134,7 @@ class PublishFailed:
     trace: str = ""
     revision: int = 1
     will_retry: bool = False
+    tried: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -411,8 +415,9 @@ class Publication:
             self.failed(status, response.reason, response.retry_after, now)
 
     def request_failed(self, reason: str, now: float) -> None:
+        tried = "" if self.client is None else self.client.story
         self.answered()
-        self.failed(None, reason, None, now)
+        self.failed(None, reason, None, now, tried)
 
     def answered(self) -> None:
         if self.client is not None:
@@ -456,7 +461,12 @@ class Publication:
             self.state = step(NEXT, self.state, Input.UNAVAILABLE)
 
     def failed(
-        self, status: int | None, reason: str, retry_after: float | None, now: float
+        self,
+        status: int | None,
+        reason: str,
+        retry_after: float | None,
+        now: float,
+        tried: str = "",
     ) -> None:
         passing = status is None or status in TEMPORARY
         self.state = step(NEXT, self.state, Input.UNAVAILABLE if passing else Input.REFUSED)
@@ -470,7 +480,7 @@ class Publication:
             again = passing and not self.removal_asked
             self.ua.report(
                 PublishFailed(
-                    self.id, status, reason, retry_after, self.sent_trace, self.sent, again
+                    self.id, status, reason, retry_after, self.sent_trace, self.sent, again, tried
                 )
             )
             if self.removal_asked:

@@ -600,8 +600,9 @@ class Subscription:
             self.refused(status, response.reason, response.retry_after, Input.REFUSED, now)
 
     def request_failed(self, reason: str, now: float) -> None:
+        tried = "" if self.client is None else self.client.story
         self.client = None
-        self.refused(None, reason, None, Input.UNANSWERED, now)
+        self.refused(None, reason, None, Input.UNANSWERED, now, tried)
 
     def accepted(self, response: Response, now: float) -> None:
         self.state = step(NEXT, self.state, Input.ACCEPTED)
@@ -694,6 +695,7 @@ class Subscription:
         retry_after: float | None,
         happened: Input,
         now: float,
+        tried: str = "",
     ) -> None:
         ending = self.state is State.ENDING
         if status is not None:
@@ -704,18 +706,18 @@ class Subscription:
         if ending:
             self.over(reason, retry_after, status, now)
         elif self.state is not State.TERMINATED:
-            self.ua.report(RefreshFailed(self.id, status, reason, self.trace))
+            self.ua.report(RefreshFailed(self.id, status, reason, self.trace, tried))
             self.timer_n.cancel()
             left = (self.ends - now) / 2
             wait = pause(self.failures, retry_after, self.ua.identifiers.fraction())
             self.plan.set(now + min(wait, max(left, 1.0)))
         elif self.established and (status is None or status in TEMPORARY):
-            self.ua.report(RefreshFailed(self.id, status, reason, self.trace))
+            self.ua.report(RefreshFailed(self.id, status, reason, self.trace, tried))
             self.try_again(pause(self.failures, retry_after, self.ua.identifiers.fraction()), now)
         else:
             seen = status or {"timeout": 408}.get(reason, 503)
             self.forget()
-            self.ua.report(Refused(self.id, seen, reason, retry_after, self.trace))
+            self.ua.report(Refused(self.id, seen, reason, retry_after, self.trace, tried))
 
     # --- NOTIFY -----------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ The machine that walks them, and what the states mean, is in `subscriber`.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from sipbridge.values import quick
@@ -178,23 +178,28 @@ class Terminated:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A SUBSCRIBE was refused; the subscription is forgotten. 408: timeout, 503: perhaps transport."""
+    """A SUBSCRIBE was refused; the subscription is forgotten. 408: timeout, 503: perhaps transport.
+
+    tried: the destinations and why each failed, where there was no answer; for people.
+    """
 
     subscription: str
     status: int
     reason: str
     retry_after: float | None
     trace: str = ""
+    tried: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class RefreshFailed:
-    """A refresh, or a new try, failed for now; it is repeated. `status` None: no answer."""
+    """A refresh, or a new try, failed for now; it is repeated. `status` None: no answer, see `tried`."""
 
     subscription: str
     status: int | None
     reason: str
     trace: str = ""
+    tried: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)

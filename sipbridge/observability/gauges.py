@@ -17,6 +17,7 @@ from sipbridge.gateway.contact_lists import ContactLists
 from sipbridge.gateway.remote_presence import RemotePresence
 from sipbridge.gateway.watching import Watching
 from sipbridge.observability.metrics import Metrics, Sample
+from sipbridge.sip.destinations import Destinations
 
 LIVE = "live"
 
@@ -109,6 +110,18 @@ def watch_agent(metrics: Metrics, agent: PresenceAgent) -> None:
         (),
         lambda: {(): len(agent.presentities)},
     )
+
+
+def watch_destinations(
+    metrics: Metrics, destinations: Callable[[], Iterable[Destinations]], now: Callable[[], float]
+) -> None:
+    """Destinations that are tried last, or not at all, because they failed lately."""
+
+    def avoided() -> Sample:
+        at = now()
+        return {(): sum(a.until > at for d in destinations() for a in d.avoided.values())}
+
+    metrics.gauge("sip_destinations_avoided", "SIP destinations avoided now", (), avoided)
 
 
 def watch_connections(

@@ -27,6 +27,8 @@ PERIOD = 60.0
 """Seconds."""
 MAX_REASON = 200
 """Characters of a text that a peer wrote."""
+MAX_TRIED = 1000
+"""Characters of a list of destinations."""
 
 
 def configure(level: str = "info", format: str = "text", stream: TextIO | None = None) -> None:
@@ -111,6 +113,7 @@ class IndicationLog:
             indications.MessageRefused: self.message_refused,
             indications.DestinationFailed: self.destination_failed,
             indications.RequestTimedOut: self.timed_out,
+            indications.RequestFailed: self.request_failed,
             indications.LimitReached: self.limit_reached,
             indications.ConnectionDropped: self.connection_dropped,
             indications.CertificateLoaded: self.certificate_loaded,
@@ -203,9 +206,23 @@ class IndicationLog:
         )
 
     def timed_out(self, said: indications.RequestTimedOut, now: float) -> None:
-        method, destination = said.method, said.destination
         self.limited(
-            "request.timed_out", now, method=method, destination=destination, trace=said.trace
+            "request.timed_out",
+            now,
+            method=said.method,
+            destination=said.destination,
+            next=said.next,
+            trace=said.trace,
+        )
+
+    def request_failed(self, said: indications.RequestFailed, now: float) -> None:
+        self.limited(
+            "request.failed",
+            now,
+            method=said.method,
+            uri=said.uri,
+            tried=", ".join(said.tried)[:MAX_TRIED],
+            trace=said.trace,
         )
 
     def terminated(self, said: subscriber.Terminated, now: float) -> None:
@@ -227,12 +244,18 @@ class IndicationLog:
             status=said.status,
             reason=said.reason[:MAX_REASON],
             trace=said.trace,
+            tried=said.tried[:MAX_TRIED],
         )
 
     def refresh_failed(self, said: subscriber.RefreshFailed, now: float) -> None:
         reason = said.reason[:MAX_REASON]
         self.limited(
-            "subscription.refresh_failed", now, status=said.status, reason=reason, trace=said.trace
+            "subscription.refresh_failed",
+            now,
+            status=said.status,
+            reason=reason,
+            trace=said.trace,
+            tried=said.tried[:MAX_TRIED],
         )
 
     def publish_failed(self, said: publisher.PublishFailed, now: float) -> None:
@@ -244,6 +267,7 @@ class IndicationLog:
             reason=said.reason[:MAX_REASON],
             will_retry=said.will_retry,
             trace=said.trace,
+            tried=said.tried[:MAX_TRIED],
         )
 
     def registered(self, said: registration.Registered, now: float) -> None:

@@ -124,6 +124,10 @@ class Metrics:
         self.unreachable = counter(
             "sip_unreachable", "Requests that could not reach a destination", "method"
         )
+        self.failovers = counter(
+            "sip_failovers", "Requests that went on to another destination", "reason"
+        )
+        self.questions = counter("dns_questions", "Questions to DNS", "type", "outcome")
         self.dropped = counter(
             "sip_connections_dropped",
             "Connections refused or given up",
@@ -174,8 +178,8 @@ class Metrics:
             indications.MessageRefused: self.message_refused,
             indications.RequestAnsweredByCore: self.answered_by_core,
             indications.StrayResponse: lambda said: self.stray.inc(),
-            indications.RequestTimedOut: lambda said: self.timeouts.labels(said.method).inc(),
-            indications.DestinationFailed: lambda said: self.unreachable.labels(said.method).inc(),
+            indications.RequestTimedOut: self.timed_out,
+            indications.DestinationFailed: self.destination_failed,
             indications.LimitReached: lambda said: self.limits.labels(said.limit).inc(),
             indications.ConnectionDropped: lambda said: self.dropped.labels(
                 said.protocol, said.reason
@@ -240,6 +244,19 @@ class Metrics:
 
     def count_webhook(self, outcome: str, count: int = 1) -> None:
         self.webhooks.labels(outcome).inc(count)
+
+    def count_question(self, kind: str, outcome: str) -> None:
+        self.questions.labels(kind, outcome).inc()
+
+    def timed_out(self, said: indications.RequestTimedOut) -> None:
+        self.timeouts.labels(said.method).inc()
+        if said.next:
+            self.failovers.labels("timeout").inc()
+
+    def destination_failed(self, said: indications.DestinationFailed) -> None:
+        self.unreachable.labels(said.method).inc()
+        if said.next:
+            self.failovers.labels("503" if said.error == "503" else "transport").inc()
 
     def message_refused(self, said: indications.MessageRefused) -> None:
         self.refused.labels(str(said.status_hint or "dropped")).inc()

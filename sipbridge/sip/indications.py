@@ -1,20 +1,21 @@
 """What the core itself reports upward.
 
 Frozen values in a queue (`UserAgent.indications`). Usages report their own kinds through `UserAgent.report`;
-those are defined beside the usage. The driver acts on `ResolveHost` and `CloseConnection` and passes the
+those are defined beside the usage. The driver acts on `Resolve` and `CloseConnection` and passes the
 others on. `trace` is the id of the message that caused it, "" when there was none.
 """
 
 from dataclasses import dataclass
 
 from sipbridge.sip.flow import Address, Flow
+from sipbridge.sip.records import Question
 
 
 @dataclass(frozen=True, slots=True)
-class ResolveHost:
-    """A request waits for the addresses of this host; answer with `UserAgent.receive_addresses`."""
+class Resolve:
+    """A request waits for what DNS knows; answer with `UserAgent.receive_answer`."""
 
-    host: str
+    question: Question
     trace: str = ""
 
 
@@ -99,12 +100,16 @@ class RequestAnsweredByCore:
 
 @dataclass(frozen=True, slots=True)
 class RequestTimedOut:
-    """No final response within 64*T1. `destination` is "udp:192.0.2.1:5060"."""
+    """No final response in time: 64*T1, less where another destination can be tried.
+
+    `destination` is "udp:192.0.2.1:5060"; `next` names the one tried now, "" when there is none left.
+    """
 
     method: str
     destination: str
     call_id: str
     trace: str = ""
+    next: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +120,19 @@ class DestinationFailed:
     destination: str
     error: str
     next: str
+    trace: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestFailed:
+    """None of several destinations answered.
+
+    `tried`: each with its reason, "udp:192.0.2.1:5060 (no answer)".
+    """
+
+    method: str
+    uri: str
+    tried: tuple[str, ...]
     trace: str = ""
 
 

@@ -1,11 +1,19 @@
 """The asking half of a user agent (RFC 3261 §8.1): our requests, until each has one answer.
 
 A request passes through destinations until one answers. They are a flow the caller fixed, or the policy's
-next hops, or the first Route, or the Request-URI (§8.1.2). A name waits for `receive_addresses`. Each try has
-a new branch and the Via and Contact of the listening point it leaves from. A request that is too large for
-UDP, where nobody asked for UDP, is tried by TCP first and by UDP when that is refused (§18.1.1). An error of
-the transport, a timeout or a 503 moves on to the next destination (RFC 3263 §4.3); after the last one the
-handler is told.
+next hops, or the first Route, or the Request-URI (§8.1.2). `locate` and `destinations` make servers,
+addresses and flows of a URI; where DNS has to be asked the request waits for `receive_answer`. Each try has a
+new branch and the Via and Contact of the listening point it leaves from. A request that is too large for UDP,
+where nobody asked for UDP, is tried by TCP first and by UDP when that is refused (§18.1.1).
+
+An error of the transport, silence, or a 503 moves on to the next destination (RFC 3263 §4.3). Where there is
+another one, silence lasts `Locating.patience`, not all of timer F, unless a provisional response has come;
+the whole ends after `Locating.total`. A late answer of a destination that was given up is nobody's any more.
+Destinations that failed lately come last. So do those that asked to be left alone (503 with Retry-After), and
+what would begin something new does not go there at all (RFC 3261 §21.5.4): if no other is left, the handler
+gets the 503 that they would send. After the last one the handler is told, and `RequestFailed` says what was
+tried and why it failed. A 408 is an answer like any other: no server may send it to our requests (RFC 4320
+§4.2), and who does is there.
 
 Digest (§22): a 401 or 407 is answered with the caller's credentials, with CSeq one higher. Challenges are
 remembered for each destination and user and answered in advance next time, the nonce count rising: those of a
@@ -19,30 +27,27 @@ The handler hears exactly once, and never from inside the call that made the req
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from math import ceil
 
 from sipbridge.errors import LocalProtocolError, ParseError
 from sipbridge.sip.address import NameAddr
+from sipbridge.sip.destinations import Destinations, Locating, address_question
 from sipbridge.sip.dialog import Dialog
 from sipbridge.sip.digest import Session, parse_challenges, select
-from sipbridge.sip.flow import SECURE, Address, Flow, ListeningPoint, Transmit
+from sipbridge.sip.flow import SECURE, Flow, ListeningPoint, Transmit
+from sipbridge.sip.headers import Headers
 from sipbridge.sip.identifiers import Identifiers
 from sipbridge.sip.indications import (
     DestinationFailed,
     LimitReached,
+    RequestFailed,
     RequestTimedOut,
-    ResolveHost,
+    Resolve,
 )
-from sipbridge.sip.locate import (
-    LARGE,
-    Target,
-    bracketed,
-    destination_text,
-    flow_to,
-    point_for,
-    target_of,
-)
+from sipbridge.sip.locate import LARGE, Target, bracketed, destination_text
 from sipbridge.sip.message import Request, Response
 from sipbridge.sip.policy import Credentials
+from sipbridge.sip.records import Answer, Question
 from sipbridge.sip.responding import TARGET_REFRESH, CoreLimits
 from sipbridge.sip.timers import Deadlines, Timers
 from sipbridge.sip.transactions import ClientKey, ClientTransaction
@@ -58,17 +63,17 @@ MAX_SESSIONS = 20_000
 MAX_REALMS = 32
 """Of one destination and user: proxies on the way, and domains behind them."""
 
-MAX_REFUSALS = 1024
-"""Destinations remembered for having refused TCP."""
-
 MAX_FORWARDS = "70"
 """§8.1.1.6."""
 
-NAMES_LAST = 30.0
-"""Seconds for which looked-up addresses serve: we are not told the record's own life time."""
+MAX_TRIES = 8
+"""Destinations one request is sent to; with the usual times four silent ones fit anyway."""
 
-REFUSAL_LASTS = 300.0
-"""Seconds for which a destination that refused TCP gets large requests by UDP at once."""
+MAX_UNPROVEN_TRIES = 2
+"""The same for a peer whose whereabouts nobody but he himself has told: his domain could name any victims."""
+
+LEAST_TRY = 4
+"""Times T1: less time than that is not worth a try."""
 
 ROOM_FOR_VIA = 120
 """Bytes that `prepare` adds: Via, and Contact where it is missing."""
@@ -85,12 +90,17 @@ INFORMS = {"Authentication-Info": False, "Proxy-Authentication-Info": True}
 
 
 class ClientRequest:
-    """A request of ours on its way; `request.cseq` rises when a challenge is answered."""
+    """A request of ours on its way; `request.cseq` rises when a challenge is answered.
+
+    tried: what became of each destination so far, "udp:192.0.2.1:5060 (no answer)".
+    """
 
     __slots__ = (
         "answered",
+        "began",
         "candidates",
         "credentials",
+        "deferred",
         "dialog",
         "divisible",
         "finished",
@@ -98,10 +108,13 @@ class ClientRequest:
         "half",
         "handler",
         "last_503",
+        "missing",
         "request",
         "rounds",
         "starting",
         "trace",
+        "tried",
+        "tries",
         "why",
     )
 
@@ -121,11 +134,16 @@ class ClientRequest:
         self.request = request
         self.handler: ResponseHandler | None = handler
         self.candidates: deque[Candidate] = deque(candidates)
+        self.deferred: list[Flow] = []
+        """Destinations that failed lately: they come when there is nothing else."""
         self.half = half
         self.credentials = credentials
         self.dialog = dialog
         self.trace = trace
         self.divisible = divisible
+        self.began = 0.0
+        self.missing = 0
+        """Questions to DNS that are open."""
         self.finished = False
         self.starting = True
         self.flow: Flow | None = None
@@ -133,6 +151,8 @@ class ClientRequest:
         self.answered: set[Realm] = set()
         self.why = "transport"
         self.last_503: Response | None = None
+        self.tried: list[str] = []
+        self.tries = 0
 
     def cancel(self) -> None:
         """Forget it: the handler is never called. What is on its way is absorbed silently."""
@@ -141,34 +161,48 @@ class ClientRequest:
 
     # --- going out --------------------------------------------------------------------------------
 
+    @property
+    def has_more(self) -> bool:
+        """May there be another destination?"""
+        proven = self.dialog is None or self.dialog.credit is None
+        most = MAX_TRIES if proven else MAX_UNPROVEN_TRIES
+        return bool(self.candidates or self.deferred) and self.tries < most
+
     def try_next(self, now: float) -> None:
         """Go to the next destination; tell the handler when there is none left."""
-        while self.candidates:
+        while self.has_more and self.in_time(now):
+            if not self.candidates:  # avoided or not, there is nothing else
+                self.go(self.deferred.pop(0), now)
+                return
             candidate = self.candidates.popleft()
             if isinstance(candidate, Flow):
-                if self.half.has_listener(candidate):
-                    self.send(candidate, now)
+                if self.half.may_use(candidate, self, now):
+                    self.go(candidate, now)
                     return
-                continue  # of a listener that was there before a restart
-            try:
-                target = (
-                    target_of(Uri.parse(candidate)) if isinstance(candidate, str) else candidate
-                )
-            except (LocalProtocolError, ParseError) as error:
-                self.half.report_failure(self, str(candidate), str(error))
-                continue
-            if not self.half.expand(target, self, now):
-                return  # waits for the name
+            elif not self.half.expand(candidate, self, now):
+                return  # waits for DNS
         self.give_up(now)
 
+    def in_time(self, now: float) -> bool:
+        """Is there time for another try? For the first one always."""
+        half = self.half
+        rest = self.began + half.destinations.locating.total - now
+        return not self.tries or rest >= LEAST_TRY * half.timers.t1
+
+    def go(self, flow: Flow, now: float) -> None:
+        """To another destination."""
+        self.tries += 1
+        self.send(flow, now)
+
     def send(self, flow: Flow, now: float) -> None:
-        """One try, in its own transaction."""
+        """One try, in its own transaction; a challenge makes another to the same destination."""
         half = self.half
         self.flow = flow
         branch, data = half.prepare(self, flow)
         if self.divisible and flow.protocol == "udp" and len(data) > LARGE:
             self.why = "too-large"
             self.candidates.clear()
+            self.deferred.clear()
             self.give_up(now)
             return
         ClientTransaction(
@@ -183,7 +217,36 @@ class ClientRequest:
             trace=self.trace,
             now=now,
             copies=self.dialog.copies(len(data)) if self.dialog is not None else None,
+            patience=self.patience(now),
         )
+
+    @property
+    def keeps_alive(self) -> bool:
+        """Would something end without it? Then a wish for rest counts only while there is another way."""
+        return self.dialog is not None or "SIP-If-Match" in self.request.headers
+
+    def is_large(self) -> bool:
+        """Does it not fit into a datagram?"""
+        return is_large(self.request)
+
+    @property
+    def following(self) -> str:
+        """What is tried next, for people; "" when nothing is left."""
+        if not self.has_more:
+            return ""
+        following = self.candidates[0] if self.candidates else self.deferred[0]
+        if isinstance(following, Flow):
+            return destination_text(following.protocol, following.remote)
+        return str(following)
+
+    def patience(self, now: float) -> float | None:
+        """Seconds this destination may be silent; None: until timer F."""
+        locating = self.half.destinations.locating
+        if self.has_more:
+            return locating.patience
+        if self.tries <= 1:
+            return None
+        return max(self.began + locating.total - now, LEAST_TRY * self.half.timers.t1)
 
     # --- coming back ------------------------------------------------------------------------------
 
@@ -191,16 +254,23 @@ class ClientRequest:
         """The final response of one try."""
         if self.finished:
             return
+        half, flow, status = self.half, self.flow, response.status
         if self.dialog is not None:
             self.dialog.credit = None  # nobody else knows the branch
-        if response.status in (401, 407) and self.answer_challenge(response, now):
+        if status in (401, 407) and self.answer_challenge(response, now):
             return
-        self.half.follow_nonce(self, response)
-        if response.status == 503 and self.candidates and not self.by_arrival():
+        half.follow_nonce(self, response)
+        if flow is not None:
+            half.destinations.answered(flow)
+        if status == 503:
             self.last_503 = response
-            self.half.report_failure(self, self.where(), "503")
-            self.try_next(now)
-            return
+            if flow is not None and response.retry_after:
+                half.destinations.hold(flow, response.retry_after, now)
+            if self.has_more and not self.by_arrival():
+                self.note(self.where(), "503")
+                half.report_failure(self, self.where(), "503")
+                self.try_next(now)
+                return
         self.deliver(response, now)
 
     def by_arrival(self) -> bool:
@@ -220,16 +290,35 @@ class ClientRequest:
         return True
 
     def transaction_failed(self, reason: str, now: float) -> None:
-        """One try had no answer."""
-        if self.finished:
+        """One try had no final answer."""
+        if self.finished or self.flow is None:
             return
-        self.why = reason
-        if reason == "timeout":
-            self.half.report_timeout(self, self.where())
-        elif self.flow is not None:
-            self.half.report_failure(self, self.where(), self.half.error or reason)
-            self.half.remember_refusal(self.flow, now)
+        half, where = self.half, self.where()
+        if reason == "undecided":  # it is there and has the request: nobody else gets it
+            self.candidates.clear()
+            self.deferred.clear()
+        self.why = "transport" if reason == "transport" else "timeout"
+        if reason == "transport":
+            half.destinations.refused(self.flow, now)
+        said = {"timeout": "no answer", "undecided": "no final answer"}.get(
+            reason, half.error or reason
+        )
+        self.note(where, said)
+        if reason != "undecided":
+            half.destinations.failed(self.flow, said, now)
+        if reason == "transport":
+            half.report_failure(self, where, said)
+        else:
+            half.report_timeout(self, where)
         self.try_next(now)
+
+    @property
+    def story(self) -> str:
+        """What was tried, and why each failed, for people."""
+        return ", ".join(self.tried)
+
+    def note(self, destination: str, why: str) -> None:
+        self.tried.append(f"{destination} ({why})")
 
     def where(self) -> str:
         return "" if self.flow is None else destination_text(self.flow.protocol, self.flow.remote)
@@ -240,6 +329,7 @@ class ClientRequest:
             self.starting = False
             self.half.deadlines.schedule(now, self)
             return
+        self.half.report_end(self)
         if self.last_503 is not None:
             self.deliver(self.last_503, now)
             return
@@ -260,6 +350,7 @@ class ClientRequest:
         if not self.finished:
             self.finished = True
             self.candidates.clear()
+            self.deferred.clear()
             self.half.live -= 1
         self.handler = None
 
@@ -282,6 +373,7 @@ class AskingHalf:
         identifiers: Identifiers,
         limits: CoreLimits,
         minimum_digest: str,
+        locating: Locating,
         report: Callable[[object], None],
     ) -> None:
         self.points = tuple(points)
@@ -295,15 +387,15 @@ class AskingHalf:
         self.transactions: dict[ClientKey, ClientTransaction] = {}
         self.live = 0
         self.sessions: dict[tuple[Credentials, str, int], dict[Realm, Session]] = {}
-        self.names: dict[str, tuple[float, tuple[str, ...]]] = {}
-        self.waiting: dict[str, list[tuple[Target, ClientRequest]]] = {}
+        self.destinations = Destinations(points, locating, identifiers.fraction)
+        self.waiting: dict[Question, list[ClientRequest]] = {}
         self.waiters = 0
         self.error = ""
-        self.refusals: dict[Address, float] = {}
 
     def begin(self, asked: ClientRequest, now: float) -> ClientRequest:
         """Send it, or plan to tell the handler that it could not be sent."""
         self.live += 1
+        asked.began = now
         if self.live > self.limits.client_requests:
             self.report(LimitReached("client_requests", "", asked.trace))
             asked.candidates.clear()
@@ -317,67 +409,76 @@ class AskingHalf:
 
     # --- destinations -----------------------------------------------------------------------------
 
-    def expand(self, target: Target, asked: ClientRequest, now: float) -> bool:
-        """Put the target's flows before the other candidates. False: its name is looked up first."""
-        if not target.needs_lookup:
-            self.put(target, (target.host,), asked, now)
+    def expand(self, candidate: Target | str, asked: ClientRequest, now: float) -> bool:
+        """Put what a URI or a target leads to before the other candidates. False: DNS is asked first."""
+        places = self.destinations
+        large = asked.is_large
+        found: Sequence[Candidate]
+        if isinstance(candidate, str):
+            try:
+                led = places.targets(candidate, large, now, asked.began)
+            except (LocalProtocolError, ParseError) as error:
+                self.report_unusable(asked, candidate, str(error))
+                return True
+            if led.questions:
+                return not self.wait(asked, candidate, led.questions)
+            if not led.targets:
+                self.report_unusable(asked, candidate, led.why)
+            found = led.targets
+        else:
+            addresses = places.addresses(candidate, now, asked.began)
+            if addresses is None:
+                return not self.wait(asked, candidate, (address_question(candidate),))
+            found = places.flows(candidate, addresses, large, now)
+            if not found:
+                why = "no listener of that kind" if addresses else places.failure(candidate)
+                self.report_unusable(asked, str(candidate), why)
+        asked.candidates.extendleft(reversed(found))
+        return True
+
+    def may_use(self, flow: Flow, asked: ClientRequest, now: float) -> bool:
+        """Is it open to us? One that failed lately is put off, one that wants to be left alone left out."""
+        places = self.destinations
+        if not places.has_listener(flow):
+            return False  # of a listener that was there before a restart
+        avoided = places.avoids(flow, now)
+        if avoided is None:
             return True
-        known = self.names.get(target.host)
-        if known is not None and known[0] > now:
-            self.put(target, known[1], asked, now)
-            return True
-        if self.waiters >= self.limits.waiting_for_names:
-            self.report(LimitReached("waiting_for_names", target.host, asked.trace))
-            return True
-        queue = self.waiting.setdefault(target.host, [])
-        if not queue:
-            self.report(ResolveHost(target.host, asked.trace))
-        queue.append((target, asked))
-        self.waiters += 1
+        if not avoided.held or asked.keeps_alive:
+            asked.deferred.append(flow)
+            return False
+        asked.note(destination_text(flow.protocol, flow.remote), avoided.why)
+        rest = str(ceil(avoided.until - now))
+        asked.last_503 = asked.last_503 or Response(503, "", Headers([("Retry-After", rest)]))
         return False
 
-    def put(
-        self, target: Target, addresses: Sequence[str], asked: ClientRequest, now: float
-    ) -> None:
-        flows: list[Flow] = []
-        large = target.by_default and target.protocol == "udp" and is_large(asked.request)
-        for address in addresses:
-            by_tcp = point_for(self.points, "tcp", address) if large else None
-            if by_tcp is not None and self.refusals.get((address, target.port), now) <= now:
-                flows.append(Flow("tcp", by_tcp.local, (address, target.port)))
-            point = point_for(self.points, target.protocol, address)
-            if point is not None:
-                flows.append(flow_to(point, target, address))
-            elif target.by_default and (point := point_for(self.points, "tcp", address)):
-                flows.append(Flow("tcp", point.local, (address, target.port)))
-        if not flows:
-            self.report_failure(asked, str(target), "no address, or no listener of that kind")
-        asked.candidates.extendleft(reversed(flows))
+    def wait(
+        self, asked: ClientRequest, candidate: Candidate, questions: Sequence[Question]
+    ) -> bool:
+        """Ask DNS; the request goes on with this candidate afterwards. False: too many wait already."""
+        if self.waiters >= self.limits.waiting_for_names:
+            self.report(LimitReached("waiting_for_names", questions[0].name, asked.trace))
+            asked.note(str(candidate), "too many requests wait for DNS")
+            return False
+        asked.candidates.appendleft(candidate)
+        asked.missing = len(questions)
+        for question in questions:
+            queue = self.waiting.setdefault(question, [])
+            if not queue:
+                self.report(Resolve(question, asked.trace))
+            queue.append(asked)
+        self.waiters += len(questions)
+        return True
 
-    def receive_addresses(self, host: str, addresses: Sequence[str], now: float) -> None:
-        """The name has been looked up; no address: it is unknown."""
-        if addresses:
-            self.names[host] = (now + NAMES_LAST, tuple(addresses))
-            while len(self.names) > self.limits.waiting_for_names:
-                del self.names[next(iter(self.names))]
-        queue = self.waiting.pop(host, [])
+    def receive_answer(self, question: Question, answer: Answer, now: float) -> None:
+        """DNS has answered: whoever has all that was asked for goes on."""
+        self.destinations.receive(question, answer, now)
+        queue = self.waiting.pop(question, [])
         self.waiters -= len(queue)
-        for target, asked in queue:
-            if not asked.finished:
-                self.put(target, addresses, asked, now)
+        for asked in queue:
+            asked.missing -= 1
+            if not asked.finished and not asked.missing:
                 asked.try_next(now)
-
-    def remember_refusal(self, flow: Flow, now: float) -> None:
-        """A peer without TCP is not asked again for every large request."""
-        if flow.protocol != "tcp":
-            return
-        self.refusals[flow.remote] = now + REFUSAL_LASTS
-        while len(self.refusals) > MAX_REFUSALS:
-            del self.refusals[next(iter(self.refusals))]
-
-    def has_listener(self, flow: Flow) -> bool:
-        """Does the flow leave from a listening point of ours?"""
-        return any(p.protocol == flow.protocol and p.local == flow.local for p in self.points)
 
     # --- one message ------------------------------------------------------------------------------
 
@@ -507,17 +608,26 @@ class AskingHalf:
         self.error = ""
 
     def report_failure(self, asked: ClientRequest, destination: str, error: str) -> None:
-        following = str(asked.candidates[0]) if asked.candidates else ""
-        method = asked.request.method
+        method, following = asked.request.method, asked.following
         self.report(DestinationFailed(method, destination, error, following, asked.trace))
+
+    def report_unusable(self, asked: ClientRequest, destination: str, error: str) -> None:
+        """It never became a destination: no address, no listener, nothing we can speak."""
+        asked.note(destination, error)
+        self.report_failure(asked, destination, error)
 
     def report_timeout(self, asked: ClientRequest, destination: str) -> None:
         request = asked.request
+        call_id = request.headers.get("Call-ID") or ""
         self.report(
-            RequestTimedOut(
-                request.method, destination, request.headers.get("Call-ID") or "", asked.trace
-            )
+            RequestTimedOut(request.method, destination, call_id, asked.trace, asked.following)
         )
+
+    def report_end(self, asked: ClientRequest) -> None:
+        """No destination is left; of one that failed alone enough was said."""
+        if len(asked.tried) > 1:
+            request = asked.request
+            self.report(RequestFailed(request.method, request.uri, tuple(asked.tried), asked.trace))
 
 
 def domain_of(request: Request) -> str:

@@ -158,7 +158,7 @@ class TransactionUser(Protocol):
     def receive_response(self, response: Response, now: float) -> None: ...
 
     def transaction_failed(self, reason: str, now: float) -> None:
-        """`reason` is "timeout" or "transport"."""
+        """`reason` is "timeout" (nothing came at all), "undecided" (no final response) or "transport"."""
         ...
 
 
@@ -172,6 +172,7 @@ class ClientTransaction:
         "flow",
         "gives_up",
         "key",
+        "latest",
         "outbox",
         "registry",
         "resend",
@@ -196,8 +197,13 @@ class ClientTransaction:
         trace: str,
         now: float,
         copies: int | None = None,
+        patience: float | None = None,
     ) -> None:
-        """Sends at once. copies: how often the request leaves at most, None: as the timers say."""
+        """Sends at once.
+
+        copies: how often the request leaves at most, None: as the timers say. patience: seconds after which
+        silence is failure, if less than timer F.
+        """
         self.key = key
         self.data = data
         self.flow = flow
@@ -208,7 +214,8 @@ class ClientTransaction:
         self.registry = registry
         self.trace = trace
         self.state = State.TRYING
-        self.gives_up = now + timers.give_up
+        self.latest = now + timers.give_up
+        self.gives_up = self.latest if patience is None else min(now + patience, self.latest)
         self.resend = None if flow.reliable or copies == 1 else Resend(timers, now)
         self.resends_left = -1 if copies is None else copies - 1
         self.deadline: Deadline | None = None
@@ -226,6 +233,7 @@ class ClientTransaction:
         before = self.state
         if response.status < 200:
             self.state = step(CLIENT, before, Input.PROVISIONAL)
+            self.gives_up = self.latest  # who speaks is not silent
             if before is State.TRYING and self.resend is not None:
                 self.resend.provisional()
             return
@@ -253,8 +261,11 @@ class ClientTransaction:
         if self.state is State.COMPLETED:
             self.end(Input.LINGER_OVER)
         elif now >= self.gives_up:
-            self.fail(Input.GIVE_UP, "timeout", now)
-        elif self.resend is not None:
+            silent = self.state is State.TRYING
+            self.fail(Input.GIVE_UP, "timeout" if silent else "undecided", now)
+        elif self.resend is None or now < self.resend.when:
+            self.plan()
+        else:
             self.state = step(CLIENT, self.state, Input.RESEND)
             self.resend.fire(now)
             self.outbox.append(Transmit(self.data, self.flow, self.trace))

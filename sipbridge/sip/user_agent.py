@@ -29,6 +29,7 @@ from sipbridge.errors import (
 )
 from sipbridge.sip.address import NameAddr
 from sipbridge.sip.defects import Defect, first_defect, still_in_order
+from sipbridge.sip.destinations import Locating
 from sipbridge.sip.dialog import Dialog, DialogId, words
 from sipbridge.sip.encoding import CODINGS
 from sipbridge.sip.flow import CONNECTIONS, Flow, ListeningPoint, Transmit
@@ -38,6 +39,7 @@ from sipbridge.sip.indications import CloseConnection, MessageRefused, StrayResp
 from sipbridge.sip.message import Request, Response
 from sipbridge.sip.parser import PONG, KeepAlive, Limits, MessageError, StreamParser, parse_datagram
 from sipbridge.sip.policy import NO_POLICY, Credentials, PeerPolicy
+from sipbridge.sip.records import Answer, Question
 from sipbridge.sip.requesting import MAX_FORWARDS, AskingHalf, Candidate, ClientRequest, contact_at
 from sipbridge.sip.responding import (
     TARGET_REFRESH,
@@ -68,6 +70,7 @@ class UserAgent:
         parser_limits: Limits | None = None,
         identifiers: Identifiers | None = None,
         minimum_digest: str = "MD5",
+        locating: Locating | None = None,
     ) -> None:
         """`name` goes into User-Agent and Server. `minimum_digest`: weaker challenges are not answered."""
         if not points:
@@ -114,6 +117,7 @@ class UserAgent:
             identifiers=self.identifiers,
             limits=self.limits,
             minimum_digest=minimum_digest,
+            locating=locating or Locating(),
             report=self.report,
         )
 
@@ -174,9 +178,9 @@ class UserAgent:
         """What was to leave on this flow could not (§18.4). `error` is for people."""
         self.asking.transport_failed(flow, now, error)
 
-    def receive_addresses(self, host: str, addresses: Sequence[str], now: float) -> None:
-        """Answers a ResolveHost indication; no addresses: the name is unknown."""
-        self.asking.receive_addresses(host, addresses, now)
+    def receive_answer(self, question: Question, answer: Answer, now: float) -> None:
+        """Answers a Resolve indication."""
+        self.asking.receive_answer(question, answer, now)
 
     def committed(self, number: int, now: float) -> None:
         """The change is durable: responses that waited for it leave."""

@@ -7,7 +7,7 @@ changes to the store, arm one timer. Reports are told for a short time only (`SL
 calls into the core from outside (a REST request that publishes) calls `turn()` afterwards; many such calls in
 one pass of the loop make one turn.
 
-Two indications are for the driver itself: `ResolveHost` starts a look-up, `CloseConnection` closes a stream.
+Two indications are for the driver itself: `Resolve` starts a look-up, `CloseConnection` closes a stream.
 All others go to `on_indication`. Each message that arrives gets a short trace id, which the core carries
 through to whatever it causes. A tap sees every message: `tap_in(data, flow, now, trace)`, `tap_out(…)`.
 
@@ -24,18 +24,19 @@ import itertools
 import os
 import socket
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import ParamSpec
 
 from sipbridge.errors import ConfigurationError
 from sipbridge.sip.flow import CONNECTIONS, SECURE, WEB, Flow, ListeningPoint, Transmit
-from sipbridge.sip.indications import CloseConnection, ResolveHost, ReuseAsked
+from sipbridge.sip.indications import CloseConnection, Resolve, ReuseAsked
 from sipbridge.sip.locate import bare, bracketed
+from sipbridge.sip.records import Question
 from sipbridge.sip.user_agent import UserAgent
 from sipbridge.transports.backlog import Backlog
 from sipbridge.transports.memory import PORT, MemoryNetwork
-from sipbridge.transports.resolver import lookup
+from sipbridge.transports.resolver import Ask, Resolver
 from sipbridge.transports.tcp import Connection, Rules, TcpEndpoint
 from sipbridge.transports.udp import UdpEndpoint, enlarge_buffers
 from sipbridge.transports.websocket import WebSocketConnection
@@ -45,7 +46,6 @@ Tap = Callable[[bytes, Flow, float, str], None]
 
 Done = Callable[[Sequence[int], Exception | None], None]
 StoreWriter = Callable[[Sequence[tuple[int, object]], Done], None]
-Lookup = Callable[[str], Awaitable[list[str]]]
 P = ParamSpec("P")
 
 SLICE = 0.005
@@ -58,7 +58,7 @@ second queue of copies would grow in the kernel. A batch takes about five times 
 ROUNDS = 8
 """Rounds of one turn: what a report causes leaves in the same turn, but nobody can hold the loop forever."""
 
-FOR_DRIVERS = frozenset({ResolveHost, CloseConnection, ReuseAsked})
+FOR_DRIVERS = frozenset({Resolve, CloseConnection, ReuseAsked})
 
 WILDCARDS = frozenset({"0.0.0.0", "::"})
 
@@ -197,12 +197,12 @@ class Driver:
         rules: Rules | None = None,
         tap_in: Tap | None = None,
         tap_out: Tap | None = None,
-        resolve: Lookup = lookup,
+        resolve: Ask | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         """`memory` is needed for in-memory listeners, one network shared by all drivers of the process.
 
-        `rules` are for connections; tls and wss need certificates among them.
+        `rules` are for connections; tls and wss need certificates among them. `resolve` looks names up.
         """
         self.core = core
         self.bound = tuple(bound)
@@ -212,7 +212,7 @@ class Driver:
         self.rules = rules or Rules()
         self.tap_in = tap_in
         self.tap_out = tap_out
-        self.resolve = resolve
+        self.resolve = resolve or Resolver().ask
         self.now = now
         self.udp: dict[tuple[str, int], UdpEndpoint] = {}
         self.tcp: dict[tuple[str, int], TcpEndpoint] = {}
@@ -418,8 +418,8 @@ class Driver:
         """Do what the core asks of its driver. False: others are to hear of it."""
         if type(indication) not in FOR_DRIVERS:
             return False
-        if isinstance(indication, ResolveHost):
-            task = self.loop.create_task(self.look_up(indication.host))
+        if isinstance(indication, Resolve):
+            task = self.loop.create_task(self.look_up(indication.question))
             self.tasks.add(task)
             task.add_done_callback(self.tasks.discard)
             return True
@@ -440,9 +440,9 @@ class Driver:
         except Exception as error:
             self.complain(f"nobody could take {type(indication).__name__}", error)
 
-    async def look_up(self, host: str) -> None:
-        addresses = await self.resolve(host)
-        self.safely(self.core.receive_addresses, host, addresses, self.now())
+    async def look_up(self, question: Question) -> None:
+        answer = await self.resolve(question)
+        self.safely(self.core.receive_answer, question, answer, self.now())
 
     def write(self, changes: Sequence[tuple[int, object]]) -> None:
         if self.store_writer is None:

@@ -1,25 +1,253 @@
-"""Names to addresses, for `ResolveHost`.
+"""What DNS knows, for the questions of `sip.records`.
 
-The system's resolver, off the loop's thread: `/etc/hosts` and the configured servers count, SRV and NAPTR do
-not (see `sip.locate`). Its order is kept, it already follows RFC 6724. A failure is an empty list: the core
-then says that the destination cannot be reached.
+NAPTR and SRV records come from the name servers of the system, or from those of `sip.name_servers`, by
+dnspython; a truncated answer is asked for again by TCP. Addresses are looked for in the hosts file first, as
+everywhere, then by A and AAAA, and when the system's own name servers know none, by the system's resolver,
+which also knows search domains and other sources. With `dns = false` the system's resolver is all there is.
+
+Addresses are put in the order of RFC 6724 as far as it matters here: those that cannot be reached come last,
+then IPv6 before IPv4. Nothing is cached; answers carry their time to live, and the core keeps them. Nothing
+is raised: a failure is an answer that says why, and takes no longer than the timeout.
 """
 
 import asyncio
 import socket
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-LOOKUP_TIMEOUT = 5.0
-"""Seconds; below timer F, so another destination can still be tried."""
+from sipbridge.sip.locate import is_address
+from sipbridge.sip.records import Answer, Kind, Naptr, Question, Srv, plain_name
+
+if TYPE_CHECKING:
+    from dns.asyncresolver import Resolver as StubResolver
+    from dns.message import Message
+    from dns.name import Name
+    from dns.rdata import Rdata
+
+Ask = Callable[[Question], Awaitable[Answer]]
+Count = Callable[[str, str], None]
+"""Kind of question, and "found", "none" or "failed"."""
+
+LOOKUP_TIMEOUT = 3.0
+"""Seconds for one question; three in a row, and another destination can still be tried."""
+
+SYSTEM_TTL = 30.0
+"""Seconds for which the system's resolver is believed: it does not tell."""
+
+NOTHING_LASTS = 60.0
+"""Seconds for which "there is none" holds when the domain does not say (RFC 2308 §5)."""
+
+HOSTS = Path("/etc/hosts")
 
 
-async def lookup(host: str) -> list[str]:
-    """IPv4 and IPv6 addresses of a host, each once, in the resolver's order; empty if there are none."""
-    if host.lower().endswith(".invalid"):  # RFC 6761 §6.4; browsers have such hosts (RFC 7118 §5.1)
-        return []
-    loop = asyncio.get_running_loop()
+@dataclass(frozen=True, slots=True)
+class Said:
+    """Records of one query."""
+
+    records: tuple["Rdata", ...] = ()
+    ttl: float = NOTHING_LASTS
+    failure: str = ""
+
+
+class Resolver:
+    """Looks up. One for all drivers of a process.
+
+    records: ask for NAPTR and SRV, and for addresses by DNS. servers: (address, port) of name servers; empty:
+    those of the system. count: is told of each question.
+    """
+
+    def __init__(
+        self,
+        *,
+        records: bool = True,
+        servers: Sequence[tuple[str, int]] = (),
+        timeout: float = LOOKUP_TIMEOUT,
+        hosts: Path = HOSTS,
+        count: Count = lambda kind, outcome: None,
+    ) -> None:
+        self.records = records
+        self.servers = tuple(servers)
+        self.timeout = timeout
+        self.hosts = HostsFile(hosts)
+        self.count = count
+        self.stub: StubResolver | None = None
+
+    async def ask(self, question: Question) -> Answer:
+        """The answer to one question."""
+        answer = await self.answer(*question)
+        found = "failed" if answer.failure else "none" if answer.empty else "found"
+        self.count(question.kind.value, found)
+        return answer
+
+    async def answer(self, kind: Kind, name: str) -> Answer:
+        if name == "invalid" or name.endswith(".invalid"):
+            # RFC 6761 §6.4; browsers have such hosts (RFC 7118 §5.1)
+            return Answer(ttl=NOTHING_LASTS)
+        if kind is Kind.ADDRESS:
+            return await self.addresses(name)
+        if not self.records or name == "localhost" or name.endswith(".localhost"):
+            return Answer(ttl=NOTHING_LASTS)
+        said = await self.query(name, kind.value)
+        if kind is Kind.NAPTR:
+            rules = tuple(naptr_of(one) for one in said.records)
+            return Answer(naptrs=rules, ttl=said.ttl, failure=said.failure)
+        services = tuple(srv_of(one) for one in said.records)
+        return Answer(srvs=services, ttl=said.ttl, failure=said.failure)
+
+    # --- addresses --------------------------------------------------------------------------------
+
+    async def addresses(self, name: str) -> Answer:
+        known = self.hosts.addresses(name)
+        if known:
+            return Answer(addresses=known, ttl=SYSTEM_TTL)
+        if not self.records or name == "localhost":
+            return await self.by_system(name)
+        both = await asyncio.gather(self.query(name, "AAAA"), self.query(name, "A"))
+        found = [str(one) for said in both for one in said.records]
+        if found:
+            ttl = min(said.ttl for said in both if said.records)
+            return Answer(addresses=by_preference(found), ttl=ttl)
+        if not self.servers:
+            answer = await self.by_system(name)
+            if answer.addresses:
+                return answer
+        failure = next((said.failure for said in both if said.failure), "")
+        return Answer(ttl=min(said.ttl for said in both), failure=failure)
+
+    async def by_system(self, name: str) -> Answer:
+        """Asks the system's resolver, off the loop's thread; its order already follows RFC 6724."""
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(self.timeout):
+                found = await loop.getaddrinfo(name, None, type=socket.SOCK_DGRAM)
+        except TimeoutError:
+            return Answer(failure=f"no answer in {self.timeout:g} s")
+        except (OSError, UnicodeError):
+            return Answer(ttl=FAILED_TTL)
+        addresses = dict.fromkeys(str(address[0]) for *_, address in found)
+        return Answer(addresses=tuple(addresses), ttl=SYSTEM_TTL)
+
+    # --- queries ----------------------------------------------------------------------------------
+
+    async def query(self, name: str, kind: str) -> Said:
+        """One query of DNS."""
+        import dns.exception
+        import dns.resolver
+
+        try:
+            stub = self.stub or self.make_stub()
+            found = await stub.resolve(name, kind, raise_on_no_answer=False, search=False)
+        except dns.resolver.NXDOMAIN as error:
+            replies: dict[Name, Message] = error.responses()  # type: ignore[no-untyped-call]
+            return Said(ttl=min(map(negative_ttl, replies.values())))
+        except dns.resolver.NoResolverConfiguration:
+            return Said()  # there is no name server: the system's other sources have to do
+        except dns.exception.Timeout:
+            return Said(failure=f"no answer from DNS in {self.timeout:g} s")
+        except (dns.exception.DNSException, OSError, UnicodeError) as error:
+            return Said(failure=f"DNS failed: {type(error).__name__}")
+        if found.rrset is None:
+            return Said(ttl=negative_ttl(found.response))
+        return Said(tuple(found.rrset), float(found.chaining_result.minimum_ttl))
+
+    def make_stub(self) -> "StubResolver":
+        """Made when first asked: reading the library takes longer than all of the rest of the start."""
+        from dns.asyncresolver import Resolver as StubResolver
+        from dns.nameserver import Do53Nameserver, Nameserver
+
+        stub = StubResolver(configure=not self.servers)
+        if self.servers:
+            named: list[str | Nameserver] = [Do53Nameserver(*one) for one in self.servers]
+            stub.nameservers = named
+        stub.lifetime = self.timeout
+        stub.timeout = self.timeout / 2
+        self.stub = stub
+        return stub
+
+
+FAILED_TTL = 5.0
+"""The system says "unknown" also when its name servers are silent."""
+
+
+def negative_ttl(response: "Message") -> float:
+    """How long "there is none" holds: the lesser of the SOA's TTL and its minimum (RFC 2308 §5)."""
+    from dns.rdatatype import SOA
+
+    for rrset in response.authority:
+        if rrset.rdtype == SOA:
+            minimum: int = rrset[0].minimum
+            return float(min(rrset.ttl, minimum))
+    return NOTHING_LASTS
+
+
+def naptr_of(record: "Rdata") -> Naptr:
+    from dns.rdtypes.IN.NAPTR import NAPTR
+
+    assert isinstance(record, NAPTR)
+    return Naptr(
+        record.order,
+        record.preference,
+        record.flags.decode("latin-1"),
+        record.service.decode("latin-1"),
+        record.regexp.decode("latin-1"),
+        plain_name(str(record.replacement)),
+    )
+
+
+def srv_of(record: "Rdata") -> Srv:
+    from dns.rdtypes.IN.SRV import SRV
+
+    assert isinstance(record, SRV)
+    return Srv(record.priority, record.weight, record.port, plain_name(str(record.target)))
+
+
+# --- addresses without DNS ----------------------------------------------------------------------------
+
+
+class HostsFile:
+    """The hosts file, read again when it has changed."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.read_at = -1.0
+        self.known: dict[str, list[str]] = {}
+
+    def addresses(self, name: str) -> tuple[str, ...]:
+        try:
+            changed = self.path.stat().st_mtime
+            if changed != self.read_at:
+                self.known = read_hosts(self.path.read_text("utf-8", "replace"))
+                self.read_at = changed
+        except OSError:
+            self.known = {}
+        return by_preference(self.known.get(name, ()))
+
+
+def read_hosts(text: str) -> dict[str, list[str]]:
+    """Names to addresses; "address name alias ..." a line, comments after "#"."""
+    known: dict[str, list[str]] = {}
+    for line in text.splitlines():
+        address, *names = line.partition("#")[0].split() or [""]
+        if is_address(address) and "%" not in address:
+            for name in names:
+                known.setdefault(plain_name(name), []).append(address)
+    return known
+
+
+def by_preference(addresses: Sequence[str]) -> tuple[str, ...]:
+    """What cannot be reached last, IPv6 first (RFC 6724 §6, rules 1 and 6)."""
+    each = dict.fromkeys(addresses)
+    return tuple(sorted(each, key=lambda one: (not can_reach(one), ":" not in one)))
+
+
+def can_reach(address: str) -> bool:
+    """Has this machine any way there? Nothing is sent."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:
-        async with asyncio.timeout(LOOKUP_TIMEOUT):
-            found = await loop.getaddrinfo(host, None, type=socket.SOCK_DGRAM)
-    except (OSError, UnicodeError):  # TimeoutError is an OSError
-        return []
-    return list(dict.fromkeys(str(address[0]) for *_, address in found))
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((address, 9))
+    except OSError:
+        return False
+    return True

@@ -7,11 +7,13 @@ and everything the cores report is kept in `reported`.
 
 from collections.abc import Sequence
 
+from sipbridge.sip.destinations import Locating
 from sipbridge.sip.flow import Address, Flow, ListeningPoint
 from sipbridge.sip.identifiers import Identifiers
-from sipbridge.sip.indications import ResolveHost
+from sipbridge.sip.indications import Resolve
 from sipbridge.sip.message import Response
 from sipbridge.sip.policy import Credentials
+from sipbridge.sip.records import Answer, Kind, Question
 from sipbridge.sip.timers import Timers
 from sipbridge.sip.usage import ServerRequest
 from sipbridge.sip.user_agent import UserAgent
@@ -37,6 +39,7 @@ class Net:
         self.reported: dict[Address, list[object]] = {}
         self.stored: list[tuple[UserAgent, int, object]] = []
         self.names: dict[str, list[str]] = {}
+        self.records: dict[Question, Answer] = {}
         self.commit_at_once = True
         self.refused: set[tuple[str, Address]] = set()
         """(protocol, address) pairs that cannot be reached."""
@@ -47,12 +50,14 @@ class Net:
         address: Address,
         protocols: Sequence[str] = ("udp", "tcp"),
         timers: Timers | None = None,
+        locating: Locating | None = None,
     ) -> UserAgent:
         """A core listening at an address."""
         core = UserAgent(
             points_at(address, protocols),
             identifiers=Identifiers.seeded(str(address)),
             timers=timers,
+            locating=locating,
         )
         self.cores[address] = core
         self.reported[address] = []
@@ -87,13 +92,23 @@ class Net:
                 self.wire.put(out, self.now)
         for indication in said:
             self.reported[address].append(indication)
-            if isinstance(indication, ResolveHost) and indication.host in self.names:
-                core.receive_addresses(indication.host, self.names[indication.host], self.now)
+            if isinstance(indication, Resolve):
+                answer = self.dns(indication.question)
+                if answer is not None:
+                    core.receive_answer(indication.question, answer, self.now)
         for number, change in changes:
             self.stored.append((core, number, change))
             if self.commit_at_once:
                 core.committed(number, self.now)
         return bool(transmits or said or changes)
+
+    def dns(self, question: Question) -> Answer | None:
+        """What is known of a name: `records`, else `names`; no address known: the question stays open."""
+        answer = self.records.get(question)
+        if answer is not None or question.kind is not Kind.ADDRESS:
+            return answer or Answer(ttl=30.0)
+        known = self.names.get(question.name)
+        return None if known is None else Answer(addresses=tuple(known), ttl=30.0)
 
     def deliver(self, flow: Flow, data: bytes) -> None:
         core = self.cores.get(flow.remote)

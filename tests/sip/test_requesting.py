@@ -11,12 +11,13 @@ from sipbridge.sip.indications import (
     DestinationFailed,
     LimitReached,
     RequestTimedOut,
-    ResolveHost,
+    Resolve,
     StrayResponse,
 )
 from sipbridge.sip.message import Request
 from sipbridge.sip.parser import parse_datagram
 from sipbridge.sip.policy import NO_POLICY, Credentials, PeerPolicy
+from sipbridge.sip.records import Answer, Kind, Question
 from sipbridge.sip.requesting import ClientRequest
 from sipbridge.sip.usage import ServerRequest
 from sipbridge.sip.user_agent import CoreLimits, UserAgent
@@ -50,6 +51,12 @@ def send(
         request, outcome, net.now, policy=policy, credentials=credentials, flow=flow, trace="t1"
     )
     return outcome, asked
+
+
+def answer(pair: Pair, host: str, *addresses: str) -> None:
+    """DNS finds the addresses of a name."""
+    found = Answer(addresses=addresses, ttl=30.0)
+    pair.alice.receive_answer(Question(Kind.ADDRESS, host), found, pair.now)
 
 
 class Guard:
@@ -224,21 +231,26 @@ def test_a_name_is_looked_up_once_for_all_who_wait(pair: Pair) -> None:
     pair.bob.serve("PUBLISH", Answers(200))
     outcomes = [send(pair, publish(pair, "sip:bob@pa.example.com"))[0] for _ in range(3)]
     pair.turn()
-    assert [s.host for s in pair.said_by(ALICE, ResolveHost) if isinstance(s, ResolveHost)] == [
-        "pa.example.com"
+    asked = [str(s.question) for s in pair.said_by(ALICE, Resolve) if isinstance(s, Resolve)]
+    assert asked == [
+        "NAPTR of pa.example.com",
+        "SRV of _sip._udp.pa.example.com",
+        "SRV of _sip._tcp.pa.example.com",
+        "address of pa.example.com",
     ]
     assert not pair.wire.sent
-    pair.alice.receive_addresses("pa.example.com", ["192.0.2.2"], pair.now)
+    answer(pair, "pa.example.com", "192.0.2.2")
     pair.turn()
     assert [o.status for o in outcomes] == [200] * 3
     again, _ = send(pair, publish(pair, "sip:bob@pa.example.com"))
     pair.turn()
-    assert again.status == 200 and len(pair.said_by(ALICE, ResolveHost)) == 1
+    assert again.status == 200 and len(pair.said_by(ALICE, Resolve)) == 4
 
 
 def test_an_unknown_name_is_a_failure_of_the_transport(pair: Pair) -> None:
     outcome, _ = send(pair, publish(pair, "sip:bob@pa.example.com"))
-    pair.alice.receive_addresses("pa.example.com", [], pair.now)
+    pair.turn()
+    answer(pair, "pa.example.com")
     pair.pass_seconds(0)
     assert [reason for reason, _ in outcome.failures] == ["transport"]
 
@@ -246,7 +258,8 @@ def test_an_unknown_name_is_a_failure_of_the_transport(pair: Pair) -> None:
 def test_a_request_cancelled_while_its_name_is_looked_up_never_leaves(pair: Pair) -> None:
     outcome, asked = send(pair, publish(pair, "sip:bob@pa.example.com"))
     asked.cancel()
-    pair.alice.receive_addresses("pa.example.com", ["192.0.2.2"], pair.now)
+    pair.turn()
+    answer(pair, "pa.example.com", "192.0.2.2")
     pair.pass_seconds(1)
     assert not pair.wire.sent and outcome.times_told == 0
 
@@ -260,7 +273,7 @@ def test_the_next_next_hop_is_tried_when_one_is_dead(how: str) -> None:
     if how == "refused":
         pair.refused.add(("udp", BOB))
     elif how == "silent":
-        pair.wire.drop_next("PUBLISH", 11)
+        pair.wire.drop_next("PUBLISH", 5)
     policy = PeerPolicy(next_hops=("sip:192.0.2.2", "sip:192.0.2.3"))
     outcome, _ = send(pair, publish(pair), policy)
     pair.pass_seconds(40)

@@ -169,7 +169,7 @@ def test_a_provisional_response_does_not_put_off_the_end() -> None:
     client = bench.client()
     client.receive_response(response(100), 0.1)
     bench.pass_to(40.0)
-    assert bench.user.failures == [("timeout", 32.0)]
+    assert bench.user.failures == [("undecided", 32.0)]
 
 
 def test_the_final_response_is_told_once_and_copies_are_absorbed_for_five_seconds() -> None:

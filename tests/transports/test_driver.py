@@ -14,6 +14,7 @@ from sipbridge.sip.indications import MessageRefused, RequestAnsweredByCore
 from sipbridge.sip.locate import bracketed
 from sipbridge.sip.message import Request, Response
 from sipbridge.sip.parser import parse_datagram
+from sipbridge.sip.records import Answer, Question
 from sipbridge.sip.usage import ServerRequest
 from sipbridge.sip.user_agent import UserAgent
 from sipbridge.transports.driver import SLICE, Bound, Done, Driver, bind
@@ -138,9 +139,9 @@ async def test_a_name_is_resolved_by_the_system(stations: Stations) -> None:
 async def test_a_name_nobody_knows_is_a_failure(stations: Stations) -> None:
     alice = await stations.add(UDP4)
 
-    async def nobody(host: str) -> list[str]:
-        assert host == "pa.example.com"
-        return []
+    async def nobody(question: Question) -> Answer:
+        assert question.name.endswith("pa.example.com")
+        return Answer()
 
     alice.driver.resolve = nobody
     assert await alice.ask("sip:bob@pa.example.com").future == "transport"
@@ -498,6 +499,7 @@ async def test_what_waits_is_told_before_the_driver_stops(stations: Stations) ->
 
 async def test_with_a_full_backlog_new_requests_are_refused(stations: Stations) -> None:
     there, here = await stations.add("udp:127.0.0.1:0"), await stations.add("udp:127.0.0.1:0")
+    other = await stations.add("udp:127.0.0.1:0")
     handler = Answers(200)
     there.core.serve("PUBLISH", handler)
     there.driver.backlog.full = True
@@ -506,4 +508,4 @@ async def test_with_a_full_backlog_new_requests_are_refused(stations: Stations) 
     assert not handler.got
     there.driver.backlog.full = False
     there.driver.flush()
-    assert await asyncio.wait_for(here.ask(there.uri("udp")).future, 5) == 200
+    assert await asyncio.wait_for(other.ask(there.uri("udp")).future, 5) == 200

@@ -23,6 +23,7 @@ from sipbridge.sip.indications import (
     ConnectionDropped,
     DestinationFailed,
 )
+from sipbridge.sip.records import Answer, Kind, Question
 from sipbridge.sip.user_agent import UserAgent
 from sipbridge.transports import tcp
 from sipbridge.transports.driver import Bound, Driver, bind, bind_outgoing
@@ -210,8 +211,8 @@ class Stations:
         tls = Tls(pairs, ca=self.authority.ca, verify=verify)
         station = Station(tls, listen, reuse=reuse)
 
-        async def resolve(host: str) -> list[str]:
-            return ["127.0.0.1"]
+        async def resolve(question: Question) -> Answer:
+            return Answer(addresses=("127.0.0.1",) if question.kind is Kind.ADDRESS else ())
 
         station.driver.resolve = resolve
         tls.report = station.told.append
