@@ -47,6 +47,7 @@ class Profile(Section):
     takes publications. expires: seconds asked for. event_names: its own spelling of event packages, by ours.
     strict_documents: it refuses what the schemas refuse. conditional: RFC 5839, rate_control: RFC 6446,
     partial_notify: RFC 5263; all fall back by themselves where they are not known, false saves the try.
+    partial_publish: RFC 5264, where it says that it takes parts. filters: RFC 4660, it takes event filters.
     groups, groups_abroad: how the members of a `[[groups]]` entry are watched, see `PeerPolicy`.
     encodings: content codings taken from it, and sent where it says that it takes them.
     placeholders: ids of tuples that it makes up itself where nothing is known.
@@ -61,6 +62,8 @@ class Profile(Section):
     conditional: bool = True
     rate_control: bool = True
     partial_notify: bool = True
+    partial_publish: bool = True
+    filters: bool = False
     groups: Groups = Groups.EACH
     groups_abroad: bool = False
     encodings: tuple[Coding, ...] = (Coding.GZIP, Coding.DEFLATE)
@@ -79,6 +82,8 @@ class Profile(Section):
             conditional=self.conditional,
             rate_control=self.rate_control,
             partial_notify=self.partial_notify,
+            partial_publish=self.partial_publish,
+            filters=self.filters,
             groups=self.groups.value,
             groups_abroad=self.groups_abroad,
             encodings=tuple(coding.value for coding in self.encodings),

@@ -98,6 +98,7 @@ TO_AGENT = PeerPolicy(
     name="embedded",
     flow=Flow("memory", GATEWAY, AGENT),
     rate_control=False,  # nothing is on a wire, and news at once cost nothing
+    partial_publish=False,
     partial_notify=False,  # bytes in memory cost less than comparing documents
     encodings=(),
 )

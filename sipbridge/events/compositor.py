@@ -16,6 +16,10 @@ The checks come in the order of the RFC, each with its own answer: may this user
 lowered above its maximum), Content-Type (415 with Accept), the document (400 with a Warning that says why).
 Only then anything changes. Every success brings a new entity-tag, a refresh too; the old one gets 412.
 
+A publication may come in parts (RFC 5264): what changed since the entity-tag it names is carried out here,
+and from then on the publication is as if it had come whole. What does not fit gets 400 with the reason in the
+words of RFC 5261 §5, and changes nothing. The answer to a first body says that parts are taken.
+
 The authority reads documents, keeps what has to survive, and is told of each change, after the 200 was given.
 A document whose bytes have not changed is not read again.
 """
@@ -25,10 +29,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from sipbridge.errors import DocumentError
-from sipbridge.events.notifier import BUSY_RETRY_AFTER, Admission
+from sipbridge.errors import DocumentError, PatchError
+from sipbridge.events.notifier import BUSY_RETRY_AFTER, Admission, offered
 from sipbridge.events.package import EventPackage
+from sipbridge.presence import pidf_diff
+from sipbridge.presence.patching import COMPLAINT, complaint
 from sipbridge.sip.encoding import SMALLEST, open_body
+from sipbridge.sip.fields import parse_media_type
 from sipbridge.sip.message import Request
 from sipbridge.sip.timers import Deadline
 from sipbridge.sip.usage import ServerRequest
@@ -116,6 +123,16 @@ class Publication:
         self.expires_at = 0.0
         self.expiry: Deadline | None = None
 
+    @property
+    def said(self) -> "Said":
+        """What it says now."""
+        return Said(self.content_type, self.body, self.document, self.received)
+
+    def say(self, said: "Said") -> None:
+        """From now on it says that."""
+        self.content_type, self.body = said.content_type, said.body
+        self.document, self.received = said.document, said.received
+
     def handle_timeout(self, now: float) -> None:
         """Its time is up."""
         self.expiry = None
@@ -142,6 +159,16 @@ class PublicationAuthority(Protocol):
     ) -> None:
         """It is so now; the publisher has been answered."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a publication says, whole: as it is kept, and as the authority read it."""
+
+    content_type: str
+    body: bytes
+    document: object
+    received: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +203,7 @@ class Compositor:
         ua.allow_events.extend(name for name in packages if name not in ua.allow_events)
         ua.serve("PUBLISH", self)
         for package in packages.values():
-            ua.accept("PUBLISH", package.body_types)
+            ua.accept("PUBLISH", offered(package))
 
     def receive_request(self, incoming: ServerRequest, now: float) -> None:
         """A PUBLISH."""
@@ -190,22 +217,16 @@ class Compositor:
         if asked.operation is Operation.REMOVE:
             self.remove(asked, incoming, now)
             return
-        if asked.operation is Operation.REFRESH:
-            document, content_type = None, ""
-        else:
-            content_type = self.readable(incoming, asked.package)
-            if not content_type:
+        said = None
+        if asked.operation is not Operation.REFRESH:
+            if not self.readable(incoming, asked.package):
                 return
             try:
-                document = self.read(asked, content_type)
+                said = self.said(asked, now)
             except DocumentError as error:
-                incoming.respond(
-                    400,
-                    reason="Bad Document",
-                    headers=[warning(self.ua.name, error)],
-                )
+                self.refuse(incoming, error)
                 return
-        self.apply(asked, content_type, document, incoming, now)
+        self.apply(asked, said, incoming, now)
 
     # --- checks -----------------------------------------------------------------------------------
 
@@ -242,41 +263,54 @@ class Compositor:
         granted = min(expires, package.max_expires)
         return Asked(request, package, resource, operation, publication, granted)
 
-    def readable(self, incoming: ServerRequest, package: EventPackage) -> str:
-        """The Content-Type, whole; "" after a refusal. The body is decoded."""
-        request = incoming.request
-        media_type = request.content_type
-        if media_type is None or media_type.essence not in package.body_types:
-            incoming.respond(415, headers=[("Accept", ", ".join(package.body_types))])
-            return ""
-        if not open_body(incoming, self.ua.encodings):
-            return ""
-        return request.headers.get("Content-Type") or ""
+    def readable(self, incoming: ServerRequest, package: EventPackage) -> bool:
+        """May the body be one of ours? False after a refusal. It is decoded then."""
+        media_type = incoming.request.content_type
+        if media_type is None or media_type.essence not in offered(package):
+            incoming.respond(415, headers=[("Accept", ", ".join(offered(package)))])
+            return False
+        return open_body(incoming, self.ua.encodings)
 
-    def read(self, asked: Asked, content_type: str) -> object:
-        known, body = asked.publication, asked.request.body
+    def said(self, asked: Asked, now: float) -> Said:
+        """What the publication says after this PUBLISH. Raises DocumentError."""
+        request, known = asked.request, asked.publication
+        content_type, body = request.headers.get("Content-Type") or "", request.body
+        kind = request.content_type
+        if kind is not None and kind.essence == asked.package.partial_type:
+            body = whole(body, kind.parameters.get("charset"), known)
+            content_type = asked.package.body_types[0]
         if known is not None and known.body == body and known.content_type == content_type:
-            return known.document
-        return self.authority.read_document(asked.package, content_type, body)
+            return Said(content_type, body, known.document, now)
+        document = self.authority.read_document(asked.package, content_type, body)
+        return Said(content_type, body, document, now)
+
+    def refuse(self, incoming: ServerRequest, error: DocumentError) -> None:
+        """400, with the reason."""
+        headers, body = [warning(self.ua.name, error)], b""
+        if isinstance(error, PatchError):
+            headers.append(("Content-Type", COMPLAINT))
+            body = complaint(error)
+        incoming.respond(400, reason="Bad Document", headers=headers, body=body)
 
     # --- changes ----------------------------------------------------------------------------------
 
     def apply(
         self,
         asked: Asked,
-        content_type: str,
-        document: object,
+        said: Said | None,
         incoming: ServerRequest,
         now: float,
     ) -> None:
-        """Create, refresh or modify; answer; tell."""
+        """Create, refresh or modify; answer; tell. said: None for a refresh."""
         etag = self.ua.identifiers.entity_tag()
         if asked.operation is Operation.PASSING:
             incoming.respond(200, headers=[("SIP-ETag", etag), ("Expires", "0")])
             return
         publication = asked.publication
         change = CHANGES[asked.operation]
-        before = publication.etag if publication is not None else ""
+        before = None
+        if publication is not None:
+            before = Before(publication.etag, publication.said)
         if publication is None:
             publication = Publication(self, etag, asked.package, asked.resource)
         else:
@@ -284,34 +318,41 @@ class Compositor:
         publication.local = incoming.flow.protocol == "memory"
         publication.etag = etag
         self.by_etag[etag] = publication
-        if change is not Change.REFRESHED:
-            if change is Change.MODIFIED and publication.document is document:
+        if said is not None:
+            if change is Change.MODIFIED and publication.document is said.document:
                 change = Change.REFRESHED  # the same bytes again: no news
-            publication.content_type = content_type
-            publication.body = asked.request.body
-            publication.document = document
-            publication.received = now
+            publication.say(said)
         self.lives(publication, asked.expires, now)
         number = self.authority.keep_publication(publication, change, now)
         headers = [("SIP-ETag", etag), ("Expires", str(asked.expires))]
         if len(asked.request.wire_body) >= SMALLEST and self.ua.encodings and not publication.local:
             headers.append(("Accept-Encoding", ", ".join(self.ua.encodings)))
+        if change is Change.CREATED and asked.package.partial_type and not publication.local:
+            headers.append(("Accept", ", ".join(offered(asked.package))))
         incoming.respond(200, headers=headers, after=number)
         if number is not None:
             self.ua.when_stored(number, Promise(publication, etag, before))
         self.authority.publication_changed(publication, change, now, incoming.trace)
 
-    def not_stored(self, publication: Publication, etag: str, before: str, now: float) -> None:
-        """The publisher was told 500: a new publication is withdrawn, another has its old tag again."""
+    def not_stored(
+        self, publication: Publication, etag: str, before: "Before | None", now: float
+    ) -> None:
+        """The publisher was told 500: a new publication is withdrawn, another is as it was.
+
+        Its document too: a part that is sent again is one of that.
+        """
         if publication.etag != etag or etag not in self.by_etag:
             return
-        if not before:
+        if before is None:
             self.forget(publication)
             self.authority.publication_changed(publication, Change.REMOVED, now, "")
             return
         del self.by_etag[etag]
-        publication.etag = before
-        self.by_etag[before] = publication
+        publication.etag = before.etag
+        self.by_etag[before.etag] = publication
+        if publication.document is not before.said.document:
+            publication.say(before.said)
+            self.authority.publication_changed(publication, Change.MODIFIED, now, "")
 
     def remove(self, asked: Asked, incoming: ServerRequest, now: float) -> None:
         publication = asked.publication
@@ -372,6 +413,25 @@ class Compositor:
         return publication
 
 
+@dataclass(frozen=True, slots=True)
+class Before:
+    """What a publication was."""
+
+    etag: str
+    said: Said
+
+
+def whole(body: bytes, charset: str | None, known: Publication | None) -> bytes:
+    """The document that a partial one leads to (RFC 5264 §4). Raises DocumentError."""
+    partial = pidf_diff.parse(body, charset)
+    if partial.is_full:
+        return pidf_diff.plain(partial)
+    if known is None:
+        raise DocumentError("a difference to nothing")
+    base = parse_media_type(known.content_type).parameters.get("charset")
+    return pidf_diff.applied(known.body, partial, base)
+
+
 def warning(agent: str, error: DocumentError) -> tuple[str, str]:
     """A Warning header that says what is wrong with a document (RFC 3261 §20.43)."""
     text = "".join(c if c.isprintable() and c not in '"\\' else " " for c in str(error))
@@ -380,11 +440,11 @@ def warning(agent: str, error: DocumentError) -> tuple[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """Waits for the commit behind a 200; `before` is the tag the publication had."""
+    """Waits for the commit behind a 200; `before` is what the publication was, None if it is new."""
 
     publication: Publication
     etag: str
-    before: str
+    before: "Before | None"
 
     def change_committed(self, now: float) -> None:
         """All is well."""

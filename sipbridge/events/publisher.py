@@ -18,6 +18,11 @@ says up to which revision the server has it. A removal waits in the same way and
 
 412 says that the server has forgotten the tag: the body goes out again as initial (§4.4 asks for exactly
 that). Kamailio answers 500 instead to a tag it cannot read, so a 500 to a conditional PUBLISH counts as 412.
+
+A server whose answer says by Accept that it takes partial documents is sent what changed since the body it
+has (RFC 5264), if that is shorter. When it refuses such a part (400, 415, …), the body goes out whole at
+once, and no other part follows.
+
 423 is obeyed with its Min-Expires, without one the time asked is doubled. Timeout and transport count as 408
 and 503 (RFC 3261 §8.1.3.1) and are tried again, after Retry-After or growing pauses.
 """
@@ -29,6 +34,7 @@ from enum import StrEnum
 from sipbridge.errors import LocalProtocolError
 from sipbridge.events.machine import step
 from sipbridge.events.package import EventPackage
+from sipbridge.events.parts import Parts
 from sipbridge.events.retry import pause, refresh_after
 from sipbridge.sip.address import NameAddr
 from sipbridge.sip.dialog import Json, number, text
@@ -285,6 +291,7 @@ class Publication:
         self.sent_trace = ""
         self.coding, self.was_packed = "", False
         """Content coding that the server says it takes, "" for none; had the last body sent any?"""
+        self.parts = Parts(policy.partial_publish)
         self.removal_asked = self.conditional = False
         self.failures = self.too_brief = 0
         self.not_before = 0.0
@@ -365,10 +372,14 @@ class Publication:
         headers = [("Event", self.event), ("Expires", "0" if removing else str(self.expires))]
         if self.etag:
             headers.append(("SIP-If-Match", self.etag))
-        small = packed(self.body, self.coding) if with_body else None
-        self.was_packed = small is not None
+        content_type, body = "", b""
         if with_body:
-            headers.append(("Content-Type", self.content_type))
+            content_type, body = self.parts.next(self.content_type, self.body, bool(self.etag))
+            headers.append(("Content-Type", content_type))
+        else:
+            self.parts.none()
+        small = packed(body, self.coding) if with_body else None
+        self.was_packed = small is not None
         if small is not None:
             headers.append(("Content-Encoding", self.coding))
         self.sent = self.revision
@@ -381,7 +392,7 @@ class Publication:
             call_id=self.call_id,
             cseq=self.cseq,
             headers=headers,
-            body=(small or self.body) if with_body else b"",
+            body=small or body,
         )
         self.client = self.ua.request(
             request,
@@ -398,10 +409,13 @@ class Publication:
         if self.policy.encodings and "accept-encoding" in response.headers.first():
             coding = accepted_by(response)
             self.coding = coding if coding in self.policy.encodings else ""
+        self.parts.hear(response)
         if status < 300:
             self.accepted(response, now)
         elif self.was_packed and status == 415 and blames_coding(response):
             self.coding = ""
+            self.send(now)
+        elif self.parts.refused(status):
             self.send(now)
         elif self.conditional and status in (412, 500):
             self.forgotten(status, now)
@@ -432,6 +446,7 @@ class Publication:
             return
         self.failures = self.too_brief = 0
         self.there = self.sent
+        self.parts.accepted()
         self.etag = (
             response.sip_etag or self.etag
         )  # every 200 must bring one (§6); a refresh may live
@@ -451,6 +466,7 @@ class Publication:
         self.state = step(NEXT, self.state, Input.FORGOTTEN)
         self.etag = ""
         self.there = 0
+        self.parts.forget()
         if self.removal_asked and self.state is State.SENDING:
             self.state = step(NEXT, self.state, Input.DISCARD)
         if self.state is State.REMOVED:
@@ -526,6 +542,7 @@ class Publication:
             "etag": self.etag,
             "content_type": self.content_type,
             "body": self.body.decode("latin-1"),
+            "parts": self.parts.snapshot(self.body),
             "revision": self.revision,
             "there": self.there,
             "coding": self.coding,
@@ -561,6 +578,7 @@ class Publication:
             publication.etag = text(stored["etag"])
             publication.content_type = text(stored["content_type"])
             publication.body = text(stored["body"]).encode("latin-1")
+            publication.parts.restore(stored.get("parts"), publication.body)
             publication.revision = number(stored["revision"])
             publication.there = publication.sent = number(stored["there"])
             publication.coding = preferred(text(stored.get("coding", "")))
@@ -576,6 +594,7 @@ class Publication:
         self.ends = now + max(left, 0.0)
         if left <= 0:
             self.etag, self.there = "", 0
+            self.parts.forget()
         if self.removal_asked:
             self.remove(now, "")
         elif self.state is not State.FAILED and self.there != self.revision:

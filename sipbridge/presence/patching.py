@@ -13,7 +13,9 @@ from typing import TypeGuard
 
 from lxml import etree
 
-from sipbridge.presence.markup import Element, local, split, text_of
+from sipbridge.errors import PatchError
+from sipbridge.presence.markup import Element, attribute, local, split, text_of
+from sipbridge.presence.namespaces import PATCH_OPS_ERROR
 from sipbridge.presence.selecting import (
     NAME,
     AttributeNode,
@@ -42,6 +44,18 @@ def patch(
     for operation in operations:
         patching.apply(operation)
     return patching.root
+
+
+COMPLAINT = "application/patch-ops-error+xml"
+"""The media type of §5."""
+
+
+def complaint(error: PatchError) -> bytes:
+    """The error as a document (§5)."""
+    return (
+        f'<?xml version="1.0" encoding="UTF-8"?>\n<patch-ops-error xmlns="{PATCH_OPS_ERROR}">'
+        f"<{error.fault}{attribute('phrase', error.reason)}/></patch-ops-error>\n"
+    ).encode()
 
 
 class Patching(Selecting):

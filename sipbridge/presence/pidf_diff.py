@@ -106,12 +106,14 @@ def plain(full: Partial) -> bytes:
     return printed(full.root)
 
 
-def applied(base: bytes, difference: Partial) -> bytes:
+def applied(base: bytes, difference: Partial, charset: str | None = None) -> bytes:
     """The next version of the presence document `base`. Raises PatchError, DocumentError.
+
+    charset: the parameter of the media type of `base`; the next version is in UTF-8.
 
     A difference about another entity does not fit (§3.2).
     """
-    root = markup.parse_whole(base)
+    root = markup.parse_whole(base, charset)
     entity, ours = difference.root.get("entity"), root.get("entity")
     if entity is not None and ours is not None and str(entity).strip() != str(ours).strip():
         fail(Fault.DIRECTIVE, "it is about another entity")
@@ -120,8 +122,9 @@ def applied(base: bytes, difference: Partial) -> bytes:
         namespace, name = split(str(change.tag))
         if namespace != PIDF_DIFF or name not in OPERATIONS:
             fail(Fault.DIFF_FORMAT, str(change.tag))
+    whole = root.tag
     after = patch(root, changes, also_root=frozenset({PRESENCE, FULL}))
-    if after.tag != PRESENCE:
+    if after.tag != whole:
         fail(Fault.ROOT, "no presence document any more")
     written = printed(after)
     if len(written) > markup.MAX_BYTES:

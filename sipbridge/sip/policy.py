@@ -51,6 +51,7 @@ class PeerPolicy:
     placeholders: ids of tuples that the peer makes up where nothing is known; a document of them is no news.
     turns: how fast what was lost may be asked for again; None: at once.
     partial_notify: ask for partial notifications (RFC 5263).
+    partial_publish: publish what changed (RFC 5264) to a peer that says by Accept that it takes such parts.
     filters: send event filters (RFC 4660); only a peer that is known to take them should be sent any.
     path, associated: what a registrar answered to our REGISTER (RFC 3327, RFC 7315 §4.1), as URIs' text; the
     first associated URI is the one the network takes where we prefer none.
@@ -71,6 +72,7 @@ class PeerPolicy:
     groups_abroad: bool = False
     encodings: tuple[str, ...] = ("gzip", "deflate")
     partial_notify: bool = True
+    partial_publish: bool = True
     filters: bool = False
     capabilities: frozenset[str] = frozenset({"fetch", "winfo", "publish"})
     placeholders: frozenset[str] = frozenset()
