@@ -924,7 +924,11 @@ class SippServer:
 
 def sipp_words(errors: Path, output: bytes) -> str:
     """What SIPp said went wrong: its error file, or the end of its screen."""
-    return errors.read_text()[-1500:] if errors.exists() else output.decode()[-1500:]
+    return (
+        errors.read_text(errors="replace")[-1500:]
+        if errors.exists()
+        else output.decode(errors="replace")[-1500:]
+    )
 
 
 @functools.cache
