@@ -147,6 +147,10 @@ class Watch:
     """The first whole list of watchers has come, or none will come."""
 
 
+SOON_BACK = frozenset({"deactivated", "timeout"})
+"""Reasons of an end that say nothing against what is known: the subscription is made again at once."""
+
+
 class SipNetwork:
     """Publishes and watches for the gateway."""
 
@@ -683,7 +687,8 @@ class SipNetwork:
         if watch is None:
             return
         if said.will_retry:
-            self.outdate(watch)
+            if said.reason not in SOON_BACK:
+                self.outdate(watch)
             return
         self.answer_watch(
             said.subscription, failure(said.status, said.reason or "terminated", said.retry_after)

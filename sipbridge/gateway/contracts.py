@@ -139,7 +139,11 @@ class Contracts:
             uri = subscription.presentity_uri if subscription else uri
         decision = report.decision or self.decisions.of(pair)
         grant = Grant(*pair, names_of(decision.granted), decision.polite)
-        return notifications.status_changed(record, uri, report.attributes, grant, trace)
+        view = self.registry.views.get(pair)
+        stale = view is not None and view.stale
+        return notifications.status_changed(
+            record, uri, report.attributes, grant, trace, stale=stale
+        )
 
     # --- readers that lost track ---
 

@@ -41,8 +41,13 @@ def status_changed(
     changed: Iterable[Attribute],
     grant: Grant,
     trace: str = "",
+    *,
+    stale: bool = False,
 ) -> Notification:
-    """Permitted attributes of `presentity` changed, or this is the immediate check."""
+    """Permitted attributes of `presentity` changed, or this is the immediate check.
+
+    stale: their presence server does not answer, so they may be old; only then it is said.
+    """
     data = b"".join(
         (
             b'{"statusChanged":{"changedAttributes":[',
@@ -51,7 +56,7 @@ def status_changed(
             orjson.dumps(contract.correlator),
             b',"presentity":',
             orjson.dumps(presentity),
-            b"}}",
+            b',"stale":true}}' if stale else b"}}",
         )
     )
     return Notification(

@@ -66,11 +66,15 @@ class Standing(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """What a watcher may see of a presentity now. document: filtered; there is one if and only if ACTIVE."""
+    """What a watcher may see of a presentity now. document: filtered; there is one if and only if ACTIVE.
+
+    stale: its server does not answer, or has lost us; the document may be old.
+    """
 
     standing: Standing
     document: Presence | None = None
     granted: frozenset[AttributeKind] = frozenset()
+    stale: bool = False
 
 
 @dataclass(slots=True)
@@ -217,7 +221,7 @@ class Observations:
         document = view.document
         if decision.permission is not None:
             document = apply(document, decision.permission)
-        return Sight(Standing.ACTIVE, document, granted)
+        return Sight(Standing.ACTIVE, document, granted, view.stale)
 
     # --- news ---
 

@@ -340,13 +340,13 @@ class Watchers:
         decision = self.decisions.of(pair)
         if self.decisions.served_here(update.presentity):
             view.shown = decision.granted
-        if view.stale:
-            view.stale = False
-            self.contracts.observed(pair, update.trace)
+        was_stale, view.stale = view.stale, False
         if update.document is not view.document:
             view.document = update.document
             self.remap(pair, view, decision)
         elif decision is view.decision:
+            if was_stale:
+                self.contracts.observed(pair, update.trace)
             return view  # a refresh: nothing is new
         view.decision = decision
         self.contracts.report(pair, update.trace, decision)

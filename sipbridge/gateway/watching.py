@@ -310,7 +310,8 @@ class Watching:
         if sight.document is None:
             return self.plain(UNKNOWN), None
         presence, when = derive(sight.document, at=self.clock.at(), tables=self.tables)
-        return self.plain(presence, sight.document), when
+        seen = self.plain(presence, sight.document)
+        return replace(seen, stale=True) if sight.stale else seen, when
 
     def plain(self, presence: WebexPresence, document: Presence | None = None) -> Seen:
         at = self.clock.at()

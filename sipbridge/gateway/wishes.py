@@ -19,12 +19,13 @@ from sipbridge.uri import Uri
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A status as clients of every Webex interface see it. since: when it began."""
+    """A status as clients of every Webex interface see it. since: when it began. stale: it may be old."""
 
     presence: WebexPresence
     rest: str
     service: str
     since: datetime
+    stale: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -104,10 +105,11 @@ class Feed:
 def differs(before: Seen, after: Seen) -> bool:
     """Is it news? A refresh is none, nor is when somebody who is active was so last."""
     one, other = before.presence, after.presence
-    if (one.status, one.custom_status, one.expires_time) != (
+    if (one.status, one.custom_status, one.expires_time, before.stale) != (
         other.status,
         other.custom_status,
         other.expires_time,
+        after.stale,
     ):
         return True
     return other.status is Status.INACTIVE and one.last_active_time != other.last_active_time

@@ -185,6 +185,8 @@ class Apheleia:
             left = presence.expires_time - milliseconds(self.clock.at())
             made["expiresTTL"] = max(0, left // 1000)
             made["expiresTime"] = iso(presence.expires_time)
+        if seen.stale:
+            made["stale"] = True
         return made
 
 

@@ -73,4 +73,6 @@ class PeopleRoutes:
             made["status"] = seen.rest
             if seen.presence.last_active_time is not None:
                 made["lastActivity"] = iso(seen.presence.last_active_time)
+            if seen.stale:
+                made["stale"] = True
         return made

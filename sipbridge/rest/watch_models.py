@@ -38,6 +38,9 @@ WORDS = (
 """What the presence service can be told, and tells."""
 
 
+STALE = "`true`: the presence server does not answer at the moment, so the status may be old; else absent"
+
+
 class Model(BaseModel):
     """What requests do not know is ignored, as with the rest of this program's interfaces."""
 
@@ -52,6 +55,7 @@ class Presence(Model):
     customStatus: str
     lastActiveTime: Annotated[int | None, Field(description="UTC milliseconds")]
     expiresTime: Annotated[int | None, Field(description="UTC milliseconds")]
+    stale: Annotated[bool | None, Field(description=STALE)] = None
 
 
 class PresenceHandle(Model):
@@ -98,6 +102,7 @@ class Person(Model):
     emails: list[str]
     status: str | None = None
     lastActivity: str | None = None
+    stale: Annotated[bool | None, Field(description=STALE)] = None
 
 
 class People(Model):
@@ -117,6 +122,7 @@ class StatusObject(Model):
     expiresTime: str | None = None
     vectorCounters: dict[str, Any]
     suppressNotifications: bool
+    stale: Annotated[bool | None, Field(description=STALE)] = None
 
 
 class CompositionsRequest(Model):
@@ -208,4 +214,5 @@ def read(model: type[Request], body: bytes) -> Request:
 
 def presence_json(seen: Seen, contact_id: str) -> bytes:
     """A Presence object."""
-    return orjson.dumps(seen.presence.to_json(contact_id))
+    made = seen.presence.to_json(contact_id)
+    return orjson.dumps({**made, "stale": True} if seen.stale else made)

@@ -235,12 +235,22 @@ async def test_a_list_that_is_lost_is_asked_for_again_and_counts_anew(worlds: li
     await (await world.begin())
     world.notify(FIRST)
     world.notify(b"", "terminated;reason=deactivated")
-    assert world.outdated == [IDENTITIES.canonical(Uri.parse(DAVE))]  # of whom something was known
+    assert world.outdated == []  # it comes back at once
     world.turn(5)
     assert len(world.server.got) == 2
     world.notify(told(0, True, row(ERIN, "active")))
     assert [[str(m.uri) for m in u.members] for u in world.lists] == [[DAVE, ERIN], [ERIN]]
     assert len(world.server.got) == 2  # no gap was seen
+
+
+async def test_what_a_list_has_told_may_be_old_when_its_server_has_forgotten_it(
+    worlds: list[World],
+) -> None:
+    world = made(worlds, LIST)
+    await (await world.begin())
+    world.notify(FIRST)
+    world.notify(b"", "terminated;reason=probation")
+    assert world.outdated == [IDENTITIES.canonical(Uri.parse(DAVE))]  # of whom something was known
 
 
 async def test_an_address_that_is_no_list_is_watched_as_a_person(worlds: list[World]) -> None:

@@ -324,3 +324,26 @@ async def test_a_block_while_the_store_still_writes_ends_the_new_notification() 
     bench.pass_seconds(100_000)
     assert bench.sink.take() == []
     assert bench.store.contracts == {}
+
+
+async def test_what_is_told_while_the_server_is_away_says_that_it_may_be_old() -> None:
+    bench = Bench()
+    await granted(bench)
+    await bench.gateway.publish(bench.alice, [BUSY])
+    bench.gateway.presence_outdated(bench.bob.key, bench.alice.key)
+    assert bench.gateway.is_stale(bench.bob, ALICE)
+    assert bench.sink.take() == []
+    await started(bench)
+    (old,) = bench.sink.take()
+    assert old["statusChanged"]["stale"] is True
+    await bench.gateway.publish(bench.alice, [AWAY])
+    assert not bench.gateway.is_stale(bench.bob, ALICE)
+    (new,) = bench.sink.take()
+    assert "stale" not in new["statusChanged"]
+
+
+async def test_of_whom_nothing_is_known_nothing_is_old() -> None:
+    bench = Bench()
+    await granted(bench)
+    bench.gateway.presence_outdated(bench.bob.key, bench.alice.key)
+    assert not bench.gateway.is_stale(bench.bob, ALICE)

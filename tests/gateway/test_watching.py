@@ -494,3 +494,25 @@ async def test_feeds_that_nobody_uses_are_forgotten(house: House) -> None:
     assert len(house.watching.feeds) < 3 * MIN_FEEDS
     assert house.watching.feed(house.bob, HANDLES) is kept
     assert house.watching.feed(house.alice, HANDLES) is listened
+
+
+async def test_a_status_that_may_be_old_says_so_until_it_is_confirmed(house: House) -> None:
+    (wish,) = await house.watch(ALICE)
+    await house.grant()
+    await house.publish(Activity.BUSY)
+    house.told()
+    pair = (house.bob.key, house.alice.key)
+    house.gateway.presence_outdated(*pair)
+    assert house.watching.seen(wish).stale
+    assert house.told() == [(wish.name, "Busy")]
+    house.gateway.presence_outdated(*pair)
+    assert house.told() == []
+    house.network.tell(pair, house.network.documents[house.alice.key])  # the same as before
+    assert not house.watching.seen(wish).stale
+    assert house.told() == [(wish.name, "Busy")]
+    house.gateway.presence_outdated(*pair)
+    house.network.tell(pair, None)  # nothing was said about presence
+    assert house.watching.seen(wish).stale
+    await house.publish(Activity.MEETING)
+    assert not house.watching.seen(wish).stale
+    assert house.told() == [(wish.name, "Meeting")]
