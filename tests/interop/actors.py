@@ -922,6 +922,40 @@ class SippServer:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+class OldServer:
+    """A presence server made with one of the OLD libraries, `clients/…_server.py`."""
+
+    def __init__(self, client: str, transport: str) -> None:
+        self.client, self.transport = client, transport
+        self.port = free_port()
+        self.process: Process | None = None
+        self.output = b""
+
+    async def start(self) -> None:
+        script = str(HERE / "clients" / f"{self.client}_server.py")
+        self.process = await asyncio.create_subprocess_exec(
+            DeskPhone.python(self.client),
+            script,
+            "127.0.0.1",
+            str(self.port),
+            self.transport,
+            stdin=DEVNULL,
+            stdout=PIPE,
+            stderr=STDOUT,
+            start_new_session=True,
+        )
+        assert self.process.stdout is not None
+        line = await asyncio.wait_for(self.process.stdout.readline(), START_SECONDS)
+        if line.strip() != b"listening":
+            raise ActorFailed(f"{self.client} does not serve: {line.decode()}")
+
+    async def stop(self) -> None:
+        if self.process is not None:
+            await end(self.process)
+            assert self.process.stdout is not None
+            self.output = await self.process.stdout.read()
+
+
 def sipp_words(errors: Path, output: bytes) -> str:
     """What SIPp said went wrong: its error file, or the end of its screen."""
     return (

@@ -1,10 +1,11 @@
 """Plays interop cases: files that say what is started, what is done and what must be seen.
 
 A case is a TOML file. Its head says what it is about (`title`, what it `proves`, `sections` of the RFCs),
-`[kamailio]`, `[peer]` (SIPp as a server) and `[bridge]` what is started, `variants` which transports and
-features it is played with; one with `brief = false` is left out when time is short. `[[steps]]` follow: each
-has `do`, the word for what happens (the functions of this module named `do_…`), its arguments, and what is
-expected. `{name}` in a text is replaced by what an earlier step saved under that name.
+`[kamailio]`, `[peer]` (SIPp or an old library as a server) and `[bridge]` what is started, `variants` which
+transports and features it is played with; one with `brief = false` is left out when time is short.
+`[[steps]]` follow: each has `do`, the word for what happens (the functions of this module named `do_…`),
+its arguments, and what is expected. `{name}` in a text is replaced by what an earlier step saved under that
+name.
 
 The runner knows neither a test framework nor how the product is made; it only talks to it.
 """
@@ -29,6 +30,7 @@ from tests.interop.actors import (
     Cutter,
     DeskPhone,
     Kamailio,
+    OldServer,
     Printing,
     SippServer,
     WebPhone,
@@ -77,7 +79,7 @@ class Case:
     bridge: dict[str, Any] | None
     steps: list[dict[str, Any]]
     peer: dict[str, Any] | None = None
-    """SIPp as the bridge's presence server: `scenario`, `calls`."""
+    """The bridge's presence server: SIPp with `scenario` and `calls`, or made with an old `library`."""
 
     @classmethod
     def read(cls, path: Path) -> "Case":
@@ -118,7 +120,7 @@ class Stage:
     web_phones: dict[str, WebPhone] = field(default_factory=dict)
     desk_phones: dict[str, DeskPhone] = field(default_factory=dict)
     cutter: Cutter | None = None
-    peer: SippServer | None = None
+    peer: SippServer | OldServer | None = None
     saved: dict[str, str] = field(default_factory=dict)
     subscriptions: dict[str, dict[str, str]] = field(default_factory=dict)
 
@@ -440,7 +442,7 @@ async def do_sipp(stage: Stage, step: dict[str, Any]) -> None:
 
 async def do_peer_done(stage: Stage, step: dict[str, Any]) -> None:
     """The SIPp server has seen all its calls, and all were as its scenario demands."""
-    assert stage.peer is not None
+    assert isinstance(stage.peer, SippServer)
     await stage.peer.done()
 
 
@@ -666,7 +668,9 @@ def names_of(case: Case) -> list[str]:
     """The foreign programs a case meets."""
     words = {step["do"] for step in case.steps}
     found = ["kamailio"] if case.kamailio is not None else []
-    found += ["sipp"] if "sipp" in words or case.peer is not None else []
+    peer = case.peer or {}
+    found += ["sipp"] if "sipp" in words or "scenario" in peer else []
+    found += [peer["library"]] if "library" in peer else []
     found += ["baresip"] if "baresip" in words else []
     return list(
         dict.fromkeys([*found, *(step["client"] for step in case.steps if "client" in step)])
@@ -703,7 +707,10 @@ async def prepare(case: Case, variant: Mapping[str, Any], stage: Stage) -> None:
         stage.kamailio = Kamailio(wanted, stage.authority)
         await stage.kamailio.start()
     if case.peer is not None:
-        stage.peer = SippServer(case.peer["scenario"], stage.transport, case.peer["calls"])
+        if "library" in case.peer:
+            stage.peer = OldServer(case.peer["library"], stage.transport)
+        else:
+            stage.peer = SippServer(case.peer["scenario"], stage.transport, case.peer["calls"])
         await stage.peer.start()
     if case.bridge is not None:
         hop = ""
@@ -757,6 +764,10 @@ async def play(case: Case, variant: Mapping[str, Any]) -> Verdict:
         verdict = "fail"
         what = case.steps[number - 1]["do"] if number else "start"
         seen = f"step {number} ({what}): {failed or type(failed).__name__}"
+        if isinstance(stage.peer, OldServer):
+            seen += (
+                f"\n{stage.peer.client}: " + stage.peer.output.decode("utf-8", "replace")[-1500:]
+            )
         if stage.bridge is not None:
             seen += "\nbridge log: " + "\n".join(stage.bridge.log[-15:])
     return Verdict(
