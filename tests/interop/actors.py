@@ -250,6 +250,9 @@ class Bridge:
                 "next_hop": self.next_hop,
                 **self.wanted.get("presence_server", {}),
             }
+        if "profile" in self.wanted:
+            (self.folder / "profile.toml").write_text(tomli_w.dumps(self.wanted["profile"]))
+            tree["presence_server"]["profile"] = "./profile.toml"
         return tomli_w.dumps(tree | self.wanted.get("settings", {}))
 
     def applications(self) -> list[dict[str, Any]]:
