@@ -257,6 +257,15 @@ def answer(
     return "Digest " + ", ".join(parts)
 
 
+def introduction(credentials: Credentials, uri: str) -> str:
+    """The Authorization value of a first REGISTER: who we are, before anybody has asked for a proof.
+
+    A home network finds the subscriber by the private identity in it (3GPP TS 24.229 §5.1.1.2.1).
+    """
+    user, realm = quote(credentials.username), quote(credentials.realm)
+    return f'Digest username={user}, realm={realm}, nonce="", uri={quote(uri)}, response=""'
+
+
 @dataclass(slots=True)
 class Session:
     """One realm's nonce and how often it was used, to authenticate the next request unasked (RFC 7616 §3.4,
@@ -334,7 +343,7 @@ class Stale:
 class Refused:
     """They are wrong; `reason` is for the log, never for the peer. `malformed`: 400 instead of 401.
 
-    guessed: the response is wrong; all else would do.
+    guessed: the response is wrong; all else would do, and it was made for a nonce of ours.
     """
 
     reason: str
@@ -392,6 +401,7 @@ class DigestServer:
         if why:
             return why
         algorithm = normal_algorithm(pairs.get("algorithm") or "MD5")
+        nonce = pairs["nonce"]
         secret = ha1_of(pairs["username"], self.realm, base_of(algorithm))
         known = secret is not None and HEX.fullmatch(secret) is not None
         expected = response(
@@ -408,8 +418,8 @@ class DigestServer:
         # Computed and compared for unknown users too, so that the time taken does not tell them apart.
         same = hmac.compare_digest(expected.encode(), pairs["response"].lower().encode())
         if not (same and known):
-            return Refused("wrong user or password", guessed=True)
-        nonce = pairs["nonce"]
+            guessed = self._nonces.fresh(nonce, now)
+            return Refused("wrong user or password", guessed=guessed)
         count = int(pairs["nc"], 16) if pairs.get("qop") else 0
         good = self._nonces.fresh(nonce, now) and self._nonces.use(nonce, count, now)
         return Verified(pairs["username"]) if good else Stale()

@@ -33,7 +33,7 @@ from sipbridge.errors import LocalProtocolError, ParseError
 from sipbridge.sip.address import NameAddr
 from sipbridge.sip.destinations import Destinations, Locating, address_question
 from sipbridge.sip.dialog import Dialog
-from sipbridge.sip.digest import Session, parse_challenges, select
+from sipbridge.sip.digest import Session, introduction, parse_challenges, select
 from sipbridge.sip.flow import SECURE, Flow, ListeningPoint, Transmit
 from sipbridge.sip.headers import Headers
 from sipbridge.sip.identifiers import Identifiers
@@ -575,13 +575,14 @@ class AskingHalf:
         request = asked.request
         request.headers.remove("Authorization")
         request.headers.remove("Proxy-Authorization")
-        known = self.sessions.get((credentials, *flow.remote))
-        if known is None:
-            return
-        for proxy in (True, False):
+        known = self.sessions.get((credentials, *flow.remote), {})
+        for proxy in (True, False) if known else ():
             for _, session in self.fitting(known, request, proxy):
                 value = session.authorize(request.method, request.uri, request.body)
                 request.headers.add(session.header, value)
+        first = request.method == "REGISTER" and "Authorization" not in request.headers
+        if first and credentials.realm:
+            request.headers.add("Authorization", introduction(credentials, request.uri))
 
     # --- what happened ----------------------------------------------------------------------------
 

@@ -192,6 +192,36 @@ async def test_without_the_key_nobody_is_registered() -> None:
         assert server.requests("REGISTER") == []
 
 
+async def test_one_bridge_registers_at_another_with_digest() -> None:
+    """Our client against our registrar: a private identity, and one nonce for all requests."""
+    theirs = settings(
+        sip={"listen": ["udp:127.0.0.1:0"], "domain": "partner.example"},
+        agent={"sub_handling": "allow", "authenticate": True},
+        applications=[
+            {
+                **application("pat", sip_password="pw", sip_username="pat@private"),
+                "uri": "sip:pat@partner.example",
+            }
+        ],
+    )
+    async with site(theirs) as there:
+        ours = {
+            **application("pat", sip_password="pw", sip_username="pat@private"),
+            "uri": "sip:pat@partner.example",
+            "sip_realm": "partner.example",
+        }
+        server = {"mode": "remote", "next_hop": [f"sip:{there.sip}"], "register": True}
+        async with site(presence_server=server, applications=[ours]) as here:
+            assert await health(here, "pat") == ("ok", "ok")
+            assert there.graph is not None and there.graph.agent is not None
+            registrar = there.graph.agent.registrar
+            assert registrar is not None and len(registrar.registered) == 1
+            await here.application("pat").publish(Activity="Meeting")
+            page = await here.application("pat").text("/metrics")
+            assert 'direction="in",method="PUBLISH",status="401"' not in page
+        assert registrar.registered == {}
+
+
 # --- what the tests look at -----------------------------------------------------------------------------
 
 
@@ -210,6 +240,6 @@ def registrations_of(here: Site) -> registrations.Registrations:
     return found
 
 
-async def health(here: Site) -> tuple[str, str]:
-    _, answer = await here.application("alice").ask("GET", "/health/ready")
+async def health(here: Site, who: str = "alice") -> tuple[str, str]:
+    _, answer = await here.application(who).ask("GET", "/health/ready")
     return answer["status"], answer["checks"]["registrations"]

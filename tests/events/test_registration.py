@@ -20,7 +20,7 @@ from sipbridge.events.registration import (
 )
 from sipbridge.sip.headers import Headers
 from sipbridge.sip.message import Response
-from sipbridge.sip.policy import PeerPolicy
+from sipbridge.sip.policy import Credentials, PeerPolicy
 from sipbridge.sip.usage import ServerRequest
 from tests.events.peers import ALICE_URI, TO_BOB, Reply
 from tests.harness.pair import ALICE, ALICES, Pair
@@ -300,6 +300,21 @@ def test_a_challenge_is_answered_by_the_private_identity() -> None:
     numbers = [s.request.cseq.number for s in world.server.got]
     assert numbers == [1, 2, 3]
     assert "nc=00000002" in (world.header("Authorization") or "")
+
+
+def test_where_the_realm_is_known_the_first_register_says_who_we_are() -> None:
+    world = World(Reply(401, [CHALLENGE]), GOOD)
+    private = Credentials("alice@private", "pw", "home")
+    world.id = world.registrant.register(
+        ALICE_URI, world.pair.now, policy=TO_BOB, credentials=private
+    )
+    world.pair.turn()
+    assert world.header("Authorization", 0) == (
+        'Digest username="alice@private", realm="home", nonce="", uri="sip:example.com", response=""'
+    )
+    assert 'nonce="n1"' in (world.header("Authorization") or "")
+    assert world.state is State.REGISTERED
+    assert World().register().header("Authorization") is None
 
 
 def test_silence_is_followed_by_growing_pauses() -> None:

@@ -845,9 +845,14 @@ class DeskPhone:
 
 
 async def run_sipp(
-    scenario: str, server: tuple[str, int], transport: str, calls: int, rate: int
+    scenario: str,
+    server: tuple[str, int],
+    transport: str,
+    calls: int,
+    rate: int,
+    address: str = "127.0.0.1",
 ) -> None:
-    """One SIPp scenario to its end; ActorFailed with SIPp's own words if a call failed."""
+    """One SIPp scenario to its end, from an address; ActorFailed with SIPp's own words if a call failed."""
     with tempfile.TemporaryDirectory(prefix="sipbridge-sipp-") as folder:
         command = [
             "sipp",
@@ -855,7 +860,7 @@ async def run_sipp(
             "-sf",
             str(HERE / "sipp" / f"{scenario}.xml"),
         ]
-        command += ["-key", "domain", "example.com", "-i", "127.0.0.1"]
+        command += ["-key", "domain", "example.com", "-i", address]
         command += ["-t", "t1" if transport == "tcp" else "u1", "-m", str(calls), "-r", str(rate)]
         command += ["-nostdin", "-timeout", "20s", "-timeout_error", "-trace_err"]
         command += ["-error_file", f"{folder}/errors"]

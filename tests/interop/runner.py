@@ -430,13 +430,14 @@ async def do_list(stage: Stage, step: dict[str, Any]) -> None:
 
 
 async def do_sipp(stage: Stage, step: dict[str, Any]) -> None:
-    """A SIPp scenario, `calls` times."""
+    """A SIPp scenario, `calls` times; `from` an address other than the usual one."""
     await run_sipp(
         step["scenario"],
         stage.server(step),
         stage.transport,
         step.get("calls", 10),
         step.get("rate", 20),
+        step.get("from", "127.0.0.1"),
     )
 
 
