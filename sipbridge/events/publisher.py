@@ -17,7 +17,9 @@ says up to which revision the server has it. A removal waits in the same way and
     removed    forgotten
 
 412 says that the server has forgotten the tag: the body goes out again as initial (§4.4 asks for exactly
-that). Kamailio answers 500 instead to a tag it cannot read, so a 500 to a conditional PUBLISH counts as 412.
+that). Kamailio answers 500 instead to a tag it cannot read, so a second 500 to a conditional PUBLISH counts
+as 412; not the first, because a database that is busy for a moment gives one too, and a body that is
+published anew beside the old one would be shown together with it.
 
 A server whose answer says by Accept that it takes partial documents is sent what changed since the body it
 has (RFC 5264), if that is shorter. When it refuses such a part (400, 415, …), the body goes out whole at
@@ -292,7 +294,7 @@ class Publication:
         self.coding, self.was_packed = "", False
         """Content coding that the server says it takes, "" for none; had the last body sent any?"""
         self.parts = Parts(policy.partial_publish)
-        self.removal_asked = self.conditional = False
+        self.removal_asked = self.conditional = self.doubted = False
         self.failures = self.too_brief = 0
         self.not_before = 0.0
         """Until then the peer asked to be left alone (Retry-After)."""
@@ -417,6 +419,9 @@ class Publication:
             self.send(now)
         elif self.parts.refused(status):
             self.send(now)
+        elif self.conditional and status == 500 and not self.doubted:
+            self.doubted = True
+            self.send(now)
         elif self.conditional and status in (412, 500):
             self.forgotten(status, now)
         elif status == 423 and self.state is State.SENDING and self.too_brief < MAX_TOO_BRIEF:
@@ -445,6 +450,7 @@ class Publication:
             self.over()
             return
         self.failures = self.too_brief = 0
+        self.doubted = False
         self.there = self.sent
         self.parts.accepted()
         self.etag = (

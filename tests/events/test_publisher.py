@@ -321,10 +321,17 @@ def test_412_to_a_refresh_brings_the_body_back() -> None:
 
 
 def test_500_to_a_tag_the_server_cannot_read_counts_as_412() -> None:
+    world = World(Reply(), Reply(500), Reply(500), Reply()).publish()
+    world.modify(AWAY)
+    assert world.server.story[1:] == [("e1", 3600, AWAY)] * 2 + [(None, 3600, AWAY)]
+    assert world.failed == []
+
+
+def test_500_of_a_server_that_was_busy_does_not_publish_beside_the_old_state() -> None:
     world = World(Reply(), Reply(500), Reply()).publish()
     world.modify(AWAY)
-    assert world.server.story[2] == (None, 3600, AWAY)
-    assert world.failed == []
+    assert world.server.story[1:] == [("e1", 3600, AWAY)] * 2
+    assert world.failed == [] and world.published[-1].revision == 2
 
 
 def test_500_to_an_initial_publish_is_tried_again_later() -> None:
