@@ -141,6 +141,8 @@ class Watch:
     """Accepted in an earlier life: its end is news even if it begins with a refusal."""
     body: bytes = b""
     document: Presence | None = None
+    says: bool = False
+    """Did the last body say something?"""
     table: WatcherTable | None = None
     list: ListWatch | None = None
     known: asyncio.Event = field(default_factory=asyncio.Event)
@@ -657,6 +659,8 @@ class SipNetwork:
         watch = self.watch_of.get(said.subscription)
         if watch is None or watch.list is None or said.is_list or watch.list.is_list:
             self.answer_watch(said.subscription, None)
+            if watch is not None and watch.list is None and said.is_unchanged and watch.says:
+                self.tell(watch, "active", "", said.trace, watch.document)
             return
         self.subscriber.end(watch.id, self.now())
         self.turn()
@@ -710,9 +714,9 @@ class SipNetwork:
             return
         if said.state == "terminated":
             return  # `Terminated` follows, and says whether this is the end
-        says = bool(said.body) or said.is_unchanged
-        if said.body and said.body != watch.body:
-            says = self.read(watch, said)
+        if said.body:
+            watch.says = said.body == watch.body or self.read(watch, said)
+        says = watch.says and bool(said.body or said.is_unchanged)
         document_now = watch.document if says else None
         self.tell(watch, said.state, said.reason, said.trace, document_now, said)
         self.observe(NotifyHandled(self.now() - said.received, said.trace))

@@ -318,7 +318,7 @@ class PeerWatch:
             self.subscriber.renew(usage.id, now)
             self.renewed += 1
         else:
-            self.subscriber.refresh(usage.id, now)
+            self.subscriber.refresh(usage.id, now, conditional=True)
         self.next_turn.set(now + self.budget.delay(now))
 
     @property

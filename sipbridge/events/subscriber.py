@@ -210,7 +210,8 @@ class Subscriber:
     def refresh(self, id: str, now: float, *, conditional: bool = False) -> None:
         """Refresh, or try again, now. Nothing happens if it is unknown, ending or already sending.
 
-        conditional: the last body reached its reader, and need not come again if nothing has changed.
+        conditional: the last body reached its reader, and need not come again if nothing has changed. A body
+        that was only part of a state comes again whole.
         """
         if id in self.subscriptions:
             self.subscriptions[id].refresh(now, conditional)
@@ -532,7 +533,7 @@ class Subscription:
 
     def refresh(self, now: float, conditional: bool) -> None:
         if (self.state, Input.DUE) in NEXT and self.client is None:
-            if not conditional:
+            if not (conditional and self.holds_whole):
                 self.etag = ""
             self.in_turn = True
             self.woken(Input.DUE, now)
@@ -626,7 +627,8 @@ class Subscription:
             self.granted = min(self.asked, response.expires)  # §4.2.1.1: never longer than asked
         self.held_back = min(self.held_back, self.rate_told.interval)
         is_list = EVENTLIST in response.require
-        self.ua.report(Accepted(self.id, self.granted, self.trace, is_list))
+        holds = quiet and self.state is State.ACTIVE and bool(self.condition)
+        self.ua.report(Accepted(self.id, self.granted, self.trace, is_list, holds))
         if self.state is not State.NOTIFY_WAIT:
             self.lives(self.granted, now)
             self.refilter(now)

@@ -124,12 +124,16 @@ UNKNOWN_REASON = Retry(True)
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A SUBSCRIBE got its 2xx. expires: seconds granted. is_list: it requires eventlist (RFC 4662 §4.1)."""
+    """A SUBSCRIBE got its 2xx. expires: seconds granted. is_list: it requires eventlist (RFC 4662 §4.1).
+
+    is_unchanged: no NOTIFY follows, because the last body of this subscription still says how things are.
+    """
 
     subscription: str
     expires: int
     trace: str = ""
     is_list: bool = False
+    is_unchanged: bool = False
 
 
 @quick

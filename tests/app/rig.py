@@ -328,6 +328,8 @@ class PresenceServer(asyncio.DatagramProtocol):
         """Seconds, instead of what is asked for."""
         self.lists: set[str] = set()
         """Whose SUBSCRIBEs are answered as those to lists (RFC 4662 §4.1)."""
+        self.quiet = False
+        """Whoever says what it holds gets 204 (RFC 5839)."""
         self.cseq = 0
         self.transport: asyncio.DatagramTransport | None = None
         self.port = 0
@@ -371,7 +373,7 @@ class PresenceServer(asyncio.DatagramProtocol):
             extra.append(f"SIP-ETag: e{self.etags}")
         tag = self.tags.setdefault(request.get("call-id"), secrets.token_hex(4))
         to = request.get("to")
-        lines = [f"SIP/2.0 {status} Said", f"Via: {request.get('via')}"]
+        lines = [f"SIP/2.0 {self.quietly(status, request)} Said", f"Via: {request.get('via')}"]
         lines += [
             f"From: {request.get('from')}",
             f"To: {to}" if ";tag=" in to else f"To: {to};tag={tag}",
@@ -381,6 +383,9 @@ class PresenceServer(asyncio.DatagramProtocol):
             "Content-Length: 0",
         ]
         self.send("\r\n".join([*lines, "", ""]).encode(), sender)
+
+    def quietly(self, status: int, request: Message) -> int:
+        return 204 if self.quiet and status == 200 and request.get("suppress-if-match") else status
 
     def send(self, data: bytes, to: tuple[str, int]) -> None:
         assert self.transport is not None

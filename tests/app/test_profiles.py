@@ -186,6 +186,26 @@ async def test_what_may_be_old_is_called_so_until_a_document_comes() -> None:
         await until(lambda: shown(bob), lambda seen: "X-Presence-Stale" not in seen[1])
 
 
+async def test_a_204_to_who_holds_the_document_says_that_it_is_not_old() -> None:
+    async with (
+        presence_server() as server,
+        site(peers={"probe": 1.0}, presence_server=remote(server)) as here,
+    ):
+        bob = await here.application("bob").listen()
+        await bob.subscribe(CAROL)
+        asked = await server.subscription(CAROL)
+        server.notify(asked, document("meeting"), etag="e1")
+        await bob.told("notifySubscription")
+        server.silent = {"OPTIONS", "SUBSCRIBE"}
+        await until(lambda: shown(bob), lambda seen: seen[1].get("X-Presence-Stale") == "true")
+        server.silent, server.quiet = set(), True
+        again = await server.subscription(CAROL, index=1)
+        assert again.get("suppress-if-match") == "e1"
+        await until(lambda: shown(bob), lambda seen: "X-Presence-Stale" not in seen[1])
+        assert (await shown(bob))[0] == {"Activity": "Meeting"}
+        assert server.responses("NOTIFY") == [200]
+
+
 async def shown(bob: Application) -> tuple[dict[str, object], Mapping[str, str]]:
     status, answer = await bob.presence(CAROL)
     assert status == 200

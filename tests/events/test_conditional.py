@@ -10,7 +10,7 @@ from sipbridge.events.conditional import condition, entity_tag, holds
 from sipbridge.events.notifier import Input, Notifier
 from sipbridge.events.package import EventPackage
 from sipbridge.events.presence_package import PIDF
-from sipbridge.events.subscriber import Notified, Subscriber, Terminated
+from sipbridge.events.subscriber import Accepted, Notified, Subscriber, Terminated
 from sipbridge.sip.policy import PeerPolicy
 from tests.events.peers import ALICE_URI, BOB_URI, PACKAGES, TO_BOB, Answer, ScriptedNotifier, pidf
 from tests.events.toy import ToyAuthority
@@ -72,6 +72,10 @@ class World:
             for n in self.pair.reported[ALICE]
             if isinstance(n, Notified)
         ]
+
+    @property
+    def accepted(self) -> list[Accepted]:
+        return [a for a in self.pair.reported[ALICE] if isinstance(a, Accepted)]
 
     @property
     def conditions(self) -> list[str]:
@@ -242,13 +246,32 @@ def test_parts_of_a_state_are_not_held_in_a_new_dialog() -> None:
     partial = replace(TOY, whole_states=())
     world.subscriber.packages = {"toy": partial}
     world.subscribe()
-    world.refresh()
+    world.pair.pass_seconds(580)
     assert world.answers[-1] == "204", "within the dialog they are"
+    world.refresh()
+    assert world.answers[-1] == "200", "unless somebody asks anew"
     world.lose_memory()
     world.refresh()
     world.pair.pass_seconds(5)
     assert world.conditions[-1] == ""
     assert world.told[-1] == ("active", b"hello", False)
+
+
+def test_a_204_says_that_the_last_body_still_holds() -> None:
+    world = World().subscribe()
+    world.refresh()
+    assert [a.is_unchanged for a in world.accepted] == [False, True]
+    world.offer(b"news")
+    world.authority.word = b"more"
+    world.refresh()
+    assert [a.is_unchanged for a in world.accepted] == [False, True, False]
+
+
+def test_a_204_to_who_asked_nothing_says_nothing_about_the_body() -> None:
+    world = Scripted(Answer(body=pidf()), Answer(204, notify=None))
+    world.refresh()
+    said = [s for s in world.pair.reported[ALICE] if isinstance(s, Accepted)]
+    assert [a.is_unchanged for a in said] == [False, False]
 
 
 # --- the end

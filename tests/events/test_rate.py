@@ -16,7 +16,13 @@ from tests.events.peers import ALICE_URI, BOB_URI, PACKAGES, TO_BOB, Answer, Scr
 from tests.events.toy import ToyAuthority
 from tests.harness.pair import ALICE, BOB, Pair
 
-TOY = EventPackage("toy", ("application/x-toy",), default_expires=600, min_expires=10)
+TOY = EventPackage(
+    "toy",
+    ("application/x-toy",),
+    default_expires=600,
+    min_expires=10,
+    whole_states=("application/x-toy",),
+)
 EVERY_MINUTE = Rate.every(60)
 
 
