@@ -168,7 +168,9 @@ class Virtual:
         if wanted is self.state:
             return
         if self.state is State.TERMINATED:
-            self.number += 1
+            told = self.row.told
+            if told is not None and told[1] is State.TERMINATED:
+                self.number += 1  # else nobody has heard of that end, and the instance goes on
             self.renew()
         elif self.state is State.ACTIVE and wanted is State.PENDING:
             self.state = State.TERMINATED

@@ -104,6 +104,8 @@ class ListView:
         gone = self.without(table) if table.full else []
         members: list[Member] = []
         for resource in table.resources:
+            if table.full:
+                self.members.pop(resource.uri, None)  # instances that are not named are no more
             change = self.told(resource, parts)
             members += change.members
             gone += change.gone

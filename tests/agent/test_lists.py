@@ -245,6 +245,17 @@ def test_a_decision_changes_what_the_list_shows() -> None:
     assert len(world.notified(listed)) == 5
 
 
+def test_decisions_that_nobody_was_told_of_leave_no_instance_behind() -> None:
+    world = ListWorld()
+    listed = world.subscribe()
+    world.decide(DAVE, BLOCK)
+    world.decide(DAVE, CONFIRM)
+    world.pair.pass_seconds(GATHER)
+    (only,) = world.tables(listed)[-1].resources
+    assert [(i.id, i.state) for i in only.instances] == [("1", "pending")]
+    assert world.view(listed).roster()[str(CAROL)].state == "pending"
+
+
 def test_members_see_who_watches_them_through_a_list() -> None:
     world = ListWorld()
     world.decide(DAVE, CONFIRM)
@@ -453,7 +464,7 @@ def test_bodies_that_are_no_list_are_refused(body: bytes, kind: str, status: int
     outcome = world.send_subscribe(body, kind)
     assert outcome.status == status
     if status == 415:
-        assert outcome.responses[0].headers.get("Accept") == RESOURCE_LISTS
+        assert RESOURCE_LISTS in (outcome.responses[0].headers.get("Accept") or "")
 
 
 def test_another_list_in_the_dialog_is_refused_and_the_same_one_taken() -> None:

@@ -150,6 +150,14 @@ def test_of_several_instances_the_one_that_says_most_speaks() -> None:
     ]
 
 
+def test_a_full_list_takes_away_instances_that_it_does_not_name() -> None:
+    view = ListView()
+    view.receive(KIND, body(table(0, True, row(DAVE, "active", id="a"))))
+    change = view.receive(KIND, body(table(1, True, row(DAVE, "pending", id="b"))))
+    assert [(m.instance, m.state) for m in change.members] == [("b", "pending")]
+    assert view.roster()[DAVE].state == "pending"
+
+
 INNER = "sip:others@example.com"
 SIGNED = 'multipart/signed;protocol="application/pkcs7-signature";boundary="s1"'
 
