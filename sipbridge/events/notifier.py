@@ -39,7 +39,8 @@ from sipbridge.events.machine import step
 from sipbridge.events.package import EventPackage
 from sipbridge.events.partial import LEAP, Telling, prefers_partial
 from sipbridge.events.rate import NO_RATE, Pace, Rate, granted, plain_event
-from sipbridge.sip.dialog import CREDIT, Dialog, Json, text
+from sipbridge.events.unproven import Unproven, doubt
+from sipbridge.sip.dialog import Dialog, Json, text
 from sipbridge.sip.encoding import accepted_by, blames_coding, open_body, packed, preferred
 from sipbridge.sip.fields import Event
 from sipbridge.sip.message import Request, Response
@@ -230,6 +231,7 @@ class Notifier:
         self.rate_control = rate_control
         self.nat = nat
         self.subscriptions: dict[str, Subscription] = {}
+        self.unproven = Unproven()
         self.restored: list[Subscription] = []
         """They wait for `resume`."""
         ua.allow_events.extend(name for name in packages if name not in ua.allow_events)
@@ -270,7 +272,9 @@ class Notifier:
         admission = self.authority.admit_subscriber(incoming, package, None, now)
         if admission.status >= 300:
             incoming.respond(admission.status, reason=admission.reason, headers=admission.headers)
-        elif len(self.subscriptions) >= self.max_subscriptions:
+        elif len(self.subscriptions) >= self.max_subscriptions or not (
+            admission.proven or self.unproven.has_room(incoming)
+        ):
             incoming.respond(503, headers=[("Retry-After", str(BUSY_RETRY_AFTER))])
         else:
             self.create(incoming, package, admission, expires, now)
@@ -318,7 +322,9 @@ class Notifier:
             admission,
             now,
         )
-        doubt(subscription.dialog, incoming, admission)
+        if doubt(subscription.dialog, incoming, admission.proven):
+            subscription.unproven_at = incoming.flow.remote[0]
+            self.unproven.add(subscription.unproven_at)
         self.hear_wishes(subscription, request, now)
         subscription.display_name = request.from_.display_name or ""
         subscription.stated = conditional.condition(request)
@@ -388,7 +394,7 @@ class Notifier:
             return
         target = subscription.dialog.target_in(incoming.request, incoming.flow)
         if target is not None and target != subscription.dialog.remote_target:
-            doubt(subscription.dialog, incoming, admission)
+            doubt(subscription.dialog, incoming, admission.proven)
         self.hear_wishes(subscription, incoming.request, now)
         subscription.extend(expires, now)
         stated = conditional.condition(incoming.request) if self.entity_tags else ""
@@ -525,6 +531,13 @@ class Notifier:
         subscription.stop_pulse()
         self.ua.remove_dialog(subscription.dialog)
         self.subscriptions.pop(subscription.id, None)
+        self.prove(subscription)
+
+    def prove(self, subscription: "Subscription") -> None:
+        """It has answered, or is gone: it is not among those of whom nobody has heard."""
+        if subscription.unproven_at:
+            self.unproven.remove(subscription.unproven_at)
+            subscription.unproven_at = ""
 
     # --- keeping ----------------------------------------------------------------------------------
 
@@ -591,6 +604,7 @@ class Subscription:
         "stated",
         "telling",
         "trace",
+        "unproven_at",
         "wake",
         "watcher",
     )
@@ -647,6 +661,8 @@ class Subscription:
         """A NOTIFY is due whatever it says; what is larger than a datagram does not get there."""
         self.dirty = False
         """A NOTIFY is due if it says something new."""
+        self.unproven_at = ""
+        """The address it was asked from, until it has answered."""
         self.said: bytes | None = None
         """The last content, whole."""
         self.telling: Telling | None = None
@@ -744,6 +760,7 @@ class Subscription:
 
     def receive_response(self, response: Response, now: float) -> None:
         self.in_flight = False
+        self.notifier.prove(self)
         if response.status == 415 and self.coding and blames_coding(response):
             self.coding = ""  # it takes no such thing after all
             self.must = True
@@ -851,12 +868,6 @@ class Subscription:
         except (KeyError, TypeError, ValueError, ParseError) as error:
             raise LocalProtocolError(f"not a snapshot of a subscription: {error}") from error
         return made
-
-
-def doubt(dialog: Dialog, incoming: ServerRequest, admission: Admission) -> None:
-    """A datagram of nobody in particular names an address: it may cost no more than so much."""
-    if incoming.flow.protocol == "udp" and not admission.proven:
-        dialog.credit = CREDIT * len(bytes(incoming.request))
 
 
 @dataclass(frozen=True, slots=True)

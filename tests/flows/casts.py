@@ -6,7 +6,7 @@ never, and keeps of its dialogs only what is needed to say it.
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 
 from sipbridge.events.presence_package import PIDF, PRESENCE
 from sipbridge.events.publisher import Publisher
@@ -31,15 +31,13 @@ GATHER = 0.1
 Act = Callable[..., None]
 
 
+OPTIMISATIONS = [each.name for each in fields(PeerPolicy) if each.default is True]
+
+
 def plain(hop: str) -> PeerPolicy:
     """A peer that is offered none of the optimisations: its flows are those of the first RFCs."""
-    return PeerPolicy(
-        next_hops=(hop,),
-        conditional=False,
-        rate_control=False,
-        partial_notify=False,
-        encodings=(),
-    )
+    made = PeerPolicy(next_hops=(hop,), encodings=())
+    return replace(made, **dict.fromkeys(OPTIMISATIONS, False))  # type: ignore[arg-type]
 
 
 def person(name: str) -> Uri:
