@@ -153,6 +153,12 @@ def parse_listener(text: str, key: str) -> tuple[str, str, int]:
     return protocol, bare(host), int(port)
 
 
+def not_opened(listener: str, error: OSError) -> ConfigurationError:
+    """What to do about it, for the operator."""
+    reason = REASONS.get(error.errno or 0) or f"cannot be opened: {error.strerror or error}"
+    return ConfigurationError("sip.listen", f"{listener} {reason}")
+
+
 def open_listener(
     text: str, protocol: str, host: str, port: int, says: tuple[str, str, int] | None
 ) -> Bound:
@@ -175,8 +181,7 @@ def open_listener(
         sock.bind((host, port))
     except OSError as error:
         sock.close()
-        reason = REASONS.get(error.errno or 0) or f"cannot be opened: {error.strerror or error}"
-        raise ConfigurationError("sip.listen", f"{text} {reason}") from error
+        raise not_opened(text, error) from error
     real_port: int = sock.getsockname()[1]
     _, told_host, told_port = says or (protocol, host, real_port)
     point = ListeningPoint(protocol, (host, real_port), told_host, told_port or real_port)
@@ -229,7 +234,7 @@ class Driver:
         self.slice = SLICE
 
     async def start(self) -> None:
-        """Begin to listen. Raises ConfigurationError for an in-memory name that is taken."""
+        """Begin to listen. Raises ConfigurationError for an address that somebody took since it was bound."""
         self.loop = asyncio.get_running_loop()
         self.running = True
         for one in self.bound:
@@ -250,7 +255,10 @@ class Driver:
                 endpoint.start(self.loop)
             else:
                 stream = self.tcp[point.local] = self.endpoint(one.sock, one)
-                await stream.start(self.loop)
+                try:
+                    await stream.start(self.loop)
+                except OSError as error:  # bound by two, and the other one was first to listen
+                    raise not_opened(str(one), error) from error
         self.turn()
 
     def proven(self, flow: Flow) -> frozenset[str]:

@@ -224,6 +224,7 @@ class Bridge:
         self.ready: dict[str, Any] = {}
         self.log: list[str] = []
         self.reader: asyncio.Task[None] | None = None
+        self.http_port, self.sip_port = free_port(), free_port()
 
     async def restart(self) -> None:
         """Stop it, start it again on the same ports with the same state."""
@@ -233,11 +234,11 @@ class Bridge:
     def configuration(self) -> str:
         import tomli_w
 
-        port = int(self.ready["http"].rpartition(":")[2]) if self.ready else 0
-        usual = ["udp:127.0.0.1:0", "tcp:127.0.0.1:0", *self.sip_more.get("listen", [])]
+        at = f"127.0.0.1:{self.sip_port}"
+        usual = [f"udp:{at}", f"tcp:{at}", *self.sip_more.get("listen", [])]
         listen = self.ready["sip"] if self.ready else usual
         tree: dict[str, Any] = {
-            "http": {"port": port},
+            "http": {"port": self.http_port},
             "sip": {**self.sip_more, "listen": listen, "domain": "example.com"},
             "store": {"url": "sqlite:///state.db"},
             "agent": self.wanted.get("agent", {}),

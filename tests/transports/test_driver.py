@@ -299,6 +299,16 @@ async def test_memory_listeners_need_a_network_and_a_free_name(stations: Station
         await Station(["memory:bob"]).driver.start()
 
 
+async def test_of_two_that_bound_one_port_the_second_to_listen_is_told(stations: Stations) -> None:
+    first = Station([TCP4])
+    twin = Station([str(first.bound[0])])  # SO_REUSEADDR lets both bind as long as none listens
+    await first.driver.start()
+    with pytest.raises(ConfigurationError, match="is in use: stop the other program"):
+        await twin.driver.start()
+    await twin.driver.stop()
+    await first.driver.stop()
+
+
 # --- binding ------------------------------------------------------------------------------------------
 
 

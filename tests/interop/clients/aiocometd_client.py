@@ -50,7 +50,7 @@ async def listen(client: Any) -> None:
 async def main() -> None:
     url, user, password, channel, foreign, transport = sys.argv[1:]
     kind = ConnectionType.WEBSOCKET if transport == "websocket" else ConnectionType.LONG_POLLING
-    async with Client(url, kind, auth=Basic(user, password), connection_timeout=10) as client:
+    async with Client(url, kind, auth=Basic(user, password), connection_timeout=60) as client:
         await client.subscribe(channel)
         say("subscribe", successful=True)
         try:
