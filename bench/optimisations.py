@@ -9,17 +9,32 @@ ratio says how many times as much that was.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
+from msgspec import structs
+
 from bench import documents
 from bench.measure import Effort, Figure, figure
 from sipbridge.events.rate import Rate
+from sipbridge.mapping.attributes import AttributeKind
+from sipbridge.mapping.filters import filter_for
+from sipbridge.presence import pidf
+from sipbridge.presence.model import Basic, Contact, Tuple
 from sipbridge.sip.encoding import CODINGS
-from tests.agent.world import AgentWorld
+from sipbridge.sip.policy import PeerPolicy
+from sipbridge.uri import Uri
+from tests.agent.world import CAROL, AgentWorld
 from tests.events.peers import TO_BOB
 
 ENTITY = "sip:carol@example.com"
 HOUR = 3600.0
 WATCHERS = 10
-PLAIN = replace(TO_BOB, conditional=False, rate_control=False, partial_notify=False, encodings=())
+PLAIN = replace(
+    TO_BOB,
+    conditional=False,
+    rate_control=False,
+    partial_notify=False,
+    partial_publish=False,
+    encodings=(),
+)
 """A watcher that asks for no optimisation."""
 
 
@@ -72,6 +87,65 @@ def hour_of_changes(compressed: bool) -> AgentWorld:
     return world
 
 
+def parts_of_the_news(partial: bool) -> AgentWorld:
+    """The same, told as what has changed."""
+    return told_hourly(replace(PLAIN, partial_notify=partial))
+
+
+def parts_published(partial: bool) -> AgentWorld:
+    """Somebody publishes a change every five minutes for an hour; nobody watches."""
+    return told_hourly(replace(PLAIN, partial_publish=partial), watchers=0)
+
+
+def told_hourly(policy: PeerPolicy, watchers: int = WATCHERS) -> AgentWorld:
+    """Somebody with several devices changes the activity every five minutes for an hour."""
+    world = AgentWorld()
+    publication = world.publish(several_devices(0), policy=policy)
+    for _ in range(watchers):
+        world.watch(policy=policy)
+    for change in range(1, 13):
+        world.pair.pass_seconds(300)
+        world.modify(publication, several_devices(change))
+    return world
+
+
+def several_devices(change: int) -> bytes:
+    """The rich document with five more tuples, as bridges of our own print it."""
+    said = pidf.parse(documents.rich(ENTITY, change))
+    more = tuple(
+        Tuple(f"device{n}", Basic.OPEN, Contact(f"sip:carol@device{n}.example.com;gr", "0.5"))
+        for n in range(5)
+    )
+    return pidf.serialise(structs.replace(said, tuples=(*said.tuples, *more)))
+
+
+def only_the_activity(filtered: bool) -> AgentWorld:
+    """An hour of changes, of which every third is one of the activity; ten people want to hear of that."""
+    world = AgentWorld()
+    publication = world.publish(several_devices(0))
+    policy = replace(PLAIN, filters=filtered)
+    for n in range(WATCHERS):
+        world.subscriber.subscribe(
+            CAROL,
+            Uri.parse(f"sip:watcher{n}@example.com"),
+            "presence",
+            world.pair.now,
+            policy=policy,
+            filter=filter_for({AttributeKind.ACTIVITY}),
+        )
+    world.pair.turn()
+    for change in range(1, 13):
+        world.pair.pass_seconds(300)
+        said = pidf.parse(several_devices(change // 3))
+        moved = structs.replace(
+            said.tuples[-1], contact=Contact(f"sip:carol@host{change}.example.com")
+        )
+        world.modify(
+            publication, pidf.serialise(structs.replace(said, tuples=(*said.tuples[:-1], moved)))
+        )
+    return world
+
+
 ROWS = (
     Row(
         "RFC 5839: a day of refreshes",
@@ -87,6 +161,21 @@ ROWS = (
         "gzip: an hour of changes every 5 min",
         hour_of_changes,
         "ten watchers, documents of 1.3 kB, headers included; PUBLISH and NOTIFY",
+    ),
+    Row(
+        "RFC 5263: an hour of changes every 5 min",
+        parts_of_the_news,
+        "ten watchers, documents of 2 kB with six tuples; headers included, which stay as they are",
+    ),
+    Row(
+        "RFC 5264: an hour of changes every 5 min",
+        parts_published,
+        "one publisher, documents of 2 kB with six tuples, no watchers",
+    ),
+    Row(
+        "RFC 4660: an hour in which a third concerns the activity",
+        only_the_activity,
+        "ten watchers who want the activity alone; what concerns something else sends nothing",
     ),
 )
 

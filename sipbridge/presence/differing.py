@@ -178,13 +178,35 @@ class Differ:
         if content(one) == content(other):
             return one
         selector, written = f"{path}/{self.step(parent, one)}", len(self.out)
-        if key(one) == key(other) and self.compare(one, other, selector):
+        said = key(one) == key(other) and self.compare(one, other, selector)
+        if said and not self.is_longer(written, selector, other):
             return one
         del self.out[written:]
         self.operation("replace", selector).append(deepcopy(other))
         fresh = deepcopy(other)
         parent.replace(one, fresh)
         return fresh
+
+    def is_longer(self, written: int, selector: str, other: Element) -> bool:
+        """Are the last operations longer than one that replaces the element they are about?"""
+        last = list(self.out)[written:]
+        several = sum(OPERATION + len(str(o.get("sel"))) + length(o) for o in last)
+        return len(last) > 1 and several > OPERATION + len(selector) + length(other)
+
+
+OPERATION = 34
+"""Characters of an operation beside its selector and content: `<p:replace sel=""></p:replace>` and more."""
+
+
+def length(element: Element) -> int:
+    """About how many characters there are in an element."""
+    return sum(
+        2 * len(str(e.tag).rpartition("}")[2])
+        + 15
+        + len(e.text or "")
+        + sum(20 + len(value) for value in map(str, e.values()))
+        for e in element.iter()
+    )
 
 
 Pairs = list[tuple[Element | None, Element | None]]

@@ -64,7 +64,7 @@ def test_components_come_and_go_where_they_stand() -> None:
 
 
 def test_attributes_come_change_and_go() -> None:
-    old = '<tuple id="a"><contact priority="1">x</contact></tuple>'
+    old = f'<tuple id="a"><contact priority="1">sip:{"x" * 300}</contact></tuple>'
     new = old.replace('priority="1"', 'priority="0.5" xml:lang="en"')
     at = "*/tuple/contact"
     assert sorted(operations(old, new)) == [("add", at), ("replace", f"{at}/@priority")]
@@ -90,6 +90,12 @@ def test_repeated_ids_and_quotes_in_ids_are_counted_too() -> None:
 def test_elements_of_namespaces_without_prefix_are_counted() -> None:
     old = '<note>n</note><x xmlns="urn:x">1</x>'
     assert operations(old, old.replace(">1<", ">2<")) == [("replace", "*/*[2]/text()")]
+
+
+def test_several_changes_in_a_small_element_replace_it() -> None:
+    old = '<dm:person id="p"><rpid:place-type from="a" until="b"><rpid:home/></rpid:place-type></dm:person>'
+    new = old.replace('"a"', '"c"').replace("home", "office").replace('"b"', '"d"')
+    assert operations(old, new) == [("replace", "*/dm:person/rpid:place-type")]
 
 
 def test_mixed_content_is_replaced_as_a_whole() -> None:
