@@ -14,9 +14,11 @@ from msgspec import structs
 from bench import documents
 from bench.measure import Effort, Figure, figure
 from sipbridge.events.rate import Rate
+from sipbridge.identities import PresentityKey
 from sipbridge.mapping.attributes import AttributeKind
 from sipbridge.mapping.filters import filter_for
 from sipbridge.presence import pidf
+from sipbridge.presence.lists import Entry
 from sipbridge.presence.model import Basic, Contact, Tuple
 from sipbridge.sip.encoding import CODINGS
 from sipbridge.sip.policy import PeerPolicy
@@ -146,6 +148,27 @@ def only_the_activity(filtered: bool) -> AgentWorld:
     return world
 
 
+def day_with_a_team(as_list: bool) -> AgentWorld:
+    """Somebody watches twenty people for a day; each changes once; everything is refreshed each hour."""
+    world = AgentWorld()
+    people = [Uri.parse(f"sip:p{number}@example.com") for number in range(20)]
+    team = PresentityKey("sip:team@example.com")
+    world.lists[team] = tuple(Entry(str(who)) for who in people)
+    publications = [
+        world.publish(documents.rich(str(who), 0), identity=who, entity=who) for who in people
+    ]
+    if as_list:
+        listing = replace(PLAIN, capabilities=PLAIN.capabilities | {"eventlist"})
+        world.watch(target=Uri.parse(team), policy=listing)
+    else:
+        for who in people:
+            world.watch(target=who, policy=PLAIN)
+    for who, publication in zip(people, publications, strict=True):
+        world.pair.pass_seconds(24 * HOUR / len(people))
+        world.modify(publication, documents.rich(str(who), 1))
+    return world
+
+
 ROWS = (
     Row(
         "RFC 5839: a day of refreshes",
@@ -176,6 +199,11 @@ ROWS = (
         "RFC 4660: an hour in which a third concerns the activity",
         only_the_activity,
         "ten watchers who want the activity alone; what concerns something else sends nothing",
+    ),
+    Row(
+        "RFC 4662: a day with a team",
+        day_with_a_team,
+        "twenty members, each changes once, a refresh each hour; PUBLISH is in both",
     ),
 )
 
