@@ -41,6 +41,7 @@ from sipbridge.observability.logs import logger
 from sipbridge.observability.metrics import CONTENT_TYPE, Metrics
 from sipbridge.rest import admin, admin_trace, bems, bems_lookup, sessions
 from sipbridge.rest.admin import AdminApp
+from sipbridge.rest.admin_models import PeerView
 from sipbridge.rest.admin_trace import TraceApp
 from sipbridge.rest.apheleia import Apheleia
 from sipbridge.rest.api import DESCRIPTION, METRICS, Front, Ready, RestSettings, create_app
@@ -179,7 +180,9 @@ def make_doors(inside: Inside) -> Doors:
         admin_trace.ROOT: traces,
         TICKETS: TicketOffice(tickets, sessionless, exchange),
         WATCH: make_watch(inside, operations, feeds, sessionless, exchange),
-        admin.ROOT: AdminApp(operator, operations, standing(inside), provisioner, exchange),
+        admin.ROOT: AdminApp(
+            operator, operations, standing(inside), provisioner, exchange, peers_of(inside)
+        ),
         **bems_doors(inside, side, whoever, proves, gate.rate, exchange),
     }
     if kept is not None:
@@ -250,6 +253,25 @@ def make_operator(settings: Settings) -> Authenticator | None:
     return BasicAuthenticator(
         {admin.USER: Account(nowhere, password_hash=known.get_secret_value())}
     )
+
+
+def peers_of(inside: Inside) -> Callable[[], list[PeerView]]:
+    """Presence servers of others as they are at the moment."""
+
+    def views() -> list[PeerView]:
+        now = inside.clock.now()
+        return [
+            PeerView(
+                name=watch.name,
+                state=watch.state.value,
+                seconds=None if watch.since is None else round(now - watch.since, 1),
+                probed=watch.probes,
+                waiting=len(watch.queue),
+            )
+            for watch in inside.network.peer_watches
+        ]
+
+    return views
 
 
 def standing(inside: Inside) -> admin.Stand:

@@ -23,6 +23,8 @@ FETCH, WINFO, PUBLISH = "fetch", "winfo", "publish"
 """Words of `PeerPolicy.capabilities`."""
 
 Word = Annotated[str, Field(min_length=1, max_length=256)]
+Event = Annotated[str, Field(pattern=r"^[A-Za-z0-9\-.!%*_+`'~]+$", max_length=256)]
+"""An event-type: token-nodots, with templates (RFC 6665 §8.4)."""
 
 
 class Groups(StrEnum):
@@ -57,7 +59,7 @@ class Profile(Section):
     winfo: bool = True
     publish: bool = True
     expires: Annotated[int, Field(ge=1, le=2**31)] | None = None
-    event_names: dict[Word, Word] = {}
+    event_names: dict[Word, Event] = {}
     strict_documents: bool = False
     conditional: bool = True
     rate_control: bool = True

@@ -143,8 +143,8 @@ class PeerWatch:
         self.budget = budget
         self.interval = interval
         self.state = PeerState.UP
-        self.since = 0.0
-        """When it came into this state."""
+        self.since: float | None = None
+        """When it came into this state; None: it has been so from the start."""
         self.next_look = Alarm(ua, self.look)
         self.next_turn = Alarm(ua, self.go_on)
         self.client: ClientRequest | None = None

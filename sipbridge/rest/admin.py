@@ -7,6 +7,7 @@ application, as `Caller("operator", presentity)`: a person with only a phone cou
     GET    /admin/presentities/{presentity}/watchers              who waits, who sees something
     PUT    /admin/presentities/{presentity}/watchers/{watcher}    decide
     DELETE /admin/presentities/{presentity}/watchers/{watcher}    block
+    GET    /admin/peers                                           presence servers of others: are they there
     GET    /admin/applications                                    list
     POST   /admin/applications                                    add
     GET    /admin/applications/{id}                               one
@@ -35,6 +36,8 @@ from sipbridge.rest.admin_models import (
     ApplicationView,
     Model,
     NewApplication,
+    Peers,
+    PeerView,
 )
 from sipbridge.rest.exchange import Exchange, Reply, json_reply, read_json_body, tail_of
 from sipbridge.rest.faults import no_method, no_resource, unauthenticated
@@ -93,8 +96,10 @@ class AdminApp:
         stand: Stand,
         provisioning: Provisioning,
         exchange: Exchange,
+        peers: Callable[[], Sequence[PeerView]] = tuple,
     ) -> None:
         self.authenticate = authenticate
+        self.peers = peers
         self.gateway = gateway
         self.stand = stand
         self.provisioning = provisioning
@@ -149,6 +154,9 @@ class AdminApp:
             raise InvalidValue(f"{presentity} is no presentity", part="presentity")
         return await self.stand(presentity, asked.trace)
 
+    async def presence_servers(self, asked: Asked) -> Reply:
+        return shown(Peers(result=list(self.peers())))
+
     # --- applications
 
     async def applications(self, asked: Asked) -> Reply:
@@ -174,6 +182,7 @@ class AdminApp:
 ROUTES: Mapping[tuple[str, ...], Mapping[str, Handler]] = {
     ("presentities", "*", "watchers"): {"GET": AdminApp.watchers},
     ("presentities", "*", "watchers", "*"): {"PUT": AdminApp.decide, "DELETE": AdminApp.block},
+    ("peers",): {"GET": AdminApp.presence_servers},
     ("applications",): {"GET": AdminApp.applications, "POST": AdminApp.add},
     ("applications", "*"): {
         "GET": AdminApp.application,

@@ -95,6 +95,26 @@ class NewApplication(ApplicationChange):
     uri: Address
 
 
+class PeerView(Model):
+    """A presence server of somebody else, as this bridge sees it."""
+
+    name: Annotated[str, Field(description="Its domain; `remote` for the default server")]
+    state: Annotated[
+        str, Field(description="`up`, `suspect` (it does not answer) or `recovering` (it is back)")
+    ]
+    seconds: Annotated[
+        float | None, Field(ge=0, description="So long in this state; null: from the start")
+    ]
+    probed: Annotated[bool, Field(description="It is asked by OPTIONS whether it is there")]
+    waiting: Annotated[
+        int, Field(ge=0, description="Publications and subscriptions that wait to be refreshed")
+    ]
+
+
+class Peers(Model):
+    result: list[PeerView]
+
+
 class AdminDecisions(Model):
     decisions: Annotated[list[Decision], Field(min_length=1, max_length=64)]
 
@@ -107,6 +127,8 @@ class AdminWatchers(Model):
 
 
 MODELS: tuple[type[BaseModel], ...] = (
+    PeerView,
+    Peers,
     ApplicationView,
     Applications,
     ApplicationChange,

@@ -60,6 +60,11 @@ DECISIONS_EXAMPLE: Json = {
 }
 
 
+PEERS_EXAMPLE: Json = {
+    "result": [
+        {"name": "remote", "state": "suspect", "seconds": 12.5, "probed": True, "waiting": 0}
+    ]
+}
 TRACE_EXAMPLE = (
     '{"at":1767225600.5,"protocol":"udp","source":"192.0.2.7:5060","destination":"192.0.2.10:5060",'
     '"outgoing":false,"trace":"9f01a21","message":"NOTIFY sip:bob@192.0.2.10 SIP/2.0\\r\\n…"}\n'
@@ -114,6 +119,15 @@ def operator_routes() -> Json:
                 *signalling,
                 parameters=[PRESENTITY, WATCHER],
             ),
+        },
+        f"{ROOT}/peers": {
+            "get": described(
+                "listPeers",
+                "Presence servers",
+                "Those of others, at which we publish and watch: does each answer?",
+                {"200": {"description": "Done", "content": content("Peers", PEERS_EXAMPLE)}},
+                404,
+            )
         },
         f"{ROOT}/trace": {
             "get": described(

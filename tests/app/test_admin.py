@@ -510,3 +510,30 @@ async def test_without_sessions_there_is_no_session_manager() -> None:
     async with site() as there:
         status, _ = await there.application("alice").ask("POST", "/rest/session_manager/sessions")
         assert status == 404
+
+
+async def test_presence_servers_are_shown_as_they_are() -> None:
+    async with presence_server() as server:
+        wanted = settings(admin=ADMIN, presence_server=remote(server), peers={"probe": 1.0})
+        async with site(wanted) as here:
+            operator = Operator(here.base)
+            here.there.append(operator)
+            status, answer = await operator.ask("GET", "/admin/peers")
+            (peer,) = answer["result"]
+            assert status == 200
+            assert (peer["name"], peer["state"], peer["probed"]) == ("remote", "up", True)
+            assert peer["seconds"] is None
+            server.silent = {"OPTIONS"}
+            server.got.clear()
+            await until(
+                lambda: operator.ask("GET", "/admin/peers"),
+                lambda asked: asked[1]["result"][0]["state"] == "suspect",
+            )
+        assert server.requests("OPTIONS")
+
+
+async def test_without_servers_of_others_there_are_none_to_show() -> None:
+    async with site(admin=ADMIN) as here:
+        operator = Operator(here.base)
+        here.there.append(operator)
+        assert await operator.ask("GET", "/admin/peers") == (200, {"result": []})

@@ -75,6 +75,11 @@ def test_an_own_profile_is_a_path(tmp_path: Path) -> None:
         ("mine.toml", "fetsh = true", "mine.toml: fetsh: Extra inputs are not permitted"),
         ("mine.toml", "fetch = 'yes please'", "mine.toml: fetch: Input should be a valid boolean"),
         ("mine.toml", "fetch =", "is not TOML"),
+        (
+            "mine.toml",
+            "event_names = {presence = 'a b'}",
+            "event_names.presence: String should match",
+        ),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, name: str, text: str, said: str) -> None:

@@ -87,7 +87,7 @@ def test_what_is_mounted_is_described() -> None:
 @pytest.mark.parametrize(
     ("root", "known", "examples"),
     [
-        (admin.ROOT, admin_models.MODELS, 8),
+        (admin.ROOT, admin_models.MODELS, 9),
         (watch.ROOT, (*watch_models.REQUESTS, *watch_models.ANSWERS), 12),
     ],
 )
