@@ -15,6 +15,7 @@ import re
 import shutil
 import socket
 import sqlite3
+import struct
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
@@ -37,6 +38,8 @@ REQUEST = re.compile(
     rb"(?m)^(?:SUBSCRIBE|PUBLISH) sips?:[^\r\n]* SIP/2\.0\r\nVia:[^\r\n]*branch=(\w+)"
 )
 PACKET_OUTGOING = 4
+SO_TIMESTAMPNS = 35
+"""Linux: each packet with its time of arrival."""
 
 pytestmark = [
     pytest.mark.interop,
@@ -59,27 +62,31 @@ class WireTap:
         except PermissionError:
             pytest.skip("may not look at the wire: needs CAP_NET_RAW")
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 * 1024 * 1024)
+        self.sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         self.sock.bind(("lo", 0))
+        self.ahead = time.time() - time.monotonic()
         self.sock.setblocking(False)
         asyncio.get_running_loop().add_reader(self.sock, self.readable)
 
     def readable(self) -> None:
         for _ in range(256):
             try:
-                packet, address = self.sock.recvfrom(65536)
+                packet, told, _, address = self.sock.recvmsg(65536, 256)
             except BlockingIOError:
                 return
             if address[2] != PACKET_OUTGOING:  # loopback shows each twice
-                self.look(packet)
+                # When the kernel saw it: we may read it late on a machine that is busy.
+                seconds, rest = struct.unpack("qq", told[0][2])
+                self.look(packet, seconds + rest / 1e9 - self.ahead)
 
-    def look(self, packet: bytes) -> None:
+    def look(self, packet: bytes, at: float) -> None:
         begin = 4 * (packet[0] & 15)
         if int.from_bytes(packet[begin + 2 : begin + 4], "big") != self.port:
             return
         is_udp = packet[9] == socket.IPPROTO_UDP
         begin += 8 if is_udp else 4 * (packet[begin + 12] >> 4)
         for branch in REQUEST.findall(packet[begin:]):
-            self.seen.append((time.monotonic(), branch))
+            self.seen.append((at, branch))
 
     def close(self) -> None:
         asyncio.get_running_loop().remove_reader(self.sock)
