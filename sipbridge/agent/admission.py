@@ -12,6 +12,7 @@ Passwords can be guessed only slowly: after `MAX_FAILURES` wrong answers for a u
 `FAILURES_LAST` seconds, that user is refused there, right or wrong, for the rest of them.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from sipbridge.agent.ports import Authenticator
@@ -35,6 +36,18 @@ MAX_REMEMBERED = 10_000
 """Addresses and users that failed; the oldest is forgotten."""
 
 
+@dataclass(frozen=True, slots=True)
+class Guessing:
+    """Somebody has answered wrongly so often for a user that he is refused for a while."""
+
+    user: str
+    address: str
+
+
+def unheard(indication: object) -> None:
+    """Nobody wants to know."""
+
+
 class Failures:
     """Wrong passwords of late, by address and user."""
 
@@ -46,14 +59,15 @@ class Failures:
         began, count = self.counted.get((address, user), (now, 0))
         return count >= MAX_FAILURES and now - began < FAILURES_LAST
 
-    def count(self, address: str, user: str, now: float) -> None:
-        """A wrong answer."""
+    def count(self, address: str, user: str, now: float) -> bool:
+        """A wrong answer. Is it one too many?"""
         began, count = self.counted.pop((address, user), (now, 0))
         if now - began >= FAILURES_LAST:
             began, count = now, 0
         self.counted[address, user] = (began, count + 1)
         if len(self.counted) > MAX_REMEMBERED:
             del self.counted[next(iter(self.counted))]
+        return count + 1 == MAX_FAILURES
 
 
 def refusal(status: int, reason: str = "", headers: tuple[tuple[str, str], ...] = ()) -> Admission:
@@ -70,6 +84,7 @@ class Door:
     authenticator: Authenticator | None = None
     trusted: TrustedPeers = NOBODY
     failures: Failures = field(default_factory=Failures)
+    report: Callable[[object], None] = unheard
 
     def admit(
         self,
@@ -153,7 +168,9 @@ class Door:
                 case Refused(malformed=True):
                     return refusal(400, "Bad Authorization")
                 case Refused(guessed=True):
-                    self.failures.count(address, claimed_user(value), now)
+                    user_name = claimed_user(value)
+                    if self.failures.count(address, user_name, now):
+                        self.report(Guessing(user_name, address))
         challenges = authenticator.server.challenges(now, stale=stale)
         return refusal(401, headers=tuple(("WWW-Authenticate", c) for c in challenges))
 

@@ -264,7 +264,7 @@ class PresenceAgent:
         self.sub_handling = sub_handling
         self.wall = wall
         self.storing = storing
-        self.door = Door(domain, identities, authenticator, trusted)
+        self.door = Door(domain, identities, authenticator, trusted, report=ua.report)
         self.lister = Lister(domain, identities, lists, self, ua.identifiers.tag, limits.list_depth)
         self.listed = 0
         """Members of lists that are subscribed to."""

@@ -272,6 +272,11 @@ class SipNetwork:
         if self.registrations is not None:
             self.registrations.follow()
 
+    def registration_of(self, application: str) -> str:
+        """Of the registration of an application: "registered", why not, or "" where none is wanted."""
+        known = self.registrations
+        return "" if known is None else known.state_of(application)
+
     def moved(self, entry: Entry) -> None:
         """What lives already goes by the new policy, as far as it is at that server."""
         registrations = self.registrations

@@ -56,6 +56,10 @@ class Network(Protocol):
         """Who has to be registered may be another matter now."""
         ...
 
+    def registration_of(self, application: str) -> str:
+        """Of the registration of an application: "registered", why not, or "" where none is wanted."""
+        ...
+
 
 class Holdings(Protocol):
     """What else applications hold, for the people they act as."""
@@ -124,10 +128,10 @@ class Provisioner:
     # --- the operations
 
     def listed(self) -> list[ApplicationView]:
-        return [view(a) for _, a in sorted(self.directory.applications.items())]
+        return [self.view(a) for _, a in sorted(self.directory.applications.items())]
 
     def get(self, id: str) -> ApplicationView:
-        return view(self.find(id))
+        return self.view(self.find(id))
 
     async def add(self, wanted: NewApplication) -> ApplicationView:
         """Add one. Raises AgainstPolicy when there is one of this id."""
@@ -143,7 +147,7 @@ class Provisioner:
             self.told.forget(application.id)
             self.told.listen(application.id)
             self.in_force(application)
-            return view(application)
+            return self.view(application)
 
     async def change(self, id: str, wanted: ApplicationChange) -> ApplicationView:
         """Change what is given; the rest stays."""
@@ -158,7 +162,7 @@ class Provisioner:
             if secrets_of(application) != secrets_of(before):
                 self.told.revoke(id)
             await self.retire(id)
-            return view(application)
+            return self.view(application)
 
     async def remove(self, id: str) -> None:
         """Remove one, with everything it has."""
@@ -176,6 +180,9 @@ class Provisioner:
             self.told.forget(id)
 
     # --- steps
+
+    def view(self, application: Application) -> ApplicationView:
+        return view(application, self.network.registration_of(application.id))
 
     def find(self, id: str) -> Application:
         found = self.directory.applications.get(id)
@@ -322,7 +329,7 @@ def secrets_of(application: Application) -> tuple[object, ...]:
     return (application.password_hash, application.identity, application.disabled)
 
 
-def view(application: Application) -> ApplicationView:
+def view(application: Application, registration: str) -> ApplicationView:
     return ApplicationView(
         id=application.id,
         uri=str(application.identity),
@@ -333,4 +340,5 @@ def view(application: Application) -> ApplicationView:
         webhooks=application.webhook_secret is not None,
         disabled=application.disabled,
         source=Source.CONFIGURATION if application.configured else Source.PROVISIONED,
+        registration=registration,
     )

@@ -165,6 +165,8 @@ class Registrations:
     def drop(self, entry: Entry, *, replaced: bool = False) -> None:
         """Take the binding away; a registration that replaces it needs it, and takes it over."""
         entry.done = True
+        entry.registered.set()  # whoever waits looks again
+        entry.tried.set()
         if not entry.id:
             entry.over.set()
         elif replaced:
@@ -199,21 +201,34 @@ class Registrations:
         patient: wait as long as it takes.
         """
         entry = self.of_application.get(application)
-        if entry is None or entry.base is not base or entry.registered.is_set():
-            return
-        if patient:
+        while entry is not None and entry.base is base and not entry.registered.is_set():
+            if not patient:
+                await self.first_answer(entry)
+                return
             await entry.registered.wait()
-            return
+            before, entry = entry, self.of_application.get(application)
+            if before.done and entry is None:
+                raise TransportFailed("not registered at the presence server: not wanted any more")
+
+    async def first_answer(self, entry: Entry) -> None:
+        """Returns if it is registered. Raises TransportFailed when it is not, or not in time."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(PATIENCE):
                 await entry.tried.wait()
-        if not entry.registered.is_set():
+        if entry.done or not entry.registered.is_set():
             raise TransportFailed(f"not registered at the presence server: {entry.failure}")
 
     def whose(self, id: str) -> Uri | None:
         """The identity of a registration of the machine."""
         entry = self.by_id.get(id)
         return None if entry is None else entry.caller.identity
+
+    def state_of(self, application: str) -> str:
+        """ "registered", or why not; "" where no registration is wanted."""
+        entry = self.of_application.get(application)
+        if entry is None:
+            return ""
+        return "registered" if entry.registered.is_set() else entry.failure
 
     def all_registered(self) -> bool:
         """For readiness: does everybody have a binding?"""

@@ -15,6 +15,7 @@ from typing import TextIO
 import structlog
 from structlog.typing import FilteringBoundLogger, Processor
 
+from sipbridge.agent.admission import Guessing
 from sipbridge.events import peer_watch, publisher, registration, subscriber
 from sipbridge.gateway.presentity import LastChangeAhead
 from sipbridge.observability.indications import DocumentRefused
@@ -123,6 +124,7 @@ class IndicationLog:
             subscriber.RefreshFailed: self.refresh_failed,
             publisher.PublishFailed: self.publish_failed,
             registration.Registered: self.registered,
+            Guessing: self.guessing,
             registration.RegistrationFailed: self.registration_failed,
             peer_watch.PeerSuspect: self.peer_suspect,
             peer_watch.PeerBack: self.peer_back,
@@ -269,6 +271,10 @@ class IndicationLog:
             trace=said.trace,
             tried=said.tried[:MAX_TRIED],
         )
+
+    def guessing(self, said: Guessing, now: float) -> None:
+        user = said.user[:MAX_REASON]
+        self.limited("authentication.guessing", now, user=user, address=said.address)
 
     def registered(self, said: registration.Registered, now: float) -> None:
         if not said.renewed:

@@ -46,6 +46,12 @@ class ApplicationView(Model):
     source: Annotated[
         Source, Field(description="Of those in the configuration only `disabled` can be changed")
     ]
+    registration: Annotated[
+        str,
+        Field(
+            description="At the network: `registered`, or why it is not; empty where the network wants none"
+        ),
+    ] = ""
 
 
 class Applications(Model):

@@ -33,6 +33,7 @@ APPLICATION_EXAMPLE: Json = {
     "webhooks": False,
     "disabled": False,
     "source": "provisioned",
+    "registration": "registered",
 }
 NEW_EXAMPLE: Json = {
     "id": "app_carol",

@@ -2,6 +2,7 @@
 
 import pytest
 
+from sipbridge.agent.admission import Guessing
 from sipbridge.agent.ports import Authenticator
 from sipbridge.agent.trust import TrustedPeers, asserted_identity
 from sipbridge.errors import ParseError
@@ -15,7 +16,7 @@ from sipbridge.uri import Uri
 from tests.agent.test_admission import ha1_of, known
 from tests.agent.world import CAROL, DAVE, ERIN, AgentWorld, document, with_flow
 from tests.events.peers import TO_BOB
-from tests.harness.pair import ALICE
+from tests.harness.pair import ALICE, BOB
 
 HERE, ELSEWHERE = ALICE[0], "192.0.2.77"
 ASSERTED = "P-Asserted-Identity"
@@ -188,6 +189,7 @@ def test_passwords_can_be_guessed_only_slowly() -> None:
     assert there.refused == [401] * 20 + [403] * 5
     there.watch(DAVE, credentials=known("dave"))
     assert there.refused[25:] == [403]
+    assert there.pair.said_by(BOB, Guessing) == [Guessing("dave", ALICE[0])]
     there.watch(CAROL, credentials=known("carol"))
     there.pair.pass_seconds(61)
     there.watch(DAVE, credentials=known("dave"))

@@ -210,6 +210,7 @@ async def test_a_new_application_works_at_once(there: Site) -> None:
         "webhooks": False,
         "disabled": False,
         "source": "provisioned",
+        "registration": "",
     }
     carol = await there.application("carol").listen()
     await carol.subscribe(ALICE)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from sipbridge.app import registrations
+from sipbridge.errors import TransportFailed
 from tests.app.rig import (
     PresenceServer,
     Site,
@@ -168,12 +169,37 @@ async def test_applications_come_and_go() -> None:
         await operator(here).add("carol", sip_password="carolpw")
         register = await server.until(lambda: of(server, CAROL), "no REGISTER of Carol")
         assert "expires=3600" in register.get("contact")
+        await until(lambda: registration(here, "carol"), lambda state: state == "registered")
         await operator(here).change("carol", sip_password="another")
         again = await server.until(lambda: of(server, CAROL)[1:], "no second one")
         assert "expires=3600" in again.get("contact")
+        server.refuse["REGISTER"] = 403
+        await operator(here).change("carol", sip_password="a third")
+        await until(lambda: registration(here, "carol"), lambda state: state.startswith("403"))
+        server.refuse.clear()
+        await operator(here).change("carol", sip_password="another")
+        await until(lambda: registration(here, "carol"), lambda state: state == "registered")
         await operator(here).change("carol", disabled=True)
-        gone = await server.until(lambda: of(server, CAROL)[2:], "no end")
+        gone = await server.until(lambda: of(server, CAROL)[4:], "no end")
         assert "expires=0" in gone.get("contact")
+
+
+async def test_who_waits_for_a_registration_that_nobody_wants_any_more_is_told() -> None:
+    async with (
+        presence_server() as server,
+        site(admin=ADMIN, presence_server=network(server), applications=ONE) as here,
+    ):
+        server.refuse["REGISTER"] = 503
+        await operator(here).add("carol")
+        await server.until(lambda: of(server, CAROL), "no REGISTER of Carol")
+        known = registrations_of(here)
+        base = known.of_application["app_carol"].base
+        waiting = asyncio.create_task(known.ready("app_carol", base, patient=True))
+        await operator(here).change("carol", sip_password="another")
+        assert not waiting.done()  # for the one that took its place
+        await operator(here).change("carol", disabled=True)
+        with pytest.raises(TransportFailed, match="not wanted any more"):
+            await asyncio.wait_for(waiting, 5)
 
 
 async def test_two_applications_of_one_identity_share_a_registration() -> None:
@@ -238,6 +264,11 @@ def registrations_of(here: Site) -> registrations.Registrations:
     found = here.graph.network.registrations
     assert found is not None
     return found
+
+
+async def registration(here: Site, name: str) -> str:
+    _, answer = await operator(here).ask("GET", f"/admin/applications/app_{name}")
+    return str(answer["registration"])
 
 
 async def health(here: Site, who: str = "alice") -> tuple[str, str]:
