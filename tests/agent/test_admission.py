@@ -52,7 +52,10 @@ def test_integrity_is_that_of_the_body_on_the_wire() -> None:
     world = AgentWorld(authenticator=Authenticator(server, ha1_of))
     watching = world.watch(DAVE, credentials=known("dave"))
     notes = "".join(f"<!-- {n} -->" for n in range(100))
-    publication = world.publish(document("open", more=notes), credentials=known("carol"))
+    whole = with_flow(TO_BOB, partial_publish=False)
+    publication = world.publish(
+        document("open", more=notes), credentials=known("carol"), policy=whole
+    )
     world.modify(publication, document("closed", more=notes))
     sent = [one.header("Content-Encoding") for one in world.pair.wire.named("PUBLISH")]
     assert sent[0] == "" and sent[-1] == "gzip"
