@@ -11,11 +11,11 @@ from sipbridge.errors import ConfigurationError
 from sipbridge.events.package import ANY_TYPE
 from sipbridge.events.presence_package import PRESENCE
 from sipbridge.observability.pcap import read
-from tests.app.processes import command, served
-from tests.app.rig import configuration, document, presence_server
+from tests.app.processes import command
+from tests.app.rig import configuration, document, presence_server, site
 from tests.cli.conftest import Shell
 
-ALICE = "sip:alice@example.com"
+ALICE, BOB = "sip:alice@example.com", "sip:bob@example.com"
 ASSERTED = "P-Asserted-Identity: <sip:carol@example.com>"
 
 
@@ -67,11 +67,11 @@ async def test_a_body_that_was_not_asked_for_is_415() -> None:
             server.silent.add("SUBSCRIBE")
 
 
-async def test_watch_with_expires_0_looks_once(tmp_path: Path) -> None:
-    async with served(tmp_path, configuration(agent={"sub_handling": "allow"})) as bridge:
-        await bridge.application("alice").publish(Activity="Meeting")
-        options = ("--expires", "0", "--server", bridge.sip)
-        async with command("watch", ALICE, *options) as watch:
+async def test_watch_with_expires_0_looks_once() -> None:
+    async with site(agent={"sub_handling": "allow"}) as here:
+        await here.application("bob").publish(Activity="Meeting")
+        options = ("--expires", "0", "--server", here.sip)
+        async with command("watch", BOB, *options) as watch:
             (line,) = map(json.loads, await watch.rest())
             shown = [a["typeAndValue"] for a in line["attributes"]]
             assert {"unionElement": "Activity", "activity": "Meeting"} in shown
@@ -79,13 +79,13 @@ async def test_watch_with_expires_0_looks_once(tmp_path: Path) -> None:
             assert watch.log == []
 
 
-async def test_who_is_refused_when_looking_once_is_told(tmp_path: Path) -> None:
-    async with served(tmp_path, configuration(agent={"sub_handling": "block"})) as bridge:
-        options = ("--expires", "0", "--server", bridge.sip)
-        async with command("watch", ALICE, *options) as watch:
+async def test_who_is_refused_when_looking_once_is_told() -> None:
+    async with site(agent={"sub_handling": "block"}) as here:
+        options = ("--expires", "0", "--server", here.sip)
+        async with command("watch", BOB, *options) as watch:
             assert await watch.rest() == []
             assert await watch.ended() == 1
-            assert watch.log == [f"sipbridge: {ALICE}: refused: 403 Forbidden"]
+            assert watch.log == [f"sipbridge: {BOB}: refused: 403 Forbidden"]
 
 
 async def test_publish_sends_what_it_was_asked_to_send(tmp_path: Path) -> None:
@@ -109,21 +109,31 @@ async def test_a_trace_holds_every_message_in_both_directions(
     transport: str, tmp_path: Path
 ) -> None:
     trace = tmp_path / "talk.pcap"
-    tree = configuration(agent={"sub_handling": "allow"})
-    tree["sip"]["listen"] = [f"{transport}:127.0.0.1:0"]
-    async with served(tmp_path, tree) as bridge:
-        server = bridge.ready["sip"][0].partition(":")[2]
+    wanted = configuration(agent={"sub_handling": "allow"})["sip"] | {
+        "listen": [f"{transport}:127.0.0.1:0"]
+    }
+    async with site(agent={"sub_handling": "allow"}, sip=wanted) as here:
+        server = here.bridge.ready.sip[0].partition(":")[2]
         options = ("--server", server, "--transport", transport, "--trace", str(trace))
-        async with command("publish", ALICE, "--activity", "busy", "--once", *options) as publish:
-            assert await publish.ended() == 0
-        async with command("watch", ALICE, *options) as watch:
+        async with command("watch", BOB, *options) as watch:
             assert (await watch.line())["state"] == "active"
             assert await watch.stop() == 0
     starts = [m.data.split(b"\r\n")[0].split(b" ")[0] for m in read(trace)]
-    assert starts[:2] == [b"PUBLISH", b"SIP/2.0"]
+    assert starts[0] == b"SUBSCRIBE" and b"SIP/2.0" in starts
     assert starts.count(b"SUBSCRIBE") == 2  # with the one that ends it
     assert b"NOTIFY" in starts
     assert stat.S_IMODE(trace.stat().st_mode) == 0o600
+
+
+async def test_a_trace_goes_on_where_another_ended(tmp_path: Path) -> None:
+    trace = tmp_path / "talk.pcap"
+    async with presence_server() as server:
+        options = ("--server", f"127.0.0.1:{server.port}", "--trace", str(trace), "--once")
+        for _ in range(2):
+            async with command("publish", ALICE, "--activity", "busy", *options) as publish:
+                assert await publish.ended() == 0
+    starts = [m.data.split(b"\r\n")[0].split(b" ")[0] for m in read(trace)]
+    assert starts == [b"PUBLISH", b"SIP/2.0"] * 2
 
 
 def test_a_file_that_is_no_capture_of_ours_is_left_alone(tmp_path: Path, shell: Shell) -> None:
