@@ -42,3 +42,7 @@ class Budget:
         if turn <= now:
             self.last = now
         return turn - now
+
+    def spend(self, count: int, now: float) -> None:
+        """So many requests left without a turn, to answer challenges: others wait for them."""
+        self.free_at = max(self.free_at, now) + count / self.rate

@@ -406,7 +406,7 @@ class Publication:
         )
 
     def receive_response(self, response: Response, now: float) -> None:
-        self.answered()
+        self.answered(now)
         status = response.status
         if self.policy.encodings and "accept-encoding" in response.headers.first():
             coding = accepted_by(response)
@@ -435,11 +435,12 @@ class Publication:
 
     def request_failed(self, reason: str, now: float) -> None:
         tried = "" if self.client is None else self.client.story
-        self.answered()
+        self.answered(now)
         self.failed(None, reason, None, now, tried)
 
-    def answered(self) -> None:
+    def answered(self, now: float) -> None:
         if self.client is not None:
+            self.policy.spend(self.client.rounds, now)
             self.cseq = self.client.request.cseq.number  # higher than ours after a challenge
             self.client = None
 
@@ -468,7 +469,8 @@ class Publication:
             self.wake(now + refresh_after(granted, self.ua.identifiers.fraction()))
 
     def forgotten(self, status: int, now: float) -> None:
-        self.ua.report(TagForgotten(self.id, status, self.sent_trace))
+        if not self.removal_asked:
+            self.ua.report(TagForgotten(self.id, status, self.sent_trace))
         self.state = step(NEXT, self.state, Input.FORGOTTEN)
         self.etag = ""
         self.there = 0

@@ -588,6 +588,8 @@ class Subscription:
     # --- responses --------------------------------------------------------------------------------
 
     def receive_response(self, response: Response, now: float) -> None:
+        if self.client is not None:
+            self.policy.spend(self.client.rounds, now)
         self.client = None
         status = response.status
         if status < 300:

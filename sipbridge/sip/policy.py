@@ -19,6 +19,10 @@ class Turns(Protocol):
         """Seconds until the turn of whoever asks now; 0.0: it is now. again: a turn given before has come."""
         ...
 
+    def spend(self, count: int, now: float) -> None:
+        """So many requests left without a turn."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
@@ -83,6 +87,11 @@ class PeerPolicy:
     def wait(self, now: float, *, again: bool = False) -> float:
         """Seconds until a request that only repairs something may leave (`Turns.delay`)."""
         return 0.0 if self.turns is None else self.turns.delay(now, again=again)
+
+    def spend(self, count: int, now: float) -> None:
+        """A request was sent so many times more, to answer challenges."""
+        if count and self.turns is not None:
+            self.turns.spend(count, now)
 
     def event_name(self, package: str) -> str:
         """The peer's spelling of an event package."""

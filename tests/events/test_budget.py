@@ -42,3 +42,10 @@ def test_turns_that_come_at_once_are_not_all_used_at_once() -> None:
             went.append(now)
     assert max(sum(start <= at < start + 1.0 for at in went) for start in went) <= 56
     assert len(went) == 100 and went[-1] < 3.2
+
+
+def test_what_left_without_a_turn_is_made_up_for() -> None:
+    budget = Budget(lambda: 0.5, 10.0)
+    assert budget.delay(0.0) == 0.0
+    budget.spend(3, 0.0)
+    assert abs(budget.delay(0.0) - 0.4) < 1e-9

@@ -23,6 +23,7 @@ from sipbridge.events.publisher import Publisher
 from sipbridge.events.publisher import State as PublicationState
 from sipbridge.events.registration import Registrant
 from sipbridge.events.subscriber import State, Subscriber
+from sipbridge.sip.policy import Credentials
 from sipbridge.sip.usage import ServerRequest
 from sipbridge.sip.user_agent import UserAgent
 from sipbridge.uri import Uri
@@ -48,8 +49,14 @@ class Remembering(ScriptedCompositor):
     def __init__(self, ua: UserAgent) -> None:
         super().__init__(ua)
         self.tags: set[str] = set()
+        self.challenge = False
+        """Requests without credentials get 401."""
 
     def answer(self, incoming: ServerRequest, reply: Reply) -> None:
+        if self.challenge and "Authorization" not in incoming.request.headers:
+            asks = 'Digest realm="r", nonce="n", algorithm=MD5, qop="auth"'
+            super().answer(incoming, Reply(401, [("WWW-Authenticate", asks)]))
+            return
         asked = incoming.request.sip_if_match
         if asked is not None and asked not in self.tags:
             super().answer(incoming, Reply(412))
@@ -80,7 +87,7 @@ class World:
         self.told = 0
         self.settle()
 
-    def publish(self, number: int) -> str:
+    def publish(self, number: int, credentials: Credentials | None = None) -> str:
         made = self.publisher.publish(
             someone(number),
             someone(number),
@@ -89,6 +96,7 @@ class World:
             pidf(),
             self.pair.now,
             policy=self.policy,
+            credentials=credentials,
         )
         self.watch.used(self.pair.now)
         return made
@@ -306,6 +314,27 @@ def test_a_server_that_falls_again_while_it_recovers_is_recovered_later() -> Non
     world.back(wiped=True)
     world.pass_seconds(60.0)
     assert world.state() is PeerState.UP and world.whole
+
+
+def test_requests_repeated_with_credentials_are_within_the_budget_too() -> None:
+    """A server that has lost its state has lost its nonces: every user of ours is challenged again."""
+    world = World(publications=0, subscriptions=0)
+    world.policy = replace(world.policy, expires=HOUR)
+    world.compositor.replies = [Reply()]
+    for number in range(30):
+        world.publish(number, Credentials(f"user{number}", "secret"))
+    world.settle()
+    world.pass_seconds(INTERVAL)
+    world.away()
+    world.pass_seconds(20.0)
+    world.back()
+    world.compositor.challenge = True
+    back_at = world.pair.now
+    world.pass_seconds(30.0)
+    assert world.watch.state is PeerState.UP and world.whole
+    times = world.sent("PUBLISH", after=back_at)
+    assert len(times) == 60
+    assert in_any_second(times) <= 1.3 * RATE
 
 
 # --- what is forgotten, what cannot be sent
