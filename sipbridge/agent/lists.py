@@ -317,6 +317,9 @@ class ListUse:
         """Rows that may have something to tell, in the order in which that happened."""
         self.version = 0
         """Of the next body."""
+        self.before: dict[ListUse, int] = {}
+        """The versions before the last body, of the lists within too."""
+        self.by_datagram = False
         self.begins = True
         """The next body has to be a full one."""
         self.in_full = False
@@ -335,6 +338,8 @@ class ListUse:
 
     def content(self, full: bool, room: Room) -> Content | None:
         """The next body; None if there is nothing to tell. It counts as told."""
+        if self.above is None:
+            self.before = {use: use.version for use in self.uses()}
         rows: Sequence[AnyRow] = self.rows if full else tuple(self.changed)
         self.changed, self.in_full = {}, full
         shown = [row for each in rows if (row := each.show(full, room)) is not None]
@@ -351,8 +356,23 @@ class ListUse:
             domain=self.domain,
         )
 
+    def uses(self) -> Iterator["ListUse"]:
+        """This list and those within."""
+        yield self
+        for row in self.rows:
+            if isinstance(row, InnerRow):
+                yield from row.inner.uses()
+
     def room(self, full: bool, datagram: bool = False) -> Room:
-        """What the next NOTIFY can hold beside its table. A part has one document at least, or none goes."""
+        """What the next NOTIFY can hold beside its table. A part has one document at least, or none goes.
+
+        datagram: from now on. The last body was too large and never left, so its versions are free: the first
+        that a subscriber sees is 0 (RFC 4662 §5.2).
+        """
+        if datagram and not self.by_datagram:
+            self.by_datagram = True
+            for use, version in self.before.items():
+                use.version = version
         table = TABLE_OVERHEAD + (len(self.rows) * ROW_OVERHEAD if full else 0)
         return Room((DATAGRAM if datagram else OCTETS) - table, 0 if full else 1)
 
