@@ -77,9 +77,9 @@ def decoded(body: bytes, codings: Sequence[str], known: Iterable[str] = CODINGS)
     unknown = [coding for coding in codings if coding not in known]
     if unknown or len(codings) > MAX_LAYERS:
         raise Undecodable(f"content coding {(unknown or codings)[0][:40]!r}", 415)
-    bound = min(MAX_DECODED, max(HARMLESS, MAX_RATIO * len(body)))
+    most = bound(len(body))
     for coding in reversed(codings):
-        body = unpacked(body, coding, bound)
+        body = unpacked(body, coding, most)
     return body
 
 
@@ -182,11 +182,18 @@ def blames_coding(refusal: Message) -> bool:
 
 @lru_cache(maxsize=64)
 def packed(body: bytes, coding: str) -> bytes | None:
-    """The body in this coding ("": none); None where it is not worth it.
+    """The body in this coding ("": none); None where it is not worth it, or more than we would unpack.
 
     Remembered, as many watchers are told the same.
     """
     if not coding or len(body) < SMALLEST:
         return None
     small = gzip.compress(body, LEVEL, mtime=0) if coding == "gzip" else zlib.compress(body, LEVEL)
+    if len(body) > bound(len(small)):
+        return None
     return small if len(small) + GAIN <= len(body) else None
+
+
+def bound(size: int) -> int:
+    """Bytes that so many packed ones may become."""
+    return min(MAX_DECODED, max(HARMLESS, MAX_RATIO * size))

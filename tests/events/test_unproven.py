@@ -2,9 +2,14 @@
 
 import pytest
 
+from sipbridge.events.resource_list import ListView
 from sipbridge.events.unproven import Unproven
+from sipbridge.identities import PresentityKey
+from sipbridge.presence.lists import Entry
 from sipbridge.sip.flow import Flow
-from tests.agent.world import AgentWorld
+from sipbridge.uri import Uri
+from tests.agent.world import AgentWorld, document, with_flow
+from tests.events.peers import TO_BOB
 from tests.harness.pair import BOB
 
 
@@ -65,3 +70,40 @@ def test_whoever_is_gone_takes_no_place(how: str) -> None:
         world.end(id)
     world.pair.pass_seconds(40)
     assert world.agent.notifier.unproven.number == 0
+
+
+LARGE = document("open", more=f"<note>{'x' * 30_000}</note>")
+
+
+def test_a_document_too_large_for_a_stranger_follows_its_first_answer() -> None:
+    world = AgentWorld()
+    world.publish(LARGE)
+    watch = world.watch()
+    told = [(n.state, len(n.body) > 30_000) for n in world.notified(watch)]
+    assert told == [("active", False), ("active", True)]
+    assert world.basics(watch) == ["open"]
+    world.subscriber.refresh(watch, world.pair.now)
+    world.pair.turn()
+    assert len(world.notified(watch)) == 3 and world.last(watch).body  # it is known by now
+
+
+def test_a_fetch_of_such_a_document_brings_none_by_datagram_and_all_by_connection() -> None:
+    world = AgentWorld()
+    world.publish(LARGE)
+    by_datagram = world.fetch()
+    assert [(n.state, n.body) for n in world.notified(by_datagram)] == [("terminated", b"")]
+    by_tcp = with_flow(TO_BOB, next_hops=("sip:192.0.2.2:5060;transport=tcp",))
+    assert world.notified(world.fetch(policy=by_tcp))[-1].body
+
+
+def test_a_list_too_large_for_a_stranger_follows_whole() -> None:
+    world = AgentWorld()
+    key = PresentityKey("sip:friends@example.com")
+    world.lists[key] = tuple(Entry(f"sip:friend{n}@example.com") for n in range(60))
+    listing = with_flow(TO_BOB, capabilities=TO_BOB.capabilities | {"eventlist"})
+    watch = world.watch(target=Uri.parse(key), policy=listing)
+    bodies = [n.body for n in world.notified(watch)]
+    assert bodies[0] == b"" and len(bodies) == 2
+    view = ListView()
+    assert not view.receive(world.last(watch).content_type, bodies[1]).missed
+    assert len(view.roster()) == 60

@@ -184,5 +184,6 @@ def test_what_is_packed_can_be_read_and_is_the_same_each_time(coding: str) -> No
 
 def test_what_does_not_get_smaller_stays_as_it_is() -> None:
     assert packed(TEXT, "") is None
+    assert packed(b"x" * 30_000, "gzip") is None, "nobody would unpack it, we least of all"
     assert packed(TEXT[:200], "gzip") is None
     assert packed(random.Random(3).randbytes(2000), "gzip") is None
