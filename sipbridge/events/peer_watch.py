@@ -49,6 +49,9 @@ NOBODY_THERE = frozenset({408, 503, 504})
 FIRST_PAUSE, LONGEST_PAUSE = 60.0, 3600.0
 """Seconds after a recovery in which something forgotten does not start another."""
 
+AT_ONCE = 0.4
+"""Seconds' worth of requests that may be unanswered: less than after which they are sent again (T1)."""
+
 ALL_FORGOTTEN = 0.8
 """The share of what was asked after that has to be forgotten, for the rest to count as forgotten, too ..."""
 MANY = 5
@@ -155,6 +158,8 @@ class PeerWatch:
         self.deaf = 0
         self.queue: deque[Usage] = deque()
         self.asked = self.renewed = self.lost = 0
+        self.unanswered: list[tuple[float, Usage]] = []
+        """What was asked for, and when, until its answer comes."""
         self.pause = FIRST_PAUSE
         self.not_before = 0.0
 
@@ -215,6 +220,7 @@ class PeerWatch:
         self.state, self.since = PeerState.SUSPECT, now
         self.next_turn.cancel()
         self.queue.clear()
+        self.unanswered.clear()
         self.lost = 0
         self.ua.report(PeerSuspect(self.name, why))
         if self.probes and self.client is None:
@@ -308,8 +314,12 @@ class PeerWatch:
         if not self.queue:
             self.recovered(now)
             return
+        if self.is_slow(now):
+            self.next_turn.set(now + self.budget.delay(now))
+            return
         usage = self.queue.popleft()
         self.asked += 1
+        self.unanswered.append((now, usage))
         if isinstance(usage, Registration):
             usage.registrant.refresh(usage.id, now)
         elif isinstance(usage, Publication):
@@ -320,6 +330,17 @@ class PeerWatch:
         else:
             self.subscriber.refresh(usage.id, now, conditional=True)
         self.next_turn.set(now + self.budget.delay(now))
+
+    def is_slow(self, now: float) -> bool:
+        """Does it still work on what came before? Then more of it would only come twice.
+
+        What waits longer than an answer may take is passed over: it may wait for reasons of its own.
+        """
+        since = now - PATIENCE
+        self.unanswered = [
+            (at, usage) for at, usage in self.unanswered if at > since and usage.client is not None
+        ]
+        return len(self.unanswered) >= max(self.budget.rate * AT_ONCE, 1.0)
 
     @property
     def has_forgotten_all(self) -> bool:

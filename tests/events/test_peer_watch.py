@@ -7,6 +7,7 @@ import pytest
 from sipbridge.app.peers import tell
 from sipbridge.events.budget import Budget
 from sipbridge.events.peer_watch import (
+    AT_ONCE,
     DEAF,
     INTERVAL,
     PATIENCE,
@@ -434,3 +435,20 @@ def test_what_is_tried_again_takes_its_turn_even_if_nobody_noticed_an_outage() -
     times = world.sent("SUBSCRIBE", after=begun)
     assert len(times) == 60 and world.whole
     assert in_any_second(times) <= 1.2 * RATE
+
+
+def test_a_server_that_is_slow_to_answer_is_not_given_more_than_it_can_take() -> None:
+    world = World(publications=0, subscriptions=60)
+    world.pass_seconds(INTERVAL)
+    world.away()
+    world.pass_seconds(20.0)
+    world.back()
+    world.notifier.answers = [Answer(0)]  # it answers OPTIONS, and nothing else yet
+    back_at = world.pair.now
+    world.pass_seconds(6.0)
+    first = {s.header("Call-ID") for s in world.pair.wire.named("SUBSCRIBE") if s.at >= back_at}
+    assert world.watch.state is PeerState.RECOVERING
+    assert len(first) <= 2 * AT_ONCE * RATE  # and not sixty
+    world.notifier.answers = [Answer(body=pidf())]
+    world.pass_seconds(60.0)
+    assert world.state() is PeerState.UP and world.whole
