@@ -1,6 +1,7 @@
 """Lists at the agent: one subscription that stands for many (RFC 4662)."""
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -13,7 +14,7 @@ from sipbridge.presence import lists as resource_lists
 from sipbridge.presence import pidf, rlmi
 from sipbridge.presence.lists import Entry
 from sipbridge.presence.rlmi import ResourceList
-from sipbridge.presence.rules import SubHandling
+from sipbridge.presence.rules import EVERYTHING, Conditions, Period, Rule, RuleSet, SubHandling
 from sipbridge.presence.schema import is_valid
 from sipbridge.sip.address import NameAddr
 from sipbridge.sip.multipart import Part
@@ -337,6 +338,43 @@ def test_a_list_that_is_too_long_for_one_message_is_refused() -> None:
     world = ListWorld(*(f"sip:u{n}@example.com" for n in range(301)))
     world.subscribe()
     assert world.refused == [413]
+
+
+def test_rules_bound_to_a_time_change_the_list_at_that_time() -> None:
+    world = ListWorld(CAROL, sub_handling=CONFIRM)
+    lunch = Period(world.at + timedelta(seconds=100), world.at + timedelta(seconds=200))
+    rule = Rule("lunch", Conditions(validity=(lunch,)), ALLOW, EVERYTHING)
+    world.rules[key(CAROL)] = RuleSet((rule,))
+    listed = world.subscribe()
+    told = []
+    for seconds in (99, 2, 110):
+        world.pair.pass_seconds(seconds)
+        told.append(world.rows_told(listed)[0][1])
+    assert told == ["pending", "active", "pending"]
+
+
+def test_a_subscriber_who_falls_silent_watches_nobody_any_more() -> None:
+    world = ListWorld(storing=True)
+    watchers = world.winfo()
+    world.subscribe()
+    assert world.rows(watchers) == [(str(DAVE), "active", "subscribe")]
+    world.only_udp()
+    world.pair.wire.chance = lambda data: (0 if b"eventlist" in data else 1, 0.0)
+    world.says(CAROL)
+    world.pair.pass_seconds(40)
+    assert world.rows(watchers) == [(str(DAVE), "terminated", "timeout")]
+    assert world.agent.listed == 0
+    assert len(world.records()) == 2  # the publication and the winfo subscription
+
+
+def test_a_subscription_that_runs_out_ends() -> None:
+    world = ListWorld()
+    listed = world.watch(DAVE, FRIENDS, policy=LISTING, expires=60)
+    world.pair.wire.drop_next("SUBSCRIBE", 1000)
+    world.pair.pass_seconds(61)
+    last = [s for s in world.pair.wire.sent if s.data.startswith(b"NOTIFY")][-1]
+    assert last.header("Subscription-State") == "terminated;reason=timeout"
+    assert world.agent.listed == 0 and listed
 
 
 # --- lists in lists -------------------------------------------------------------------------------------
