@@ -421,7 +421,7 @@ class DigestServer:
             guessed = self._nonces.fresh(nonce, now)
             return Refused("wrong user or password", guessed=guessed)
         count = int(pairs["nc"], 16) if pairs.get("qop") else 0
-        good = self._nonces.fresh(nonce, now) and self._nonces.use(nonce, count, now)
+        good = self._nonces.use(nonce, count, now)
         return Verified(pairs["username"]) if good else Stale()
 
     def _unacceptable(self, pairs: dict[str, str], uri: str) -> Refused | None:

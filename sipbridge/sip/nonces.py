@@ -50,14 +50,16 @@ class Nonces:
 
     def fresh(self, nonce: str, now: float) -> bool:
         """Did we make it, and not too long ago?"""
-        key = self.key(nonce)
+        return self.living(self.key(nonce), now)
+
+    def living(self, key: tuple[int, int] | None, now: float) -> bool:
         # A negative age is a nonce of an earlier life with another clock.
         return key is not None and 0 <= now - key[0] / 1000 <= self.life
 
     def use(self, nonce: str, count: int, now: float) -> bool:
-        """Use a fresh nonce with this count. False: that has been done, or may have been."""
+        """Use a nonce with this count. False: it is not fresh, or that has been done, or may have been."""
         key = self.key(nonce)
-        if key is None:
+        if key is None or not self.living(key, now):
             return False
         known = self.used.get(key)
         if known is None:

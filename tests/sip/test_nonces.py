@@ -24,6 +24,8 @@ def test_a_nonce_is_fresh_for_its_life() -> None:
     assert there.fresh(nonce, 310.0)
     assert not there.fresh(nonce, 310.1)
     assert not there.fresh(nonce, 9.0)
+    assert not there.use(nonce, 1, 310.1)
+    assert there.use(nonce, 1, 310.0)
 
 
 def test_only_our_own_are_known() -> None:
