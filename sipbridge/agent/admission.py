@@ -93,14 +93,15 @@ class Door:
         *,
         for_itself: bool = False,
         resource: Uri | None = None,
+        watcher: Uri | None = None,
     ) -> Admission:
         """Who asks for whom.
 
         for_itself: only the presentity may (a PUBLISH, once somebody is proven). resource: the presentity
-        of a dialog, whose requests come to our Contact instead.
+        of a dialog, whose requests come to our Contact instead; watcher: who made the dialog.
         """
         try:
-            user, proven = self.asker(incoming, resource)
+            user, proven = self.asker(incoming, resource, watcher)
         except ParseError as error:
             return refusal(400, f"Bad {error.field or 'From'}")
         if not proven:
@@ -115,7 +116,9 @@ class Door:
             return refusal(403, "Not Your Presence")
         return Admission(presentity, user, proven=proven)
 
-    def asker(self, incoming: ServerRequest, resource: Uri | None) -> tuple[Uri, bool]:
+    def asker(
+        self, incoming: ServerRequest, resource: Uri | None, watcher: Uri | None
+    ) -> tuple[Uri, bool]:
         """Who says to be asking, and whether that needs no more proof. Raises ParseError."""
         request, flow = incoming.request, incoming.flow
         try:
@@ -127,6 +130,8 @@ class Door:
         if self.trusted.trusts(flow):
             if (asserted := asserted_identity(request)) is not None:
                 return asserted, True
+            if watcher is not None:
+                return watcher, True  # networks assert nothing inside dialogs (3GPP TS 24.229)
             if request.method == "REGISTER" and resource is not None:
                 return resource, True
         return user, False

@@ -378,7 +378,8 @@ class PresenceAgent:
         now: float,
     ) -> Admission:
         resource = subscription.resource if subscription is not None else None
-        admission = self.door.admit(incoming, now, resource=resource)
+        watcher = subscription.watcher if subscription is not None else None
+        admission = self.door.admit(incoming, now, resource=resource, watcher=watcher)
         if admission.status >= 300:
             return admission
         if package is self.winfo:

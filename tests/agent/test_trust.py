@@ -91,6 +91,23 @@ def test_a_trusted_peer_that_asserts_nobody_is_one_like_others() -> None:
     assert alone.publish_failed == [403]
 
 
+@pytest.mark.parametrize("package", ["presence", "presence.winfo"])
+@pytest.mark.parametrize("digest", [False, True])
+def test_inside_a_dialog_a_trusted_peer_need_not_say_it_again(package: str, digest: bool) -> None:
+    """Networks assert in the first SUBSCRIBE only."""
+    there = world(HERE, digest=digest)
+    anonymous = Uri.parse("sip:anonymous@anonymous.invalid")
+    watching = there.watch(anonymous, CAROL, package, policy=asserting(f"<{CAROL}>"))
+    there.subscriber.follow(watching, TO_BOB)
+    there.pair.pass_seconds(86_400)
+    subscribed = there.pair.wire.named("SUBSCRIBE")
+    assert len(subscribed) > 20
+    assert [bool(one.header(ASSERTED)) for one in subscribed[:3]] == [True, False, False]
+    assert there.states(watching)[-1] == "active"
+    assert there.terminated == []
+    assert there.pair.wire.named("401") == there.pair.wire.named("403") == []
+
+
 def test_an_assertion_that_cannot_be_read_is_400() -> None:
     for value in ("<sip:", "nonsense", "<mailto:carol@example.com>"):
         there = world(HERE)
