@@ -3,8 +3,8 @@
 Sans-IO: `expand` turns a candidate (the text of a URI, a target) into the next finer ones, down to flows, or
 says which questions DNS has to answer first; `receive` takes an answer. Answers are kept for their time to
 live (RFC 1035 §3.2.1, RFC 2308), at least MIN_TTL seconds, so that a burst asks once. When DNS stops
-answering, what it said before is used on (RFC 8767). The servers of a name are kept too, as long as all
-answers behind them hold, unless lots have to be drawn about them (RFC 2782).
+answering, what it said before is used on (RFC 8767). Where a URI leads is kept too, as long as all answers
+behind that hold, unless lots have to be drawn (RFC 2782): the next request looks nothing up.
 
 A destination that was silent or could not be reached is avoided for some time: it is tried only when no other
 is left (RFC 3263 §4.3 asks to go on to the next; this list spares the following requests the wait). A 503
@@ -20,6 +20,7 @@ from typing import TypeVar
 
 from sipbridge.sip.flow import Address, Flow, ListeningPoint
 from sipbridge.sip.locate import (
+    Known,
     Servers,
     Target,
     flow_to,
@@ -71,6 +72,27 @@ class Locating:
 
 
 @dataclass(frozen=True, slots=True)
+class Lead:
+    """Where a URI leads: flows, and targets whose addresses are not known yet, in order; or questions.
+
+    why: nowhere, for people.
+    """
+
+    ways: tuple[Flow | Target, ...]
+    questions: tuple[Question, ...] = ()
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A lead that serves again; `by_default`: only for what fits into a datagram."""
+
+    until: float
+    by_default: bool
+    lead: Lead
+
+
+@dataclass(frozen=True, slots=True)
 class Avoided:
     """held: the peer itself asked for it."""
 
@@ -94,25 +116,25 @@ class Destinations:
         self.speaks = frozenset(point.protocol for point in self.points)
         self.answers: dict[Question, tuple[float, float, Answer]] = {}
         """Question to (when it came, until when it holds, what it says)."""
-        self.settled: dict[tuple[str, bool], tuple[float, tuple[Target, ...]]] = {}
+        self.kept: dict[str, Kept] = {}
+        """Where URIs lead, as long as all answers behind that hold and no lots are drawn."""
         self.avoided: dict[Way, Avoided] = {}
         self.refusals: dict[Address, float] = {}
 
     # --- names ------------------------------------------------------------------------------------
 
-    def targets(self, text: str, is_large: Callable[[], bool], now: float, since: float) -> Servers:
-        """The targets of a URI, or what has to be asked first.
+    def lead(self, text: str, is_large: Callable[[], bool], now: float, since: float) -> Lead:
+        """Where a URI leads, or what has to be asked first.
 
         is_large: does the request not fit into a datagram? since: when the request began; what was learnt
-        after that holds for it in any case. Raises LocalProtocolError, ParseError.
+        after that holds for it in any case. Raises what `read` and `is_large` raise.
         """
+        kept = self.kept.get(text)
+        if kept is not None and kept.until > now and not (kept.by_default and is_large()):
+            return kept.lead
         uri, itself, asks = read(text)
-        if not (asks and self.locating.records):
-            return itself
-        large = itself.targets[0].by_default and is_large()
-        kept = self.settled.get((text, large))
-        if kept is not None and kept[0] > now:
-            return Servers(kept[1])
+        by_default = itself.targets[0].by_default
+        large = by_default and is_large()
         until = [now + MAX_TTL]
 
         def known(question: Question) -> Answer | None:
@@ -122,19 +144,27 @@ class Destinations:
             until.append(found[1])
             return found[2]
 
-        found = servers(uri, self.speaks, known, self.fraction, large=large)
-        if found.targets and found.settled:
-            keep(self.settled, (text, large), (min(until), found.targets), MAX_ANSWERS)
-        return found
+        found = itself
+        if asks and self.locating.records:
+            found = servers(uri, self.speaks, known, self.fraction, large=large)
+        ways: list[Flow | Target] = []
+        for target in found.targets:
+            ways += self.flows(target, addresses(target, known) or (), is_large, now) or (target,)
+        lead = Lead(tuple(ways), found.questions, found.why)
+        if found.settled and not large and isinstance(next(iter(ways), None), Flow):
+            if len(self.kept) >= MAX_ANSWERS:
+                self.kept.clear()
+            self.kept[text] = Kept(min(until), by_default, lead)
+        return lead
 
     def addresses(self, target: Target, now: float, since: float) -> tuple[str, ...] | None:
         """The addresses of a target; None: ask for them (`address_question`)."""
-        if not target.needs_lookup:
-            return (target.host,)
-        found = self.answers.get(address_question(target))
-        if found is None or (found[1] <= now and found[0] < since):
-            return None
-        return found[2].addresses
+
+        def known(question: Question) -> Answer | None:
+            found = self.answers.get(question)
+            return None if found is None or (found[1] <= now and found[0] < since) else found[2]
+
+        return addresses(target, known)
 
     def failure(self, target: Target) -> str:
         """Why there is no address, for people."""
@@ -216,7 +246,10 @@ class Destinations:
 
 @lru_cache(maxsize=8192)
 def read(text: str) -> tuple[Uri, Servers, bool]:
-    """A URI, where it leads without DNS, and whether records have a say: the same few come often."""
+    """A URI, where it leads without DNS, and whether records have a say: the same few come often.
+
+    Raises ParseError, and LocalProtocolError when we cannot go there.
+    """
     uri = Uri.parse(text)
     target = target_of(uri)
     return uri, Servers((target,)), is_open(uri, target)
@@ -224,6 +257,14 @@ def read(text: str) -> tuple[Uri, Servers, bool]:
 
 def way_of(flow: Flow) -> Way:
     return (flow.protocol, flow.remote, flow.name)
+
+
+def addresses(target: Target, known: Known) -> tuple[str, ...] | None:
+    """The addresses of a target; None: they have not been asked for."""
+    if not target.needs_lookup:
+        return (target.host,)
+    answer = known(address_question(target))
+    return None if answer is None else answer.addresses
 
 
 def address_question(target: Target) -> Question:

@@ -31,7 +31,7 @@ from math import ceil
 
 from sipbridge.errors import LocalProtocolError, ParseError
 from sipbridge.sip.address import NameAddr
-from sipbridge.sip.destinations import Destinations, Locating, address_question
+from sipbridge.sip.destinations import Destinations, Locating, address_question, read
 from sipbridge.sip.dialog import Dialog
 from sipbridge.sip.digest import Session, introduction, parse_challenges, select
 from sipbridge.sip.flow import SECURE, Flow, ListeningPoint, Transmit
@@ -416,15 +416,16 @@ class AskingHalf:
         found: Sequence[Candidate]
         if isinstance(candidate, str):
             try:
-                led = places.targets(candidate, large, now, asked.began)
+                read(candidate)
             except (LocalProtocolError, ParseError) as error:
                 self.report_unusable(asked, candidate, str(error))
                 return True
+            led = places.lead(candidate, large, now, asked.began)
             if led.questions:
                 return not self.wait(asked, candidate, led.questions)
-            if not led.targets:
+            if not led.ways:
                 self.report_unusable(asked, candidate, led.why)
-            found = led.targets
+            found = led.ways
         else:
             addresses = places.addresses(candidate, now, asked.began)
             if addresses is None:
