@@ -15,7 +15,7 @@ from lxml import etree
 
 from sipbridge.errors import PatchError
 from sipbridge.presence.markup import Element, attribute, local, split, text_of
-from sipbridge.presence.namespaces import PATCH_OPS_ERROR
+from sipbridge.presence.namespaces import PATCH_OPS_ERROR, XML
 from sipbridge.presence.selecting import (
     NAME,
     AttributeNode,
@@ -45,6 +45,12 @@ def patch(
         patching.apply(operation)
     return patching.root
 
+
+URI = re.compile(r"""[A-Za-z][A-Za-z0-9+.\-]*:[^\s{}<>"'\\^`|]+""")
+XMLNS = "http://www.w3.org/2000/xmlns/"
+
+LETTERS = 16
+"""Of a text that is copied, as much work as one node."""
 
 COMPLAINT = "application/patch-ops-error+xml"
 """The media type of §5."""
@@ -87,33 +93,46 @@ class Patching(Selecting):
         if pos in (None, "prepend"):
             if not has_content(target):
                 fail(Fault.NODE_TYPES, "only an element has content")
-            insert(target, 0 if pos else len(target), operation, at_end=pos is None)
+            self.insert(target, 0 if pos else len(target), operation, at_end=pos is None)
         elif pos not in ("before", "after"):
             fail(Fault.DIRECTIVE, f"pos {pos}")
         elif isinstance(target, TextNode):
-            insert(target.parent, target.slot, operation, at_end=pos == "after")
+            self.insert(target.parent, target.slot, operation, at_end=pos == "after")
         else:
             parent = target.getparent()
             if parent is None:
                 fail(Fault.ROOT, f"{pos} the root")
             place = parent.index(target)
             self.spend(place // 8)
-            insert(parent, place + (pos == "after"), operation, at_end=pos == "before")
+            self.insert(parent, place + (pos == "after"), operation, at_end=pos == "before")
+
+    def insert(self, parent: Element, slot: int, operation: Element, *, at_end: bool) -> None:
+        """Put the content of an operation into a slot, behind the slot's text (`at_end`) or before it."""
+        there = text_at(parent, slot)
+        self.spend(len(there) // LETTERS + slot // 8)
+        left, right = (there, "") if at_end else ("", there)
+        set_text(parent, slot, left + (operation.text or ""))
+        place = slot
+        for child in operation:
+            parent.insert(place, deepcopy(child))
+            place += 1
+        if right:
+            set_text(parent, place, text_at(parent, place) + right)
 
     def add_named(self, operation: Element, target: Element, kind: str) -> None:
         """An attribute or the declaration of a namespace (§4.3.2, §4.3.3)."""
         value = only_text(operation)
         if kind.startswith("@") and re.fullmatch(NAME, kind[1:]):
             name = clark(kind[1:], operation, attribute=True)
-            if name in target.attrib:
-                fail(Fault.DIRECTIVE, f"{kind} is there already")
+            if name in target.attrib or name == "xmlns":
+                fail(Fault.DIRECTIVE, f"{kind} is there, or cannot be")
             set_attribute(target, name, value)
         elif kind.startswith("namespace::"):
             prefix = kind.removeprefix("namespace::")
             declared = own_namespaces(target)
-            if prefix in declared or not value or prefix == "xml":
+            if prefix in declared or prefix in ("xml", "xmlns"):
                 fail(Fault.NAMESPACE_PREFIX, kind)
-            self.declare(target, {**declared, prefix: value})
+            self.declare(target, {**declared, prefix: namespace_uri(value)})
         else:
             fail(Fault.DIRECTIVE, f"type {kind}")
 
@@ -169,6 +188,7 @@ class Patching(Selecting):
         place = parent.index(target)
         self.spend(place // 8)
         before, after = text_at(parent, place), text_at(parent, place + 1)
+        self.spend((len(before) + len(after)) // LETTERS)
         if ws in ("before", "both"):
             before = without_space(before)
         if ws in ("after", "both"):
@@ -181,11 +201,14 @@ class Patching(Selecting):
 
     def declare(self, element: Element, declared: dict[str | None, str]) -> None:
         """Give an element these declarations of its own. lxml has to make it anew for that."""
-        fresh = etree.Element(
-            element.tag,
-            attrib={str(name): str(value) for name, value in element.attrib.items()},
-            nsmap=declared,  # type: ignore[arg-type]  # None is the default namespace's prefix
-        )
+        try:
+            fresh = etree.Element(
+                element.tag,
+                attrib={str(name): str(value) for name, value in element.attrib.items()},
+                nsmap=declared,  # type: ignore[arg-type]  # None is the default namespace's prefix
+            )
+        except ValueError:  # a prefix that lxml does not take
+            fail(Fault.NAMESPACE_PREFIX, " ".join(map(str, declared)))
         fresh.text, fresh.tail = element.text, element.tail
         self.spend(len(element))
         fresh.extend(list(element))
@@ -198,8 +221,7 @@ class Patching(Selecting):
 
     def rename(self, node: NamespaceNode, uri: str) -> None:
         """Another namespace for a prefix: the names that use it follow, as they would in the text."""
-        if not uri:
-            fail(Fault.NAMESPACE_PREFIX, node.prefix)
+        uri = namespace_uri(uri)
         declared = own_namespaces(node.owner)
         before = declared[node.prefix]
         for element in self.in_scope(node):
@@ -234,6 +256,14 @@ def has_content(node: Node) -> TypeGuard[Element]:
     return isinstance(node, Element) and isinstance(node.tag, str)
 
 
+def namespace_uri(text: str) -> str:
+    """A namespace that may be declared (Namespaces in XML §2.2, §3)."""
+    uri = text.strip()
+    if URI.fullmatch(uri) is None or uri in (XML, XMLNS):
+        fail(Fault.NAMESPACE_URI, uri)
+    return uri
+
+
 def set_text(element: Element, slot: int, text: str) -> None:
     try:
         if slot == 0:
@@ -263,16 +293,3 @@ def without_space(text: str) -> str:
     if not text or text.strip(" \t\r\n"):
         fail(Fault.WHITESPACE, "no white space there")
     return ""
-
-
-def insert(parent: Element, slot: int, operation: Element, *, at_end: bool) -> None:
-    """Put the content of an operation into a slot, behind the slot's text (`at_end`) or before it."""
-    there = text_at(parent, slot)
-    left, right = (there, "") if at_end else ("", there)
-    set_text(parent, slot, left + (operation.text or ""))
-    place = slot
-    for child in operation:
-        parent.insert(place, deepcopy(child))
-        place += 1
-    if right:
-        set_text(parent, place, text_at(parent, place) + right)

@@ -164,7 +164,7 @@ class Difference:
         return self.before + said + self.after
 
 
-@lru_cache(maxsize=256)  # watchers with the same view are told one after the other
+@lru_cache(maxsize=64)  # watchers with the same view are told one after the other
 def difference(old: bytes, new: bytes) -> Difference | None:
     """What makes `new` of `old`, both prints of ours; None if the whole is not longer, or clearer."""
     before, after = markup.parse(old), markup.parse(new)

@@ -30,6 +30,7 @@ class Fault(StrEnum):
     ATTRIBUTE_VALUE = "invalid-attribute-value"
     DIFF_FORMAT = "invalid-diff-format"
     NAMESPACE_PREFIX = "invalid-namespace-prefix"
+    NAMESPACE_URI = "invalid-namespace-uri"
     NODE_TYPES = "invalid-node-types"
     DIRECTIVE = "invalid-patch-directive"
     ROOT = "invalid-root-element-operation"

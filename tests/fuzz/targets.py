@@ -16,8 +16,9 @@ from sipbridge.errors import DocumentError, InvalidValue, SipBridgeError
 from sipbridge.mapping import bems, webex
 from sipbridge.mapping.attributes import list_from_json, list_to_json
 from sipbridge.mapping.ocsg import to_attributes, to_document
-from sipbridge.presence import common_policy, pidf
+from sipbridge.presence import common_policy, pidf, pidf_diff, simple_filter
 from sipbridge.presence.model import Presence
+from sipbridge.presence.narrowing import narrowed, triggered
 from sipbridge.presence.reading import read
 from sipbridge.presence.schema import is_valid, validate
 from sipbridge.sip.message import Request, Response
@@ -106,8 +107,31 @@ def presence(found: Presence) -> None:
         raise AssertionError(f"what we write is not valid: {validate(written).errors}")
 
 
+PART = (
+    b'<p:pidf-diff xmlns:p="urn:ietf:params:xml:ns:pidf-diff" xmlns="urn:ietf:params:xml:ns:pidf">'
+    b'<p:add sel="*"><note>n</note></p:add><p:remove sel="*/tuple[1]"/></p:pidf-diff>'
+)
+BASE = pidf.serialise(
+    pidf.parse(
+        b'<presence xmlns="urn:ietf:params:xml:ns:pidf" entity="sip:a@b"><tuple id="t"><status>'
+        b"<basic>open</basic></status><contact>sip:c@d</contact></tuple><note>hello</note></presence>"
+    )
+)
+
+
+def partial(data: bytes) -> None:
+    """A difference for a document of ours, a document for a difference of ours, a filter for ours."""
+    for base, part in ((BASE, data), (data, PART)):
+        with contextlib.suppress(DocumentError):
+            pidf.parse(pidf_diff.applied(base, pidf_diff.parse(part)))
+    with contextlib.suppress(DocumentError):
+        filters = simple_filter.parse(data)
+        pidf.parse(narrowed(BASE, filters))
+        triggered(BASE, BASE.replace(b"open", b"closed"), filters)
+
+
 Step = Callable[[bytes], None]
 TARGETS: Mapping[str, tuple[Step, ...]] = {
     "sip": (datagram, stream),
-    "document": (inspection, validation, policy, reading),
+    "document": (inspection, validation, policy, reading, partial),
 }

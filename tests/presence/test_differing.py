@@ -121,6 +121,15 @@ def test_what_was_already_written_of_a_replaced_element_is_taken_back() -> None:
     assert operations(old, old.replace('"1"', '"2"')) == [("replace", "*/tuple/contact")]
 
 
+def test_deep_and_wide_elements_take_bounded_work() -> None:
+    deep = "<note>" * 200 + "{}" + "</note>" * 200
+    changed = operations(deep.format("a"), deep.format("b"))
+    assert changed[0][0] == "replace" and changed[0][1].count("/") < 25
+    ids = [f"i{n * 7919 % 400}" for n in range(400)]
+    wide, other = ("".join(f'<tuple id="{i}"/>' for i in some) for some in (ids, reversed(ids)))
+    assert difference(tree(wide), tree(other)) is not None
+
+
 def test_sameness_is_not_about_prefixes() -> None:
     a = etree.fromstring('<a:x xmlns:a="urn:x" a:k="1"><b xmlns="urn:x"/></a:x>')
     b = etree.fromstring('<x xmlns="urn:x" xmlns:c="urn:x" c:k="1"><c:b/></x>')
@@ -157,7 +166,7 @@ def related(a: Presence, b: Presence, choices: list[bool]) -> Presence:
 
 @settings(
     deadline=None,
-    max_examples=25,
+    max_examples=8,
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )

@@ -155,6 +155,13 @@ def test_one_trigger_of_several_and_a_filter_without_any_are_enough() -> None:
     assert not triggered(document(), document(), filters(""))
 
 
+def test_too_much_work_tells_everything() -> None:
+    long = document(more='<tuple id="t"><status/></tuple>' * 2000)
+    many = filters(*(what(include="//r:activities " * 8) for _ in range(5)))
+    assert narrowed(long, many) == long
+    assert triggered(long, document(), many)
+
+
 EXPRESSIONS = st.lists(
     st.sampled_from(
         [
@@ -172,7 +179,7 @@ EXPRESSIONS = st.lists(
 
 @settings(
     deadline=None,
-    max_examples=25,
+    max_examples=10,
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
