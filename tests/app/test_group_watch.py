@@ -302,3 +302,27 @@ async def test_after_a_restart_the_group_is_asked_for_again(worlds: list[World])
     await world.notify(BOTH)
     assert world.asked == [str(TEAM)]
     assert world.told() == [(DAVE, "active", True), (ERIN, "active", True)]
+
+
+async def test_after_a_restart_a_server_that_forgot_the_list_gets_one_for_each(
+    worlds: list[World],
+) -> None:
+    world = made(worlds, "uri", Answer(404), PERSON)
+    await world.ask(DAVE, ERIN, resuming=True)
+    await world.turn()
+    assert sorted(world.asked) == sorted([str(TEAM), DAVE, ERIN])
+    assert sorted(world.told()) == [(DAVE, "active", True), (ERIN, "active", True)]
+    assert not world.groups.joints
+
+
+async def test_a_second_watcher_of_a_refused_group_does_not_try_again(worlds: list[World]) -> None:
+    world = made(worlds, "body", Answer(489), PERSON)
+    await world.ask(DAVE)
+    carol = Uri.parse("sip:carol@example.com")
+    other = Caller("app_carol", carol, IDENTITIES.canonical(carol), "t2")
+    task = asyncio.create_task(world.network.watch(other, Uri.parse(DAVE), group=TEAM))
+    world.tasks.append(task)
+    await world.turn()
+    await world.turn()
+    await task
+    assert world.asked == [str(TEAM), DAVE, DAVE]
