@@ -38,8 +38,8 @@ from sipbridge.uri import MAX_URI, Uri
 SCHEMES = frozenset({"sip", "sips", "pres"})
 """Request-URIs that mean something here (RFC 3856 §5)."""
 
-OPTIONS = frozenset({"eventlist"})
-"""Option tags we may be required to understand: lists, RFC 4662."""
+OPTIONS = frozenset({"eventlist", "recipient-list-subscribe"})
+"""Option tags we may be required to understand: lists, RFC 4662 and 5367."""
 
 MANDATORY = (("from", "From"), ("to", "To"), ("call-id", "Call-ID"), ("cseq", "CSeq"))
 

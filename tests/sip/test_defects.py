@@ -142,6 +142,7 @@ def test_required_extensions() -> None:
     defect = the_defect(subscribe(Require="eventlist, nothingSupportsThis"))
     assert (defect.status, defect.headers) == (420, (("Unsupported", "nothingSupportsThis"),))
     assert first_defect(subscribe(Require="eventlist")) is None
+    assert first_defect(subscribe(Require="recipient-list-subscribe")) is None
     assert first_defect(subscribe(Require="eventlist"), frozenset()) is not None
     assert first_defect(subscribe(Proxy_Require="anything")) is None
     cancel = subscribe(method="CANCEL", CSeq="7 CANCEL", Require="anything")
