@@ -38,6 +38,7 @@ from sipbridge.events.publisher import (
     Published,
     Publisher,
     PublishFailed,
+    State,
     TagForgotten,
     Unpublished,
 )
@@ -291,6 +292,16 @@ class SipNetwork:
             if registrations.of_application.get(watch.application) is entry:
                 policy = self.policy_for(watch.application, Uri.parse(presentity))
                 self.subscriber.follow(watch.id, with_lists(policy) if kind == LIST else policy)
+
+    def restored(self, entry: Entry) -> None:
+        """The network knows us again: what it had and then forbade goes out once more."""
+        for publication in self.publications.values():
+            known = self.publisher.publications.get(publication.id)
+            if known is None or known.state is not State.FAILED or not known.etag:
+                continue
+            if self.registrations and self.registrations.is_for(entry, publication.key[0]):
+                self.publisher.modify(known.id, known.content_type, known.body, self.now())
+        self.turn()
 
     # --- publications ---
 
@@ -613,8 +624,13 @@ class SipNetwork:
 
     def publish_failed(self, said: PublishFailed) -> None:
         publication = self.by_id.get(said.publication)
-        if publication is not None:
-            publication.fail(failure(said.status, said.reason, said.retry_after, said.tried))
+        if publication is None:
+            return
+        publication.fail(failure(said.status, said.reason, said.retry_after, said.tried))
+        known = self.publisher.publications.get(publication.id)
+        forbidden = said.status == 403 and publication.peer.register
+        if forbidden and self.registrations is not None and known is not None and known.etag:
+            self.registrations.doubt(publication.key[0])
 
     def remember_publication(self, publication: Publication) -> None:
         """Keep its entity-tag for the next life, or the server would show the old state beside ours.

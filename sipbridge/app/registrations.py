@@ -8,8 +8,10 @@ server waits for the registration, in the name of whomever it acts for; what the
 publications and subscriptions that live already.
 
 A call waits `PATIENCE` seconds for the first answer; afterwards it is told that there is no registration.
-What is resumed in the background waits as long as it takes. Call-ID and CSeq are kept, so that a registrar
-that knew us before a crash sees the same registration again.
+What is resumed in the background waits as long as it takes. Where a publication that the server had is
+forbidden all of a sudden, the network may have forgotten the registration: it is renewed, and what was
+forbidden is tried once more. Call-ID and CSeq are kept, so that a registrar that knew us before a crash sees
+the same registration again.
 """
 
 import asyncio
@@ -36,6 +38,8 @@ KIND = "registration"
 """Kind of the snapshots that keep Call-ID and CSeq."""
 PATIENCE = 5.0
 """Seconds a call waits for a registration that has not been answered yet, and the start of the bridge."""
+DOUBT_EVERY = 600.0
+"""Seconds between two doubts about one registration: a 403 may mean just what it says."""
 STOP_SECONDS = 2.0
 """How long the end of the bridge waits for registrars; bindings they did not remove end by themselves."""
 
@@ -59,6 +63,9 @@ class Entry:
     """There was an answer, or none came in time."""
     over: asyncio.Event = field(default_factory=asyncio.Event)
     failure: str = "no answer yet"
+    doubted: float | None = None
+    """When it was last doubted."""
+    in_doubt: bool = False
 
 
 class Registrations:
@@ -74,13 +81,14 @@ class Registrations:
         now: Callable[[], float],
         begun: Callable[[Caller], None],
         moved: Callable[[Entry], None],
+        restored: Callable[[Entry], None],
         remember: Callable[[str, str | None], None],
         spawn: Spawn,
     ) -> None:
         """policy_of: of the server that wants an application registered, None where none does.
 
         begun: told when a registration of an application begins. moved: told when the policy of an entry has
-        changed.
+        changed. restored: told when one that was in doubt has been accepted again.
         """
         self.registrant = registrant
         self.directory = directory
@@ -89,6 +97,7 @@ class Registrations:
         self.now = now
         self.begun = begun
         self.moved = moved
+        self.restored = restored
         self.remember = remember
         self.spawn = spawn
         self.entries: dict[PresentityKey, Entry] = {}
@@ -218,6 +227,10 @@ class Registrations:
         if entry.done or not entry.registered.is_set():
             raise TransportFailed(f"not registered at the presence server: {entry.failure}")
 
+    def is_for(self, entry: Entry, application: str) -> bool:
+        """Is it this application's registration?"""
+        return self.of_application.get(application) is entry
+
     def whose(self, id: str) -> Uri | None:
         """The identity of a registration of the machine."""
         entry = self.by_id.get(id)
@@ -255,6 +268,19 @@ class Registrations:
         self.move(entry, entry.base.registered(said.service_route, said.path, said.associated))
         entry.registered.set()
         entry.tried.set()
+        if entry.in_doubt:
+            entry.in_doubt = False
+            self.restored(entry)
+
+    def doubt(self, application: str) -> None:
+        """Something of the application was forbidden: the network may have forgotten its registration."""
+        entry, now = self.of_application.get(application), self.now()
+        if entry is None or not entry.id or not entry.registered.is_set():
+            return
+        if entry.doubted is None or now - entry.doubted >= DOUBT_EVERY:
+            entry.doubted, entry.in_doubt = now, True
+            self.registrant.refresh(entry.id, now)
+            self.turn()
 
     def failed(self, said: RegistrationFailed) -> None:
         entry = self.by_id.get(said.registration)

@@ -457,6 +457,7 @@ def make_network(
             now=tower.clock.now,
             begun=lambda caller: network.used(network.peer_of(caller.identity)),
             moved=network.moved,
+            restored=network.restored,
             remember=lambda key, text: store.remember(REGISTRATION, key, text),
             spawn=spawn,
         )

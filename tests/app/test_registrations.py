@@ -202,6 +202,36 @@ async def test_who_waits_for_a_registration_that_nobody_wants_any_more_is_told()
             await asyncio.wait_for(waiting, 5)
 
 
+async def test_a_network_that_forgot_us_and_forbids_is_told_again_who_we_are() -> None:
+    async with (
+        presence_server() as server,
+        site(presence_server=network(server), applications=ONE) as here,
+    ):
+        alice = here.application("alice")
+        await alice.publish(Activity="Meeting")
+        known = registrations_of(here)
+        server.refuse["PUBLISH"] = 403
+        server.silent.add("REGISTER")
+        publisher = here.bridge.graph.network.publisher if here.bridge.graph else None
+        assert publisher is not None
+        for publication in list(publisher.publications):
+            publisher.refresh(publication, known.now())
+        known.turn()
+        await server.request("REGISTER", 1)
+        server.refuse.clear()
+        server.silent.clear()
+        again = await server.request("PUBLISH", 2)
+        assert b"meeting" in again.body
+        # A second 403 soon after is believed.
+        server.refuse["PUBLISH"] = 403
+        body = {"presence": attributes(Activity="Travel")}
+        status, _ = await alice.ask("PUT", "/rest/presence/presence", body)
+        assert status == 403
+        assert all("expires=3600" in m.get("contact") for m in server.requests("REGISTER"))
+        copies = {m.get("cseq") for m in server.requests("REGISTER")}
+        assert len(copies) == 2
+
+
 async def test_two_applications_of_one_identity_share_a_registration() -> None:
     both = [application("alice"), {**application("bob"), "uri": ALICE}]
     async with (
