@@ -36,8 +36,9 @@ MIN_TTL = 1.0
 """Seconds for which an answer holds at least."""
 MAX_TTL = 86400.0
 """And at most (RFC 8767 §4 allows a week; who moves a server does not want to wait that long)."""
-FAILURE_LASTS = 5.0
-"""Seconds before DNS is asked again what it could not answer (RFC 2308 §7: at most 300)."""
+FAILURE_LASTS = 15.0
+"""Seconds before DNS is asked again what it could not answer (RFC 2308 §7: at most 300). A dead name server
+costs three times its timeout, which not every request should pay that has another next hop."""
 STALE_LASTS = 30.0
 """Seconds for which an old answer is used on when there is no new one (RFC 8767 §5)."""
 MAX_ANSWERS = 8192

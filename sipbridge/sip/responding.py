@@ -4,7 +4,8 @@ A request is matched to its transaction; copies are absorbed there and never see
 `IncomingRequest`, which somebody answers once by `respond`. Responses are built from the raw header text of
 the request (§8.2.6.2: Via, From, To, Call-ID and CSeq go back as they came), so a request that is too broken
 to be understood can still be told so. They go where §18.2.2 and RFC 3581 send them: back on the same
-connection, or to the source address and the port of `rport` or Via. What the Via of a request says about that
+connection, or to the source address and the port of `rport` or Via. They never follow a `maddr` or a name in
+Via (§18.2.2, RFC 3263 §5): anybody can write a victim there. What the Via of a request says about that
 is the same in all requests of a peer but for the branch, so it is worked out once for each (`Way`).
 
 The tag of a refusal is not random but sealed (`refusal_tag`): a client that repeats its request with that

@@ -117,13 +117,13 @@ def test_that_there_is_nothing_is_known_too() -> None:
 def test_a_failure_is_soon_asked_again_and_does_not_replace_what_was_known() -> None:
     known = Known().learn({ADDRESS: Answer(failure="no answer from DNS in 3 s", ttl=3600)})
     target = Target("udp", "pa.example.com", 5060)
-    assert known.places.addresses(target, 4.9, 4.9) == ()
+    assert known.places.addresses(target, 14.9, 14.9) == ()
     assert known.places.failure(target) == "no answer from DNS in 3 s"
-    assert known.places.addresses(target, 5.0, 5.0) is None
-    known.learn({ADDRESS: Answer(addresses=("192.0.2.7",), ttl=10)}, now=5.0)
-    known.learn({ADDRESS: Answer(failure="no answer")}, now=20.0)
-    assert known.places.addresses(target, 49.9, 49.9) == ("192.0.2.7",)
-    assert known.places.addresses(target, 50.0, 50.0) is None
+    assert known.places.addresses(target, 15.0, 15.0) is None
+    known.learn({ADDRESS: Answer(addresses=("192.0.2.7",), ttl=10)}, now=15.0)
+    known.learn({ADDRESS: Answer(failure="no answer")}, now=30.0)
+    assert known.places.addresses(target, 59.9, 59.9) == ("192.0.2.7",)
+    assert known.places.addresses(target, 60.0, 60.0) is None
 
 
 def test_nothing_grows_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
