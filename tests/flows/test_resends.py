@@ -60,11 +60,12 @@ def test_over_tcp_each_method_goes_out_once(method: str) -> None:
     assert len(pair.wire.named(method)) == 1
 
 
-async def test_on_a_real_socket_the_resends_come_to_the_half_second() -> None:
+async def sent_by_a_client() -> tuple[list[float], int]:
+    """When a PUBLISH came to somebody who is deaf, in seconds after the first; how many kinds of bytes."""
+    loop = asyncio.get_running_loop()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as deaf:
         deaf.bind(("127.0.0.1", 0))
         deaf.setblocking(False)
-        loop = asyncio.get_running_loop()
         client = SipClient(Uri.parse("sip:carol@example.com"), f"127.0.0.1:{deaf.getsockname()[1]}")
         await client.open()
         try:
@@ -75,6 +76,16 @@ async def test_on_a_real_socket_the_resends_come_to_the_half_second() -> None:
                 came.append(loop.time())
         finally:
             await client.close()
-    gaps = [later - came[0] for later in came]
-    assert all(abs(gap - when) < 0.5 for gap, when in zip(gaps, TIMES, strict=False)), gaps
-    assert len(datagrams) == 1  # the very same bytes
+    return [later - came[0] for later in came], len(datagrams)
+
+
+async def test_on_a_real_socket_the_resends_come_to_the_half_second() -> None:
+    """A machine that has no time for us is late; a schedule that is wrong is wrong each time."""
+    tries = []
+    for _ in range(3):
+        gaps, kinds = await sent_by_a_client()
+        assert kinds == 1  # the very same bytes
+        tries.append(gaps)
+        if all(abs(gap - when) < 0.5 for gap, when in zip(gaps, TIMES, strict=False)):
+            return
+    raise AssertionError(f"{tries}, not {TIMES[:4]}")
