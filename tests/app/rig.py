@@ -315,6 +315,8 @@ class PresenceServer(asyncio.DatagramProtocol):
         self.news = asyncio.Event()
         self.refuse: dict[str, int] = {}
         self.silent: set[str] = set()
+        self.nonce = ""
+        """The only one that credentials may be for; "" for any."""
         self.challenge = ""
         """What a request without credentials is answered with: 401 and this."""
         self.challenged = {"PUBLISH"}
@@ -353,7 +355,9 @@ class PresenceServer(asyncio.DatagramProtocol):
         if self.forgotten and request.get("sip-if-match"):
             self.forgotten, status = False, 412
         extra = []
-        if self.challenge and not request.get("authorization") and method in self.challenged:
+        given = request.get("authorization")
+        known = given and (not self.nonce or f'nonce="{self.nonce}"' in given)
+        if self.challenge and not known and method in self.challenged:
             status = 401
             extra.append(f"WWW-Authenticate: {self.challenge}")
         if status == 200:
