@@ -11,6 +11,7 @@ is raised: a failure is an answer that says why, and takes no longer than the ti
 """
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -40,6 +41,7 @@ NOTHING_LASTS = 60.0
 """Seconds for which "there is none" holds when the domain does not say (RFC 2308 §5)."""
 
 HOSTS = Path("/etc/hosts")
+CONFIGURATION = Path("/etc/resolv.conf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,7 @@ class Resolver:
         servers: Sequence[tuple[str, int]] = (),
         timeout: float = LOOKUP_TIMEOUT,
         hosts: Path = HOSTS,
+        configuration: Path = CONFIGURATION,
         count: Count = lambda kind, outcome: None,
     ) -> None:
         self.records = records
@@ -72,6 +75,8 @@ class Resolver:
         self.timeout = timeout
         self.hosts = HostsFile(hosts)
         self.count = count
+        self.configuration = configuration
+        self.read_at = 0.0
         self.stub: StubResolver | None = None
 
     async def ask(self, question: Question) -> Answer:
@@ -137,7 +142,7 @@ class Resolver:
         import dns.resolver
 
         try:
-            stub = self.stub or self.make_stub()
+            stub = self.current_stub()
             found = await stub.resolve(name, kind, raise_on_no_answer=False, search=False)
         except dns.resolver.NXDOMAIN as error:
             replies: dict[Name, Message] = error.responses()  # type: ignore[no-untyped-call]
@@ -152,18 +157,28 @@ class Resolver:
             return Said(ttl=negative_ttl(found.response))
         return Said(tuple(found.rrset), float(found.chaining_result.minimum_ttl))
 
+    def current_stub(self) -> "StubResolver":
+        """Made anew when the system's configuration has changed. Raises NoResolverConfiguration."""
+        changed = 0.0
+        if not self.servers:
+            with contextlib.suppress(OSError):
+                changed = self.configuration.stat().st_mtime
+        if self.stub is None or changed != self.read_at:
+            self.stub = self.make_stub()
+            self.read_at = changed
+        return self.stub
+
     def make_stub(self) -> "StubResolver":
         """Made when first asked: reading the library takes longer than all of the rest of the start."""
         from dns.asyncresolver import Resolver as StubResolver
         from dns.nameserver import Do53Nameserver, Nameserver
 
-        stub = StubResolver(configure=not self.servers)
+        stub = StubResolver(str(self.configuration), configure=not self.servers)
         if self.servers:
             named: list[str | Nameserver] = [Do53Nameserver(*one) for one in self.servers]
             stub.nameservers = named
         stub.lifetime = self.timeout
         stub.timeout = self.timeout / 2
-        self.stub = stub
         return stub
 
 

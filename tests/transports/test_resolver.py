@@ -1,6 +1,7 @@
 """Questions to DNS, against a real name server on this machine."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -155,6 +156,22 @@ async def test_a_slow_system_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) 
 async def test_many_questions_at_once_are_all_answered(asks: Resolver) -> None:
     answers = await asyncio.gather(*(asks.ask(address("one.example.com")) for _ in range(50)))
     assert {len(answer.addresses) for answer in answers} == {3}
+
+
+def test_another_network_brings_other_name_servers(tmp_path: Path) -> None:
+    path = tmp_path / "resolv.conf"
+    asks = Resolver(configuration=path)
+    for n in (1, 2):
+        path.write_text(f"search example.com\nnameserver 192.0.2.{n}\n")
+        os.utime(path, (n, n))
+        stub = asks.current_stub()
+        assert [str(server) for server in stub.nameservers] == [f"192.0.2.{n}"]
+        assert asks.current_stub() is stub
+
+
+async def test_without_any_name_server_the_system_is_asked(tmp_path: Path) -> None:
+    asks = Resolver(configuration=tmp_path / "absent", hosts=tmp_path / "absent")
+    assert await asks.ask(srv("_sip._udp.example.com")) == Answer(ttl=60)
 
 
 def test_a_hosts_file_is_read_as_everybody_does() -> None:
