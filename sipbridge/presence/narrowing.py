@@ -79,6 +79,8 @@ class Narrowing:
             self.kept.update(self.everything)
         for content in one.exclude:
             self.exclude(content)
+        for element in list(self.kept):
+            self.kept.update(element.iterancestors())
         self.keep_mandatory()
 
     def chosen(self, content: Content) -> list[Element]:
@@ -91,7 +93,6 @@ class Narrowing:
             if content.path is None or not content.path.attribute:
                 self.kept.update(element.iter(etree.Element))
             self.kept.add(element)
-            self.kept.update(element.iterancestors())
 
     def exclude(self, content: Content) -> None:
         attribute = content.path.attribute if content.path is not None else ""

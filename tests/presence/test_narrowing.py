@@ -83,6 +83,10 @@ def test_what_is_excluded_goes_from_what_is_included() -> None:
     assert len(everything_but.devices) == 1
 
 
+def test_nothing_is_left_round_what_was_included_and_excluded() -> None:
+    assert told(what(include="//r:activities", exclude="//r:activities")).persons == ()
+
+
 def test_attributes() -> None:
     seen = told(what(exclude="//p:contact/@priority //p:tuple/@id"))
     assert [(t.id, t.contact and t.contact.priority) for t in seen.tuples] == [
