@@ -300,8 +300,6 @@ class Publication:
         """Until then the peer asked to be left alone (Retry-After)."""
         self.has_turn = self.in_turn = False
         """Is it given a turn in the peer's budget, and has that come?"""
-        self.awaited = True
-        """Was the PUBLISH in flight asked for from outside, and not made by a deadline?"""
         self.ends = 0.0
         """When the server forgets it by itself."""
         self.deadline: Deadline | None = None
@@ -320,7 +318,6 @@ class Publication:
         self.content_type, self.body, self.trace = content_type, body, trace
         self.revision += 1
         if not hold:
-            self.awaited = True
             self.send(now)
         return self.revision
 
@@ -343,14 +340,13 @@ class Publication:
             return
         lapsed = self.state is State.LINGERING and now >= self.ends
         self.state = step(NEXT, self.state, Input.LAPSED if lapsed else Input.DUE)
-        self.awaited = False
         if lapsed:
             self.over()
         else:
             self.send(now)
 
     def may_go(self, now: float) -> bool:
-        """Has what nobody waits for its turn at the peer? Else it is woken again when it has."""
+        """Has what is sent once more its turn at the peer? Else it is woken again when it has."""
         if not self.in_turn and (wait := self.policy.wait(now, again=self.has_turn)) > 0:
             self.has_turn = True
             self.wake(now + wait)
@@ -479,7 +475,7 @@ class Publication:
             self.state = step(NEXT, self.state, Input.DISCARD)
         if self.state is State.REMOVED:
             self.over()
-        elif self.awaited or self.may_go(now):
+        elif self.may_go(now):
             self.send(now)
         else:
             self.state = step(NEXT, self.state, Input.UNAVAILABLE)

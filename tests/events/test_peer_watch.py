@@ -452,3 +452,25 @@ def test_a_server_that_is_slow_to_answer_is_not_given_more_than_it_can_take() ->
     world.notifier.answers = [Answer(body=pidf())]
     world.pass_seconds(60.0)
     assert world.state() is PeerState.UP and world.whole
+
+
+def test_what_applications_publish_while_nobody_is_there_comes_in_turn_too() -> None:
+    """Fifty PUBLISHs wait for their answers; all of them are told that their entity-tags are forgotten."""
+    world = World(publications=30, subscriptions=0)
+    world.pass_seconds(INTERVAL)
+    world.away()
+    world.pass_seconds(10.0)
+    for id in list(world.publisher.publications):
+        world.publisher.modify(id, PIDF, pidf("closed"), world.pair.now, "t1")
+    world.pass_seconds(1.0)
+    world.back(wiped=True)
+    back_at = world.pair.now
+    world.pass_seconds(30.0)
+    initial = [
+        s.at
+        for s in world.pair.wire.named("PUBLISH")
+        if s.at >= back_at and not s.header("SIP-If-Match")
+    ]
+    assert len(initial) == 30 and world.whole
+    assert in_any_second(initial) <= 1.2 * RATE
+    assert len(world.compositor.tags) == 30
