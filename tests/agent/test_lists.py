@@ -698,3 +698,13 @@ def test_a_list_that_is_no_more_after_a_restart_ends() -> None:
     world.pair.pass_seconds(1)
     assert (world.last(listed).state, world.last(listed).reason) == ("terminated", "noresource")
     assert world.terminated == [("noresource", False)]
+
+
+def test_a_withdrawal_just_before_a_crash_is_told_after_it() -> None:
+    world = ListWorld(storing=True)
+    world.publish(document())
+    listed = world.subscribe()
+    world.decide(DAVE, SubHandling.BLOCK)
+    world.restart()
+    world.pair.pass_seconds(1)
+    assert world.rows_told(listed)[0] == ("carol", "terminated", "rejected", False)
