@@ -390,6 +390,12 @@ def test_a_restored_subscription_is_told_in_the_same_coding() -> None:
         (b"<x/>", "gzip", 400),
         (gzip.compress(bytes(10**6)), "gzip", 413),
     ],
+    ids=[
+        "packed",
+        "unknown coding",
+        "not packed",
+        "bomb",
+    ],  # gzip writes the time into what it packs
 )
 def test_the_body_of_a_subscribe_is_unpacked_or_refused(
     body: bytes, coding: str, status: int
