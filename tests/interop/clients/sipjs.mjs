@@ -20,6 +20,12 @@ const commands = {
       publisher = new Publisher(ua, uri(name), "presence",
         {contentType: "application/pidf+xml", expires: 600, body});
       publisher.stateChange.addListener((state) => say("publication", {state}));
+      // It does not wait for an answer: what is told while a PUBLISH is in flight would go with the old entity-tag.
+      const receive = publisher.receiveResponse.bind(publisher);
+      publisher.receiveResponse = (response) => {
+        receive(response);
+        if (response.statusCode >= 200) say("answered", {state: String(response.statusCode)});
+      };
     }
     await publisher.publish(body);
   },
