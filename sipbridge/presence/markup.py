@@ -41,9 +41,13 @@ MAX_ATTRIBUTES = 16_000
 """Counted as `=`, in the whole document. libxml2 hashes names, so that many are read in 5 ms."""
 
 MAX_NAMESPACES = 20
-"""Namespace declarations in a document of any size; real ones have up to 15."""
+"""Different declarations of namespaces nobody knows in a document of any size; real ones have up to 15, known
+ones among them."""
 MAX_NAMESPACE_WORK = 200_000
-"""Declarations times tags of a document that has more: 300 elements may each declare their own."""
+"""Such declarations times tags of a document that has more: 300 elements may each declare their own. Repeated
+ones are cheap, and when we print a document, each element that nobody knows brings its own along."""
+DECLARATION = re.compile(rb"""xmlns(?::[^\s=]{1,100}+)?+\s{0,10}+=\s{0,10}+(?:"([^"]*)"|'([^']*)')""")
+KNOWN = frozenset(uri.encode() for uri in PREFIXES)
 SMALL = 4000
 """So few bytes cannot break one of these three limits."""
 FEW_ATTRIBUTES = 24
@@ -205,9 +209,19 @@ def measure(body: bytes) -> None:
         raise DocumentError(f"document of {tags} tags, the limit is {MAX_TAGS}")
     if body.count(b"=") > MAX_ATTRIBUTES:
         raise DocumentError(f"document of more than {MAX_ATTRIBUTES} attributes")
-    declared = body.count(b"xmlns")
+    declared = declarations(body) if body.count(b"xmlns") > MAX_NAMESPACES else 0
     if declared > MAX_NAMESPACES and declared * tags > MAX_NAMESPACE_WORK:
         raise DocumentError(f"document of {declared} namespace declarations")
+
+
+def declarations(body: bytes) -> int:
+    """Different namespace declarations, one for each namespace we know not counted."""
+    found: dict[bytes, bytes] = {}
+    unreadable = body.count(b"xmlns")
+    for match in DECLARATION.finditer(body):
+        found[match[0]] = match[1] or match[2]
+        unreadable -= match[0].count(b"xmlns")
+    return len(found) + unreadable - len(KNOWN.intersection(found.values()))
 
 
 def wording(error: etree.XMLSyntaxError) -> str:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sipbridge.errors import DocumentError
-from sipbridge.presence import markup
+from sipbridge.presence import markup, pidf
 from sipbridge.presence.namespaces import XML
 
 PIDF = 'xmlns="urn:ietf:params:xml:ns:pidf"'
@@ -148,7 +148,7 @@ def test_attributes_of_strangers_declare_their_namespace_once() -> None:
 
 NEW_NAMES = """
 from pathlib import Path
-from sipbridge.presence import markup
+from sipbridge.presence import markup, pidf
 
 def read(first, last):
     for k in range(first, last):
@@ -180,3 +180,26 @@ def test_trees_outlive_the_dictionary_of_their_names(monkeypatch: pytest.MonkeyP
         assert markup.local(str(root[0].tag)) == f"n{i}" and root[0].items() == [(f"a{i}", f"{i}")]
     kept[0].append(kept[1][0])
     assert [markup.local(str(e.tag)) for e in kept[0].iter()][-2:] == ["n1", "inner"]
+
+
+def test_a_document_of_many_unknown_elements_can_be_read_again_when_we_have_printed_it() -> None:
+    known = '<status xmlns="urn:ietf:params:xml:ns:pidf"><basic>open</basic></status>'
+    strange = '<v:x xmlns:v="http://xmlns.example.com/v"><v:y/></v:x>'
+    for repeated in (known, strange):
+        text = (
+            '<presence xmlns="urn:ietf:params:xml:ns:pidf" entity="sip:a@example.com"><tuple id="t">'
+            f"<status><basic>open</basic></status>{repeated * 400}</tuple></presence>"
+        )
+        printed = pidf.serialise(pidf.parse(text.encode()))
+        assert pidf.serialise(pidf.parse(printed)) == printed
+
+
+@pytest.mark.parametrize(
+    "signs", ["xmlns:" * 40_000, 'xmlns="' * 14_000, "xmlns='a\"" * 14_000, "xmlns" + " " * 200_000]
+)
+def test_declarations_are_counted_in_the_blink_of_an_eye(signs: str) -> None:
+    began = time.thread_time()
+    with pytest.raises(DocumentError):
+        markup.measure(b"<presence " + signs.encode() + b"<a/>" * 20)
+        markup.parse(b"<presence " + signs.encode())
+    assert time.thread_time() - began < 0.1
