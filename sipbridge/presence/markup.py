@@ -46,7 +46,9 @@ ones among them."""
 MAX_NAMESPACE_WORK = 200_000
 """Such declarations times tags of a document that has more: 300 elements may each declare their own. Repeated
 ones are cheap, and when we print a document, each element that nobody knows brings its own along."""
-DECLARATION = re.compile(rb"""xmlns(?::[^\s=]{1,100}+)?+\s{0,10}+=\s{0,10}+(?:"([^"]*)"|'([^']*)')""")
+DECLARATION = re.compile(
+    rb"""xmlns(?::[^\s=]{1,100}+)?+\s{0,10}+=\s{0,10}+(?:"([^"]*)"|'([^']*)')"""
+)
 KNOWN = frozenset(uri.encode() for uri in PREFIXES)
 SMALL = 4000
 """So few bytes cannot break one of these three limits."""
