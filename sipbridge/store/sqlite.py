@@ -126,6 +126,7 @@ class SqliteStore:
             fence=functools.partial(ownership.fence, me=self.me),
             release=functools.partial(ownership.release, me=self.me),
             lost=self.taken,
+            taken_back=self.states.forget,
         )
         self.beat = beat
         self.beating = self.loop.call_later(beat, self.heartbeat)

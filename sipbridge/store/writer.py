@@ -56,13 +56,17 @@ class Writer:
         fence: Callable[[sqlite3.Connection], None],
         release: Callable[[sqlite3.Connection], None],
         lost: Callable[[StoreUnavailable], None],
+        taken_back: Callable[[], None] = lambda: None,
     ) -> None:
-        """`fence` and `release` (the very last thing) run in the thread, `lost` in the loop."""
+        """`lost` runs in the loop; `fence`, `taken_back` (after a transaction that failed) and `release` (the
+        very last thing) in the thread.
+        """
         self.connection = connection
         self.loop = loop
         self.fence = fence
         self.release = release
         self.lost = lost
+        self.taken_back = taken_back
         self.taken: Lost | None = None
         self.jobs: queue.SimpleQueue[Sequence[Job[object]] | None] = queue.SimpleQueue()
         self.closed = False
@@ -147,6 +151,7 @@ class Writer:
             execute("COMMIT")
         except BaseException:
             # SQLite has rolled back by itself after some errors (a full disk).
+            self.taken_back()
             if self.connection.in_transaction:
                 execute("ROLLBACK")
             raise

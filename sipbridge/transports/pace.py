@@ -3,7 +3,8 @@
 Waking up, sending answers and committing cost about the same for one datagram as for ten. So while many come,
 the reader leaves the socket alone for a few milliseconds after each look. That pays only where the peers go
 on at their own rate. One that waits for our answer before it sends more would only be slowed down: its rate
-falls as soon as we pause, and then pausing ends and is not tried again for a while.
+falls as soon as we pause, and then pausing ends and is not tried again for a while. What comes after a moment
+in which nobody had time is a burst, and no measure of that: two rates in a row have to be high.
 """
 
 PAUSE = 0.01
@@ -25,8 +26,10 @@ class Pace:
         self.pausing = False
         self.began = 0.0
         self.count = 0
-        self.before = 0.0
-        """Datagrams a second when pausing began."""
+        self.last = self.before = 0.0
+        """Datagrams a second when last measured, and the lower of two rates when pausing began."""
+        self.proven = False
+        """Has the rate been as high while pausing?"""
         self.not_before = 0.0
 
     def pause(self, read: int, now: float) -> float:
@@ -41,8 +44,11 @@ class Pace:
 
     def judge(self, rate: float, now: float) -> None:
         if not self.pausing:
-            self.pausing = rate > MANY and now >= self.not_before
-            self.before = rate
-        elif rate < KEPT * self.before:
+            self.before, self.last = min(rate, self.last), rate
+            self.pausing = self.before > MANY and now >= self.not_before
+            self.proven = False
+        elif self.proven or rate >= KEPT * self.before:
+            self.proven, self.pausing = True, rate > MANY
+        else:
             self.pausing = False
             self.not_before = now + HOLD

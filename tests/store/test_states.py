@@ -74,7 +74,13 @@ def test_folded_or_not_the_newest_state_counts(
     assert db.execute("SELECT state IS NULL FROM contracts").fetchall() == [(0,), (0,)]
 
 
-@given(st.lists(st.sampled_from(["begin a", "begin b", "end a", "add a", "add b", "fold"])))
+@given(
+    st.lists(
+        st.sampled_from(
+            ["begin a", "begin b", "end a", "add a", "add b", "fold", "lose a", "lose fold"]
+        )
+    )
+)
 def test_what_is_read_is_what_a_dictionary_would_hold(steps: list[str]) -> None:
     db = opened()
     kept, held = States(db), dict[str, ContractRecord]()
@@ -90,7 +96,15 @@ def test_what_is_read_is_what_a_dictionary_would_hold(steps: list[str]) -> None:
             if name in held:
                 held[name] = state(name, number).applied(held[name])
         elif what == "fold":
-            states.fold(db)
+            kept.fold(db)
+        elif what == "lose":
+            db.execute("BEGIN")
+            if name == "fold":
+                kept.fold(db)
+            else:
+                kept.add(db, [state(name, number)])
+            kept.forget()
+            db.execute("ROLLBACK")
         assert {r.correlator: r for r in states.read(db)} == held
     db.close()
 
