@@ -231,7 +231,8 @@ class Driver:
         self.turning = False
         self.running = False
         self.backlog = Backlog()
-        self.slice = SLICE
+        self.more = False
+        """Do datagrams wait? Then the next batch follows at once, and brings the next turn with it."""
 
     async def start(self) -> None:
         """Begin to listen. Raises ConfigurationError for an address that somebody took since it was bound."""
@@ -326,7 +327,7 @@ class Driver:
 
     def batch_done(self, more: bool) -> None:
         """Some datagrams were received; do more wait?"""
-        self.slice = SHORT_SLICE if more else SLICE
+        self.more = more
         self.flush()
 
     def receive_stream(self, data: bytes, flow: Flow) -> None:
@@ -368,18 +369,23 @@ class Driver:
             return
         self.turning = True
         try:
-            until = self.now() + self.slice
+            until = self.now() + (SHORT_SLICE if self.more else SLICE)
             for _ in range(ROUNDS):
                 if not self.drain(until):
                     break
                 if self.now() >= until:
-                    self.turn()
+                    self.go_on()
                     break
             else:
-                self.turn()
+                self.go_on()
         finally:
             self.turning = False
         self.arm()
+
+    def go_on(self) -> None:
+        """There is more to tell than there was time for."""
+        if not self.more:
+            self.turn()
 
     def drain(self, until: float) -> bool:
         """Hand on what the core has. False: it had nothing. Reports wait after the moment `until`."""

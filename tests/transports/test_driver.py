@@ -499,6 +499,29 @@ async def test_while_nobody_has_time_answers_leave_and_reports_wait(stations: St
     assert reported == [0, 1, 2, 3, 4]
 
 
+async def test_while_datagrams_wait_only_each_batch_tells_a_little(stations: Stations) -> None:
+    """Reading on comes first: a turn of its own would take the time that answers need."""
+    station = await stations.add("udp:127.0.0.1:0")
+    driver, clock, told = station.driver, station.driver.now, list[object]()
+
+    class Slow:
+        late = 0.0
+
+    def tell(said: object) -> None:
+        told.append(said)
+        Slow.late += 2 * SLICE
+
+    driver.on_indication, driver.now = tell, lambda: clock() + Slow.late
+    for n in range(4):
+        station.core.report(n)
+    driver.batch_done(True)
+    assert told == [0] and not driver.planned
+    driver.batch_done(True)
+    assert told == [0, 1] and not driver.planned
+    driver.batch_done(False)
+    assert told == [0, 1, 2] and driver.planned
+
+
 async def test_what_waits_is_told_before_the_driver_stops(stations: Stations) -> None:
     station = await stations.add("udp:127.0.0.1:0")
     for n in range(5):
