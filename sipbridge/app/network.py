@@ -197,9 +197,13 @@ class SipNetwork:
         """Set where a server wants us registered."""
         self.peer_watches = [p.watch for p in (default, *peers.values()) if p.watch is not None]
         self.publications: dict[tuple[str, PresentityKey], Publication] = {}
+        self.published_by: dict[str, list[Publication]] = {}
+        """The same, by application."""
         self.by_id: dict[str, Publication] = {}
         self.watches: dict[tuple[str, PresentityKey, PresentityKey], Watch] = {}
         self.watch_of: dict[str, Watch] = {}
+        self.watched_by: dict[str, dict[str, Watch]] = {}
+        """By application and id."""
         self.paces: dict[tuple[str, PresentityKey, PresentityKey], float] = {}
         """Seconds between two pieces of news, where not all of them are wanted."""
         self.filters: dict[tuple[str, PresentityKey, PresentityKey], bytes] = {}
@@ -280,28 +284,27 @@ class SipNetwork:
 
     def moved(self, entry: Entry) -> None:
         """What lives already goes by the new policy, as far as it is at that server."""
-        registrations = self.registrations
-        if registrations is None:
-            return
-        for publication in self.publications.values():
+        for publication in self.published_under(entry):
             application, presentity = publication.key
             policy = self.policy_for(application, Uri.parse(presentity))
-            if publication.id and registrations.of_application.get(application) is entry:
-                self.publisher.follow(publication.id, policy)
-        for (kind, _, presentity), watch in self.watches.items():
-            if registrations.of_application.get(watch.application) is entry:
-                policy = self.policy_for(watch.application, Uri.parse(presentity))
-                self.subscriber.follow(watch.id, with_lists(policy) if kind == LIST else policy)
+            self.publisher.follow(publication.id, policy)
+        for application in entry.applications:
+            for watch in self.watched_by.get(application, {}).values():
+                policy = self.policy_for(application, Uri.parse(watch.presentity))
+                is_list = watch.list is not None
+                self.subscriber.follow(watch.id, with_lists(policy) if is_list else policy)
 
     def restored(self, entry: Entry) -> None:
         """The network knows us again: what it had and then forbade goes out once more."""
-        for publication in self.publications.values():
+        for publication in self.published_under(entry):
             known = self.publisher.publications.get(publication.id)
-            if known is None or known.state is not State.FAILED or not known.etag:
-                continue
-            if self.registrations and self.registrations.is_for(entry, publication.key[0]):
+            if known is not None and known.state is State.FAILED and known.etag:
                 self.publisher.modify(known.id, known.content_type, known.body, self.now())
         self.turn()
+
+    def published_under(self, entry: Entry) -> list[Publication]:
+        """What the applications of a registration publish."""
+        return [p for a in entry.applications for p in self.published_by.get(a, ())]
 
     # --- publications ---
 
@@ -312,7 +315,9 @@ class SipNetwork:
         key = (caller.application, caller.key)
         found = self.publications.get(key)
         if found is None:
-            found = self.publications[key] = Publication(key, self.peer_of(caller.identity))
+            found = Publication(key, self.peer_of(caller.identity))
+            self.publications[key] = found
+            self.published_by.setdefault(caller.application, []).append(found)
         return found
 
     async def publish(self, caller: Caller, document: Presence, expires: int | None = None) -> str:
@@ -513,6 +518,7 @@ class SipNetwork:
             elif kind == LIST:
                 watch.list = ListWatch(caller.key, key[2], self.identities)
             self.watches[key] = self.watch_of[identifier] = watch
+            self.watched_by.setdefault(caller.application, {})[identifier] = watch
             self.turn()
         return watch
 
@@ -531,6 +537,7 @@ class SipNetwork:
 
     def forget_watch(self, watch: Watch) -> None:
         self.watch_of.pop(watch.id, None)
+        self.watched_by[watch.application].pop(watch.id, None)
         watch.known.set()
         for key, other in list(self.watches.items()):
             if other is watch:
@@ -649,8 +656,7 @@ class SipNetwork:
         """Take up a publication of an earlier life. Raises SipBridgeError when it is no snapshot."""
         stored = orjson.loads(text)
         elapsed = (self.at() - datetime.fromisoformat(stored["at"])).total_seconds()
-        peer = self.peer_of(identity)
-        publication = Publication(key, peer)
+        publication = self.publication_of(Caller(key[0], identity, key[1]))
         publication.id = self.publisher.restore(
             stored["publication"],
             self.now(),
@@ -658,8 +664,8 @@ class SipNetwork:
             policy=self.policy_for(key[0], identity),
             credentials=self.credentials.get(key[0]),
         )
-        self.used(peer)
-        self.publications[key] = self.by_id[publication.id] = publication
+        self.used(publication.peer)
+        self.by_id[publication.id] = publication
 
     def answer_watch(self, identifier: str, error: SignallingError | None) -> None:
         """Tell whoever waits for the server's answer, and whoever will ask for it later."""

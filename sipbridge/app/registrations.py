@@ -9,9 +9,9 @@ publications and subscriptions that live already.
 
 A call waits `PATIENCE` seconds for the first answer; afterwards it is told that there is no registration.
 What is resumed in the background waits as long as it takes. Where a publication that the server had is
-forbidden all of a sudden, the network may have forgotten the registration: it is renewed, and what was
-forbidden is tried once more. Call-ID and CSeq are kept, so that a registrar that knew us before a crash sees
-the same registration again.
+forbidden all of a sudden, the network may have forgotten the registration: it is renewed. What was forbidden
+while there was none, or it was in doubt, is tried once more as soon as there is one. Call-ID and CSeq are
+kept, so that a registrar that knew us before a crash sees the same registration again.
 """
 
 import asyncio
@@ -54,6 +54,8 @@ class Entry:
     base: PeerPolicy
     credentials: Credentials | None
     policy: PeerPolicy
+    applications: list[str] = field(default_factory=list)
+    """Whose it is now."""
     id: str = ""
     """Of the machine; "" before its turn and after its end."""
     done: bool = False
@@ -88,7 +90,7 @@ class Registrations:
         """policy_of: of the server that wants an application registered, None where none does.
 
         begun: told when a registration of an application begins. moved: told when the policy of an entry has
-        changed. restored: told when one that was in doubt has been accepted again.
+        changed. restored: told when one that was not there, or in doubt, has been accepted.
         """
         self.registrant = registrant
         self.directory = directory
@@ -124,6 +126,17 @@ class Registrations:
         """The directory has changed: who is new is registered, who is gone is not any more."""
         if not self.running:
             return
+        wanted = self.wanted()
+        before, self.entries = self.entries, wanted
+        for key, entry in before.items():
+            if wanted.get(key) is not entry:
+                self.drop(entry, replaced=key in wanted)
+        for key, entry in wanted.items():
+            if before.get(key) is not entry:
+                self.spawn(self.begin(key, entry))
+
+    def wanted(self) -> dict[PresentityKey, Entry]:
+        """All that there have to be, those of before where nothing about them has changed."""
         wanted: dict[PresentityKey, Entry] = {}
         self.of_application.clear()
         for id, caller in self.directory.callers.items():
@@ -135,15 +148,11 @@ class Registrations:
                 known = self.entries.get(caller.key)
                 if known is None or (known.credentials, known.base) != (credentials, base):
                     known = Entry(caller, base, credentials, base)
+                known.applications.clear()
                 wanted[caller.key] = known
+            wanted[caller.key].applications.append(id)
             self.of_application[id] = wanted[caller.key]
-        before, self.entries = self.entries, wanted
-        for key, entry in before.items():
-            if wanted.get(key) is not entry:
-                self.drop(entry, replaced=key in wanted)
-        for key, entry in wanted.items():
-            if before.get(key) is not entry:
-                self.spawn(self.begin(key, entry))
+        return wanted
 
     async def begin(self, key: PresentityKey, entry: Entry) -> None:
         """Send the first REGISTER, when it is its turn."""
@@ -227,10 +236,6 @@ class Registrations:
         if entry.done or not entry.registered.is_set():
             raise TransportFailed(f"not registered at the presence server: {entry.failure}")
 
-    def is_for(self, entry: Entry, application: str) -> bool:
-        """Is it this application's registration?"""
-        return self.of_application.get(application) is entry
-
     def whose(self, id: str) -> Uri | None:
         """The identity of a registration of the machine."""
         entry = self.by_id.get(id)
@@ -266,14 +271,18 @@ class Registrations:
         kept = orjson.dumps(self.registrant.snapshot(entry.id, self.now())).decode()
         self.remember(entry.caller.key, kept)
         self.move(entry, entry.base.registered(said.service_route, said.path, said.associated))
+        news = entry.in_doubt or not entry.registered.is_set()
         entry.registered.set()
         entry.tried.set()
-        if entry.in_doubt:
-            entry.in_doubt = False
+        entry.in_doubt = False
+        if news:
             self.restored(entry)
 
     def doubt(self, application: str) -> None:
-        """Something of the application was forbidden: the network may have forgotten its registration."""
+        """Something of the application was forbidden: the network may have forgotten its registration.
+
+        Nothing is to be done where it is lost anyway.
+        """
         entry, now = self.of_application.get(application), self.now()
         if entry is None or not entry.id or not entry.registered.is_set():
             return

@@ -7,6 +7,8 @@ import pytest
 
 from sipbridge.app import registrations
 from sipbridge.errors import TransportFailed
+from sipbridge.sip.policy import PeerPolicy
+from sipbridge.uri import Uri
 from tests.app.rig import (
     PresenceServer,
     Site,
@@ -135,10 +137,8 @@ async def test_a_way_that_changes_is_taken_by_what_lives_already() -> None:
         await alice.publish(Activity="Meeting")
         assert routes(await server.request("PUBLISH")) == []
         server.headers["REGISTER"] = [f"Service-Route: {ROUTE}"]
-        known = registrations_of(here)
-        (entry,) = known.entries.values()
-        known.registrant.refresh(entry.id, known.now())
-        known.turn()
+        (entry,) = registrations_of(here).entries.values()
+        register_again(here)
         await until(lambda: asyncio.sleep(0, entry.policy.route), bool)
         await alice.publish(Activity="Travel")
         assert routes(await server.request("PUBLISH", 1)) == [ROUTE]
@@ -232,6 +232,51 @@ async def test_a_network_that_forgot_us_and_forbids_is_told_again_who_we_are() -
         assert len(copies) == 2
 
 
+async def test_what_was_forbidden_while_the_registration_was_lost_is_published_once_there_is_one() -> (
+    None
+):
+    async with (
+        presence_server() as server,
+        site(presence_server=network(server), applications=ONE) as here,
+    ):
+        await here.application("alice").publish(Activity="Meeting")
+        server.refuse |= {"REGISTER": 403, "PUBLISH": 403}
+        known = registrations_of(here)
+        register_again(here)
+        await until(lambda: health(here), lambda state: state[0] == "degraded")
+        assert here.graph is not None
+        publisher = here.graph.network.publisher
+        (publication,) = publisher.publications.values()
+        publisher.refresh(publication.id, known.now())
+        known.turn()
+        await until(lambda: asyncio.sleep(0, publication.state), lambda state: state == "failed")
+        server.refuse.clear()
+        register_again(here)
+        again = await server.request("PUBLISH", 2)
+        assert b"meeting" in again.body
+
+
+async def test_a_way_that_changes_is_looked_up_for_what_that_application_has_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with presence_server() as server, site(presence_server=network(server)) as here:
+        for name in ("alice", "bob"):
+            await here.application(name).publish(Activity="Meeting")
+            await here.application(name).subscribe(CAROL)
+        await server.subscription(BOB, "presence.winfo")
+        assert here.graph is not None
+        ours, asked = here.graph.network, list[str]()
+        policy_for = ours.policy_for
+
+        def counted(application: str, presentity: Uri) -> PeerPolicy:
+            asked.append(application)
+            return policy_for(application, presentity)
+
+        monkeypatch.setattr(ours, "policy_for", counted)
+        ours.moved(registrations_of(here).of_application["app_bob"])
+        assert asked == ["app_bob"] * 3  # its publication, its watchers and Carol
+
+
 async def test_two_applications_of_one_identity_share_a_registration() -> None:
     both = [application("alice"), {**application("bob"), "uri": ALICE}]
     async with (
@@ -294,6 +339,14 @@ def registrations_of(here: Site) -> registrations.Registrations:
     found = here.graph.network.registrations
     assert found is not None
     return found
+
+
+def register_again(here: Site) -> None:
+    """Its time has come, for everybody."""
+    known = registrations_of(here)
+    for entry in known.entries.values():
+        known.registrant.refresh(entry.id, known.now())
+    known.turn()
 
 
 async def registration(here: Site, name: str) -> str:
