@@ -8,6 +8,10 @@ an element that stays but those that are excluded by name. Several filters tell 
 Changes are found by comparing two documents: elements are the same in both if all their ancestors and they
 themselves have the same name and id, or place. A filter without triggers cares for every change in what it
 tells.
+
+A filter is the watcher's own wish, and no rule of the presentity's. So where a document is longer than what
+we read (printing makes texts longer, composing adds documents up), or where looking would take too much work,
+it is told whole, which a watcher has to be ready for anyway (RFC 4660 §6.1), and each change is worth it.
 """
 
 from collections.abc import Iterator
@@ -15,6 +19,7 @@ from functools import lru_cache
 
 from lxml import etree
 
+from sipbridge.errors import DocumentError
 from sipbridge.presence import markup, pidf
 from sipbridge.presence.deviations import Notebook
 from sipbridge.presence.markup import Element, split
@@ -35,8 +40,8 @@ MANDATORY = {
 MANDATORY_ATTRIBUTES = frozenset({"id", "entity"})
 
 MAX_WORK = 100_000
-"""Elements times expressions for one document, 0.1 s. Beyond that it is told whole, which a watcher has to be
-ready for anyway (RFC 4660 §6.1): our longest document of 400 rich tuples has room for 14 expressions."""
+"""Elements times expressions for one document, 0.1 s: our longest document of 400 rich tuples has room for 14
+expressions."""
 
 CACHED = 64
 """Documents times filters; watchers with the same view and filter are told one after the other."""
@@ -48,8 +53,8 @@ def narrowed(body: bytes, filters: Filters) -> bytes:
     active = [each for each in filters if each.enabled]
     if not active:
         return body
-    root = markup.parse(body)
-    if sum(1 for _ in root.iter()) * sum(map(expressions, active)) > MAX_WORK:
+    root = tree(body)
+    if root is None or sum(1 for _ in root.iter()) * sum(map(expressions, active)) > MAX_WORK:
         return body
     narrowings = [Narrowing(root, each) for each in active]
     kept = set[Element]().union(*(each.kept for each in narrowings))
@@ -61,6 +66,14 @@ def narrowed(body: bytes, filters: Filters) -> bytes:
         elif (parent := element.getparent()) is not None:
             parent.remove(element)
     return pidf.serialise(pidf.from_root(root, Notebook()))
+
+
+def tree(body: bytes) -> Element | None:
+    """What we printed, read again; None if it is beyond the limits of what is read."""
+    try:
+        return markup.parse(body)
+    except DocumentError:
+        return None
 
 
 class Narrowing:
@@ -121,7 +134,9 @@ def triggered(before: bytes, after: bytes, filters: Filters) -> bool:
         return before != after
     if any(not each.triggers and tells(before, after, each) for each in active):
         return True
-    old, new = markup.parse(before), markup.parse(after)
+    old, new = tree(before), tree(after)
+    if old is None or new is None:
+        return True
     work = sum(1 for root in (old, new) for _ in root.iter()) * sum(map(expressions, active))
     return work > MAX_WORK or any(
         all(happened(change, old, new) for change in trigger)

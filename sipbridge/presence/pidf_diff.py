@@ -6,7 +6,8 @@ document keeps it as plain PIDF: `plain` takes the version off a full one, `appl
 Selectors of a difference may call the root `*`, `presence` or `pidf-full`, whatever the document came as.
 
 To write them: `full` turns a print of ours into the full form, `difference` compares two prints. A difference
-is worth its name only if it is shorter than the document. Differences know no version by themselves, so that
+is worth its name only if it is shorter than the document, and is made only of documents that can be read
+again (printing makes texts longer, composing adds documents up). Differences know no version by themselves, so that
 watchers who see the same document may share them. An outline (`from_root`) is what `inspect` shows.
 """
 
@@ -167,7 +168,10 @@ class Difference:
 @lru_cache(maxsize=64)  # watchers with the same view are told one after the other
 def difference(old: bytes, new: bytes) -> Difference | None:
     """What makes `new` of `old`, both prints of ours; None if the whole is not longer, or clearer."""
-    before, after = markup.parse(old), markup.parse(new)
+    try:
+        before, after = markup.parse(old), markup.parse(new)
+    except DocumentError:  # beyond the limits
+        return None
     entity = after.get("entity")
     if before.get("entity") != entity:
         return None

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sipbridge.presence import pidf, simple_filter
+from sipbridge.presence import markup, pidf, simple_filter
 from sipbridge.presence.model import Presence
 from sipbridge.presence.narrowing import narrowed, triggered
 from sipbridge.presence.simple_filter import Filters
@@ -164,6 +164,16 @@ def test_too_much_work_tells_everything() -> None:
     many = filters(*(what(include="//r:activities " * 8) for _ in range(5)))
     assert narrowed(long, many) == long
     assert triggered(long, document(), many)
+
+
+def test_what_we_print_longer_than_we_read_is_told_whole_and_every_change_counts() -> None:
+    ampersands = "&" * 53_000
+    taken = document(more=f"<note><![CDATA[{ampersands}]]></note>")
+    assert len(taken) > markup.MAX_BYTES
+    mood = filters(what(include="//r:mood"))
+    assert narrowed(taken, mood) == taken
+    assert triggered(taken, document(), mood)
+    assert triggered(document(), taken, filters("<trigger><added>//r:mood</added></trigger>"))
 
 
 EXPRESSIONS = st.lists(

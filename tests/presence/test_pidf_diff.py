@@ -96,6 +96,15 @@ def test_what_is_not_shorter_is_no_difference() -> None:
     assert pidf_diff.difference(document(), document(entity="sip:b@example.com")) is None
 
 
+def test_between_documents_longer_than_what_is_read_there_is_no_difference() -> None:
+    long = pidf.serialise(
+        pidf.parse(f"<presence {HEAD}><note><![CDATA[{'&' * 53_000}]]></note></presence>".encode())
+    )
+    assert len(long) > markup.MAX_BYTES
+    assert pidf_diff.difference(long, document()) is None
+    assert pidf_diff.difference(document(), long) is None
+
+
 def test_only_namespaces_that_are_used_are_declared() -> None:
     body = difference(document(), document("closed"))
     assert body.count(b"xmlns") == 2
