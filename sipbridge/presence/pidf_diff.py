@@ -94,9 +94,10 @@ def parse(body: bytes, charset: str | None = None) -> Partial:
     text = str(root.get("version", "")).strip()
     if not text:
         return Partial(root, None)
-    if not text.isdecimal() or not text.isascii() or int(text[:11]) > MAX_VERSION:
+    digits = text.lstrip("0") or "0"
+    if not text.isdecimal() or not text.isascii() or len(digits) > 10 or int(digits) > MAX_VERSION:
         raise DocumentError(f"version {text[:20]!r} is no number", line=markup.line_of(root))
-    return Partial(root, int(text))
+    return Partial(root, int(digits))
 
 
 def plain(full: Partial) -> bytes:

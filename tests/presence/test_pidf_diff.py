@@ -118,6 +118,8 @@ def test_only_namespaces_that_are_used_are_declared() -> None:
         f'<d:pidf-diff {HEAD} version="one"/>',
         f'<d:pidf-diff {HEAD} version="4294967296"/>',
         f'<d:pidf-full {HEAD} version="99999999999999999999"/>',
+        f'<d:pidf-full {HEAD} version="{"0" * 11}4294967296"/>',
+        f'<d:pidf-full {HEAD} version="{"0" * 11}{"9" * 5000}"/>',
         f"<d:pidf-diff {HEAD}>",
         f"<!DOCTYPE d:pidf-diff><d:pidf-diff {HEAD}/>",
     ],
@@ -125,6 +127,15 @@ def test_only_namespaces_that_are_used_are_declared() -> None:
 def test_what_is_no_partial_document_is_refused(body: str) -> None:
     with pytest.raises(DocumentError):
         pidf_diff.parse(body.encode())
+
+
+@pytest.mark.parametrize(
+    ("version", "number"),
+    [("0", 0), ("0" * 5000, 0), ("00000000007", 7), ("4294967295", 2**32 - 1)],
+)
+def test_a_version_is_a_number_however_it_is_written(version: str, number: int) -> None:
+    body = f'<d:pidf-diff {HEAD} version=" {version} "/>'
+    assert pidf_diff.parse(body.encode()).version == number
 
 
 @pytest.mark.parametrize(
