@@ -7,8 +7,8 @@ Selectors of a difference may call the root `*`, `presence` or `pidf-full`, what
 
 To write them: `full` turns a print of ours into the full form, `difference` compares two prints. A difference
 is worth its name only if it is shorter than the document, and is made only of documents that can be read
-again (printing makes texts longer, composing adds documents up). Differences know no version by themselves, so that
-watchers who see the same document may share them. An outline (`from_root`) is what `inspect` shows.
+again (printing makes texts longer, composing adds documents up). Differences know no version by themselves,
+so that watchers who see the same document may share them. An outline (`from_root`) is what `inspect` shows.
 """
 
 from dataclasses import dataclass, field
