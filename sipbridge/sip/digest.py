@@ -6,12 +6,12 @@ writes the credentials. With `qop` the answer has cnonce and nc, without it the 
 `Session` remembers nonce and nc between requests, so that the next one is authenticated without asking, and
 follows Authentication-Info.
 
-Server: `DigestServer` keeps nothing. A nonce is the time it was made and an HMAC over it; one that is too
-old is answered with `stale=true`, one we did not make is refused the same way as a wrong password. Clients
-may answer without qop and cnonce although qop was offered, and may quote nc: libpurple does both; aiovoip, an
-heir of aiosip, counts nc without leading zeros. A nonce
-can be used more than once while it lives: UDP reorders, and presence is no place to lose a refresh over it.
-Passwords never come here, only HA1 values.
+Server: `DigestServer` keeps nothing of those who only ask; of whoever has proven to know a password it
+remembers which counts (nc) have served, each once (`nonces`). Credentials for a nonce that is too old or not
+ours are answered with `stale=true` and never looked at: right or wrong, the answer is the same, so a password
+can only be tried against a nonce that lives, and each wrong try is told (`Refused.guessed`). Clients may
+answer without qop and cnonce although qop was offered, and may quote nc: libpurple does both; aiovoip, an
+heir of aiosip, counts nc without leading zeros. Passwords never come here, only HA1 values.
 """
 
 import hashlib
@@ -336,14 +336,18 @@ class Verified:
 
 @dataclass(frozen=True, slots=True)
 class Stale:
-    """They were right, for a nonce that is too old or used up: challenge again with stale=true."""
+    """Challenge again with stale=true (RFC 7616 §3.3).
+
+    The nonce is too old or not ours, and nobody has looked whether the rest is right; or the rest is right
+    and this count of the nonce has served already.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
     """They are wrong; `reason` is for the log, never for the peer. `malformed`: 400 instead of 401.
 
-    guessed: the response is wrong; all else would do, and it was made for a nonce of ours.
+    guessed: the response is wrong; all else would do, and it was made for a nonce of ours that lives.
     """
 
     reason: str
@@ -400,8 +404,10 @@ class DigestServer:
         why = self._unacceptable(pairs, uri)
         if why:
             return why
-        algorithm = normal_algorithm(pairs.get("algorithm") or "MD5")
         nonce = pairs["nonce"]
+        if not self._nonces.fresh(nonce, now):
+            return Stale()  # before the response is judged, or passwords could be tried uncounted
+        algorithm = normal_algorithm(pairs.get("algorithm") or "MD5")
         secret = ha1_of(pairs["username"], self.realm, base_of(algorithm))
         known = secret is not None and HEX.fullmatch(secret) is not None
         expected = response(
@@ -409,7 +415,7 @@ class DigestServer:
             secret if known and secret is not None else "0",
             method,
             pairs["uri"],
-            pairs["nonce"],
+            nonce,
             qop=pairs.get("qop", "").lower() or None,
             nc=pairs.get("nc", ""),
             cnonce=pairs.get("cnonce", ""),
@@ -418,8 +424,7 @@ class DigestServer:
         # Computed and compared for unknown users too, so that the time taken does not tell them apart.
         same = hmac.compare_digest(expected.encode(), pairs["response"].lower().encode())
         if not (same and known):
-            guessed = self._nonces.fresh(nonce, now)
-            return Refused("wrong user or password", guessed=guessed)
+            return Refused("wrong user or password", guessed=True)
         count = int(pairs["nc"], 16) if pairs.get("qop") else 0
         good = self._nonces.use(nonce, count, now)
         return Verified(pairs["username"]) if good else Stale()

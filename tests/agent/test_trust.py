@@ -7,7 +7,7 @@ from sipbridge.agent.ports import Authenticator
 from sipbridge.agent.trust import TrustedPeers, asserted_identity
 from sipbridge.errors import ParseError
 from sipbridge.events.registration import Registered, Registrant
-from sipbridge.sip.digest import DigestServer
+from sipbridge.sip.digest import Challenge, DigestServer, answer
 from sipbridge.sip.flow import Flow
 from sipbridge.sip.headers import Headers
 from sipbridge.sip.message import Request
@@ -211,6 +211,21 @@ def test_passwords_can_be_guessed_only_slowly() -> None:
     there.pair.pass_seconds(61)
     there.watch(DAVE, credentials=known("dave"))
     assert there.refused[26:] == []
+
+
+def test_on_a_nonce_that_is_not_ours_no_guess_is_judged() -> None:
+    said = []
+    for password in ("a guess", known("carol").password):
+        there = world(digest=True)
+        challenge = Challenge("Digest", "example.com", "abc", "MD5", ("auth",))
+        guess = answer(
+            challenge, Credentials("carol", password), "PUBLISH", str(CAROL), b"", 1, "c"
+        )
+        policy = with_flow(TO_BOB, extra_headers=(("Authorization", guess),))
+        there.publish(document(), policy=policy)
+        (refusal,) = there.pair.wire.named("401")
+        said.append(refusal.header("WWW-Authenticate").endswith("stale=true"))
+    assert said == [True, True]
 
 
 def test_what_was_overheard_cannot_be_published_again() -> None:

@@ -23,6 +23,7 @@ from sipbridge.sip.digest import (
     select,
 )
 from sipbridge.sip.grammar import quote
+from sipbridge.sip.nonces import Nonces
 from sipbridge.sip.policy import Credentials
 
 # RFC 2617 §3.5 and RFC 7616 §3.9.1: the printed examples.
@@ -46,9 +47,15 @@ def test_the_examples_of_rfc_7616(algorithm: str, printed: str) -> None:
     assert (pairs["qop"], pairs["nc"], pairs["algorithm"]) == ("auth", "00000001", algorithm)
 
 
+@pytest.fixture
+def any_nonce(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Servers take every nonce for one that they made when their clock began."""
+    monkeypatch.setattr(Nonces, "key", lambda self, nonce: (0, 0))
+
+
+@pytest.mark.usefixtures("any_nonce")
 @pytest.mark.parametrize("algorithm", ["MD5", "SHA-256"])
 def test_the_examples_of_rfc_7616_are_right_to_the_server(algorithm: str) -> None:
-    """Stale is the word for right credentials with a nonce of somebody else's."""
     server = DigestServer("http-auth@example.org", b"s", [algorithm])
     challenge = Challenge("Digest", "http-auth@example.org", NONCE, algorithm, ("auth",))
     value = answer(challenge, MUFASA, "GET", "/dir/index.html", b"", 1, CNONCE)
@@ -56,7 +63,8 @@ def test_the_examples_of_rfc_7616_are_right_to_the_server(algorithm: str) -> Non
     def known(user: str, realm: str, algorithm: str) -> str:
         return digest.ha1(algorithm, user, realm, "Circle of Life")
 
-    assert server.verify(value, "GET", "/dir/index.html", b"", 1.0, known) == Stale()
+    right = server.verify(value, "GET", "/dir/index.html", b"", 1.0, known)
+    assert right == Verified("Mufasa")
     wrong = value.replace("nc=00000001", "nc=00000002")
     assert isinstance(server.verify(wrong, "GET", "/dir/index.html", b"", 1.0, known), Refused)
 
@@ -255,7 +263,6 @@ def test_any_name_and_password(user: str, password: str, algorithm: str) -> None
         signed(challenges()[0], Credentials("alice", "wrong")),
         signed(challenges()[0], Credentials("nobody", "wonderland")),
         signed(challenges()[0], uri="sip:someone-else@example.com"),
-        signed(Challenge("Digest", "example.com", "mine", "MD5"), Credentials("alice", "wrong")),
         signed(Challenge("Digest", "elsewhere", challenges()[0].nonce, "MD5")),
         signed(Challenge("Digest", "example.com", challenges()[0].nonce, "SHA-512-256")),
         "NoOneKnowsThisScheme opaque-data=here",
@@ -291,12 +298,12 @@ def test_malformed_credentials_are_told_apart(value: str) -> None:
     assert verdict.malformed
 
 
-def test_an_old_nonce_is_stale_only_for_who_knows_the_password() -> None:
+def test_an_old_nonce_is_stale_for_everybody() -> None:
     value = signed(challenges(100.0)[0])
     assert check(value, now=100.0 + digest.NONCE_LIFE) == Verified("alice")
     assert check(value, now=101.0 + digest.NONCE_LIFE) == Stale()
     wrong = signed(challenges(100.0)[0], Credentials("alice", "wrong"))
-    assert isinstance(check(wrong, now=101.0 + digest.NONCE_LIFE), Refused)
+    assert check(wrong, now=101.0 + digest.NONCE_LIFE) == Stale()
     assert "stale=true" in SERVER.challenges(500.0, stale=True)[0]
     assert not challenges()[0].stale
 
@@ -342,18 +349,19 @@ def test_nonces_differ_over_time_and_between_servers() -> None:
     assert all(a != b for a, b in pairwise(nonces))
     other = parse_challenges(DigestServer("example.com", b"another").challenges(100.0))[0]
     assert check(signed(other)) == Stale()
-    assert isinstance(check(signed(other, Credentials("alice", "wrong"))), Refused)
+    assert check(signed(other, Credentials("alice", "wrong"))) == Stale()
 
 
 @pytest.mark.parametrize("nonce", ["mine", "64.forged", "64.1." + "A" * 24, "", "64.1.é"])
-def test_a_nonce_that_is_not_ours_is_stale_for_who_knows_the_password(nonce: str) -> None:
-    assert check(signed(Challenge("Digest", "example.com", nonce, "MD5", ("auth",)))) == Stale()
+def test_no_password_can_be_tried_on_a_nonce_that_is_not_ours(nonce: str) -> None:
+    foreign = Challenge("Digest", "example.com", nonce, "MD5", ("auth",))
+    for password in ("wonderland", "wrong"):
+        assert check(signed(foreign, Credentials("alice", password))) == Stale()
 
 
 def test_who_only_introduces_himself_has_guessed_nothing() -> None:
     known = Credentials("alice", "wonderland", "example.com")
-    verdict = check(introduction(known, "sip:r@example.com"))
-    assert verdict == Refused("wrong user or password")
+    assert check(introduction(known, "sip:r@example.com")) == Stale()
 
 
 def test_what_was_overheard_cannot_be_said_again() -> None:
@@ -446,10 +454,11 @@ def test_vectors(vector: dict[str, str | None]) -> None:
 
 
 @outside
+@pytest.mark.usefixtures("any_nonce")
 @pytest.mark.parametrize("vector", DATA.get("vectors", []), ids=lambda v: str(v["id"]))
 @pytest.mark.parametrize("wrong", [False, True])
 def test_vectors_at_the_server(vector: dict[str, str | None], wrong: bool) -> None:
-    """The vector's response is right (with a nonce that is not ours: stale), changed it is wrong."""
+    """The vector's response is right, changed it is wrong."""
     v = {name: "" if value is None else str(value) for name, value in vector.items()}
     base = v["algorithm"].removesuffix("-sess")
     given = v["response"] if not wrong else v["response"].translate({ord("0"): "1", ord("1"): "0"})
@@ -466,7 +475,8 @@ def test_vectors_at_the_server(vector: dict[str, str | None], wrong: bool) -> No
         1.0,
         lambda user, realm, algorithm: digest.ha1(algorithm, user, realm, v["password"]),
     )
-    assert verdict == (Refused("wrong user or password") if wrong else Stale())
+    told = Refused("wrong user or password", guessed=True)
+    assert verdict == (told if wrong else Verified(v["username"]))
 
 
 @outside
