@@ -36,7 +36,8 @@ def tell(watch: PeerWatch, said: object, now: float) -> None:
             watch.answered(now)
         case RefreshFailed() | Refused() | PublishFailed() | RegistrationFailed():
             if said.reason in NO_ANSWER:
-                watch.failed(said.reason, now)
+                refresh = said.subscription if isinstance(said, RefreshFailed) else ""
+                watch.failed(said.reason, now, refresh)
             elif said.status not in DOWN:
                 watch.answered(now)
         case TagForgotten():

@@ -6,12 +6,16 @@
 
 While publications or subscriptions live at the peer it gets an OPTIONS every so often (RFC 3261 §11); any
 final response shows that somebody is there, except those by which a proxy says that nobody is. A probe that
-gets no answer in time, an error of the transport, or the news that the peer has forgotten a dialog (481) or
-an entity-tag (412) makes it suspect. Its first answer starts the recovery: first all registrations are
+gets no answer in time or cannot be sent, or the news that the peer has forgotten a dialog (481) or an
+entity-tag (412) makes it suspect. Its first answer starts the recovery: first all registrations are
 refreshed, for it may hear only who is registered, then all publications, so that no watcher sees somebody
 without them, then all subscriptions, shuffled, within the budget that they share with whatever they cause. A
 peer that turns out to have forgotten nearly everything gets new SUBSCRIBEs at once, without being asked in
 dialogs that it does not know.
+
+A request of ours that has no answer, or cannot be sent, is probed after and nothing more: in a dialog it goes
+where the dialog leads, which need not be where the peer is. If the peer answers the probe, a subscription
+whose refresh could not be sent gets a new dialog. Where no probes are sent it gets one at once.
 
 A peer may forget one dialog for reasons of its own, so that alone starts a recovery only now and then: after
 one in which hardly anything else was forgotten the next has to wait twice as long. And one that never answers
@@ -156,6 +160,8 @@ class PeerWatch:
         self.hears = False
         """Has it ever answered OPTIONS?"""
         self.deaf = 0
+        self.dead_ends: set[str] = set()
+        """Subscriptions whose refresh could not be sent since the last probe."""
         self.queue: deque[Usage] = deque()
         self.asked = self.renewed = self.lost = 0
         self.unanswered: list[tuple[float, Usage]] = []
@@ -196,11 +202,18 @@ class PeerWatch:
                 self.ua.report(PeerDeaf(self.name))
         self.recover(now)
 
-    def failed(self, why: str, now: float) -> None:
-        """A request had no answer ("timeout"), or could not be sent."""
-        if why != "timeout" or not self.probes:
-            self.suspect(why, now)
-        elif self.client is None:
+    def failed(self, why: str, now: float, subscription: str = "") -> None:
+        """A request had no answer ("timeout"), or could not be sent ("transport").
+
+        subscription: the id of the one whose refresh it was, "" for another request.
+        """
+        if not self.probes:
+            if not self.subscriber.leave_dialog(subscription, now):
+                self.suspect(why, now)  # else the new SUBSCRIBE decides
+            return
+        if why == "transport" and subscription:
+            self.dead_ends.add(subscription)
+        if self.client is None:
             self.next_look.set(now)  # it may be unanswered for reasons of its own
 
     def forgot(self, now: float) -> None:
@@ -221,6 +234,7 @@ class PeerWatch:
         self.next_turn.cancel()
         self.queue.clear()
         self.unanswered.clear()
+        self.dead_ends.clear()
         self.lost = 0
         self.ua.report(PeerSuspect(self.name, why))
         if self.probes and self.client is None:
@@ -260,6 +274,8 @@ class PeerWatch:
             self.probe_failed(f"a probe got {response.status}", now)
             return
         self.hears, self.deaf, self.heard = True, 0, now
+        while self.dead_ends:
+            self.subscriber.leave_dialog(self.dead_ends.pop(), now)
         if self.state is PeerState.SUSPECT:
             self.recover(now)
         self.plan(now)

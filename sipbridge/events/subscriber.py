@@ -242,6 +242,14 @@ class Subscriber:
         if id in self.subscriptions:
             self.subscriptions[id].renew(now)
 
+    def leave_dialog(self, id: str, now: float) -> bool:
+        """A new SUBSCRIBE, in turn, for its dialog may not lead to the notifier.
+
+        False: it is unknown, has no dialog, is ending or already sending, and nothing happens.
+        """
+        known = self.subscriptions.get(id)
+        return known is not None and known.leave_dialog(now)
+
     def end(self, id: str, now: float) -> None:
         """End it; `Terminated` says when it is over. Nothing happens if it is unknown."""
         if id in self.subscriptions:
@@ -545,10 +553,15 @@ class Subscription:
             self.refresh(now, conditional=True)
 
     def renew(self, now: float) -> None:
-        if self.state in (State.PENDING, State.ACTIVE) and self.client is None:
-            self.state = step(NEXT, self.state, Input.GONE)
-            self.try_again(0.0, now)
+        self.leave_dialog(now)
         self.refresh(now, conditional=False)
+
+    def leave_dialog(self, now: float) -> bool:
+        if self.state not in (State.PENDING, State.ACTIVE) or self.client is not None:
+            return False
+        self.state = step(NEXT, self.state, Input.GONE)
+        self.try_again(0.0, now)
+        return True
 
     def end(self, now: float) -> None:
         self.end_asked = True

@@ -377,16 +377,61 @@ def test_one_dialog_that_is_forgotten_again_and_again_costs_less_and_less() -> N
     assert world.whole
 
 
-def test_an_error_of_the_transport_is_enough() -> None:
+def test_an_error_of_the_transport_has_the_server_probed() -> None:
     world = World(publications=1, subscriptions=3)
     world.pass_seconds(INTERVAL)
     world.pair.refused.add(("udp", ("192.0.2.2", 5060)))
     world.publisher.refresh(next(iter(world.publisher.publications)), world.pair.now)
     world.settle()
-    assert world.state() is PeerState.SUSPECT
+    world.pass_seconds(0.1)
+    assert world.state() is PeerState.SUSPECT  # the probe could not leave either
     world.pair.refused.clear()
     world.pass_seconds(10.0)
     assert world.state() is PeerState.UP and world.whole
+
+
+def dead_end(world: World) -> str:
+    """A subscription whose dialog leads where nobody is; returns its id."""
+    id = next(iter(world.subscriber.subscriptions))
+    dialog = world.subscriber.subscriptions[id].dialog
+    assert dialog is not None
+    dialog.remote_target = "sip:bob@192.0.2.9:5060"
+    dialog.flow = None
+    world.pair.refused |= {("udp", ("192.0.2.9", 5060)), ("tcp", ("192.0.2.9", 5060))}
+    return id
+
+
+def test_a_dialog_that_leads_nowhere_is_no_outage_and_is_made_anew() -> None:
+    world = World(publications=2, subscriptions=10)
+    world.pass_seconds(INTERVAL)
+    id = dead_end(world)
+    before = world.subscriber.call_id(id)
+    begun = world.pair.now
+    world.subscriber.refresh(id, begun)
+    world.pass_seconds(16 * 60.0)
+    assert world.said(PeerSuspect) == []
+    assert len(world.sent("SUBSCRIBE", "PUBLISH", after=begun)) == 1  # what was refused is not counted
+    assert world.subscriber.call_id(id) != before and world.whole
+
+
+def test_without_probes_a_dialog_that_leads_nowhere_is_made_anew_too() -> None:
+    world = World(publications=2, subscriptions=10, interval=0.0)
+    id = dead_end(world)
+    world.subscriber.refresh(id, world.pair.now)
+    world.pass_seconds(60.0)
+    assert world.said(PeerSuspect) == [] and world.whole
+
+
+def test_a_dialog_that_leads_nowhere_does_not_end_a_recovery() -> None:
+    world = World(publications=2, subscriptions=10)
+    world.pass_seconds(INTERVAL)
+    dead_end(world)
+    world.away()
+    world.pass_seconds(30.0)
+    world.back()
+    world.pass_seconds(60.0)
+    assert len(world.said(PeerSuspect)) == len(world.said(PeerRecovered)) == 1
+    assert world.whole
 
 
 def test_one_request_without_an_answer_is_no_outage() -> None:
