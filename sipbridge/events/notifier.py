@@ -706,7 +706,8 @@ class Subscription:
 
     def is_about(self, event: Event) -> bool:
         """Does an Event header name this subscription: same package and id (§8.2.1)?"""
-        return plain_event(event.package, event.parameters) == self.event
+        ours = Event.parse(self.event)
+        return (event.package, event.id) == (ours.package, ours.id)
 
     def set_rate(self, asked: Rate, now: float) -> None:
         """Notify so often from now on; what waits for its turn may have another one."""

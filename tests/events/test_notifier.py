@@ -260,6 +260,19 @@ def test_the_id_of_the_event_comes_back_in_every_notify() -> None:
     assert world.peer.notifies[0].headers.get("Event") == "toy;id=42"
 
 
+def test_a_refresh_is_known_by_package_and_id_whatever_else_its_event_says() -> None:
+    world = World()
+    for event, status in (
+        ("toy;x=1", 200),
+        ("toy", 200),
+        ("toy;y", 200),
+        ("toy;id=1", 481),
+        ("other", 481),
+    ):
+        world.peer.subscribe(event=event)
+        assert world.peer.statuses[-1] == status, event
+
+
 @pytest.mark.parametrize("event", [None, "dialog", "toys"])
 def test_an_unknown_event_gets_489_and_hears_what_there_is(event: str | None) -> None:
     world = World()

@@ -410,7 +410,9 @@ def test_a_dialog_that_leads_nowhere_is_no_outage_and_is_made_anew() -> None:
     world.subscriber.refresh(id, begun)
     world.pass_seconds(16 * 60.0)
     assert world.said(PeerSuspect) == []
-    assert len(world.sent("SUBSCRIBE", "PUBLISH", after=begun)) == 1  # what was refused is not counted
+    assert (
+        len(world.sent("SUBSCRIBE", "PUBLISH", after=begun)) == 1
+    )  # what was refused is not counted
     assert world.subscriber.call_id(id) != before and world.whole
 
 
