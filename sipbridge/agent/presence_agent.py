@@ -140,6 +140,7 @@ class Presentity:
         "members",
         "published",
         "subscriptions",
+        "waits",
         "watchers",
         "winfo",
     )
@@ -154,6 +155,8 @@ class Presentity:
         self.winfo: dict[str, Subscription] = {}
         """To its presence.winfo."""
         self.watchers = Watchers()
+        self.waits: dict[str, Deadline] = {}
+        """When those who wait have waited long enough, by the watcher's id."""
         self.judged_again: Deadline | None = None
 
     @property
@@ -502,11 +505,16 @@ class PresenceAgent:
         self.tell_watchers(presentity, changed, now)
 
     def tell_watchers(self, presentity: Presentity, changed: Iterable[Watcher], now: float) -> None:
-        """Tell presence.winfo, and keep or forget those who wait."""
+        """Tell presence.winfo, and forget those who wait no more, in the store too."""
         changed = list(changed)
         for watcher in changed:
             if watcher.status == WAITING:
-                self.ua.schedule(watcher.ends, WaitingOver(self, presentity, watcher.id))
+                over = WaitingOver(self, presentity, watcher.id)
+                presentity.waits[watcher.id] = self.ua.schedule(watcher.ends, over)
+            elif (waits := presentity.waits.pop(watcher.id, None)) is not None:
+                waits.cancel()
+                if self.storing:
+                    self.ua.store(SubscriptionRemoved(watcher.id))
         for subscription in list(presentity.winfo.values()) if changed else ():
             seen = subscription.context
             if isinstance(seen, Seen) and seen.told is not None:
@@ -518,8 +526,6 @@ class PresenceAgent:
         gone = presentity.watchers.leave(
             [w for w in presentity.watchers.waiting() if w.id == id], event
         )
-        if gone and self.storing:
-            self.ua.store(SubscriptionRemoved(id))
         self.tell_watchers(presentity, gone, now)
         self.tidy(presentity)
 
@@ -676,8 +682,12 @@ class PresenceAgent:
 
     def tidy(self, presentity: Presentity) -> None:
         """Nobody publishes, nobody watches: forget that we have ever heard of it."""
-        if presentity.empty and presentity.judged_again is None:
-            self.presentities.pop(presentity.key, None)
+        if (
+            presentity.empty
+            and presentity.judged_again is None
+            and self.presentities.get(presentity.key) is presentity
+        ):
+            del self.presentities[presentity.key]
 
     # --- the store --------------------------------------------------------------------------------
 
@@ -843,7 +853,8 @@ class PresenceAgent:
             seen.filters = merged(seen.filters, simple_filter.parse(str(source).encode()))
         presentity.subscriptions[subscription.id] = subscription
         self.see(subscription, seen, Input.REFRESHED, now)
-        presentity.watchers.follow(subscription, Input.REFRESHED, now)
+        changed = presentity.watchers.follow(subscription, Input.REFRESHED, now)
+        self.tell_watchers(presentity, changed, now)
 
     def take_up_list(
         self, subscription: Subscription, listed: Json, version: int, now: float
@@ -868,10 +879,8 @@ class PresenceAgent:
         ends = now + max(left, 0.0)
         since = ends - WAITING_LIFE - (age if isinstance(age, (int, float)) else 0.0)
         presentity = self.presentity(Uri.parse(record.presentity))
-        presentity.watchers.there[record.id] = Watcher(
-            record.id, str(Uri.parse(uri)), name, WAITING, "timeout", since, ends
-        )
-        self.ua.schedule(ends, WaitingOver(self, presentity, record.id))
+        waiting = Watcher(record.id, str(Uri.parse(uri)), name, WAITING, "timeout", since, ends)
+        self.tell_watchers(presentity, presentity.watchers.wait(waiting), now)
 
 
 def removal_of(record: Record) -> StoreChange:

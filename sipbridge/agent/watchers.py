@@ -101,17 +101,22 @@ class Watchers:
         after = watcher_after(before, subscription, happened, now, may_wait)
         if after is None:
             return []
-        changed = [after]
-        if before is None and after.status != TERMINATED:
-            changed += self.leave((w for w in self.waiting() if w.uri == after.uri), "giveup")
+        if after.status == WAITING:
+            return self.wait(after)
         if after.status == TERMINATED:
             self.there.pop(after.id, None)
-        else:
-            self.there[after.id] = after
-        if after.status == WAITING:
-            waiting = sorted(self.waiting(), key=lambda w: w.since)
-            changed += self.leave(waiting[:-MAX_WAITING], "giveup")
-        return changed
+            return [after]
+        self.there[after.id] = after
+        again = [w for w in self.waiting() if w.uri == after.uri] if before is None else []
+        return [after, *self.leave(again, "giveup")]
+
+    def wait(self, watcher: Watcher) -> list[Watcher]:
+        """Somebody waits from now on. Nobody does twice, and not too many do; returns what changed."""
+        self.there[watcher.id] = watcher
+        waiting = sorted(self.waiting(), key=lambda w: w.ends)
+        twice = [w for w in waiting if w.uri == watcher.uri][:-1]
+        oldest = [w for w in waiting if w not in twice][:-MAX_WAITING]
+        return [watcher, *self.leave([*twice, *oldest], "giveup")]
 
     def leave(self, watchers: Iterable[Watcher], event: str) -> list[Watcher]:
         """These are over."""
