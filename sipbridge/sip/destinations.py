@@ -20,6 +20,7 @@ from typing import TypeVar
 
 from sipbridge.sip.flow import Address, Flow, ListeningPoint
 from sipbridge.sip.locate import (
+    MAX_SERVERS,
     Known,
     Servers,
     Target,
@@ -150,8 +151,10 @@ class Destinations:
             found = servers(uri, self.speaks, known, self.fraction, large=large)
         ways: list[Flow | Target] = []
         for target in found.targets:
+            if len(ways) >= MAX_SERVERS:
+                break  # each may have as many addresses
             ways += self.flows(target, addresses(target, known) or (), is_large, now) or (target,)
-        lead = Lead(tuple(ways), found.questions, found.why)
+        lead = Lead(tuple(ways[:MAX_SERVERS]), found.questions, found.why)
         if found.settled and not large and isinstance(next(iter(ways), None), Flow):
             if len(self.kept) >= MAX_ANSWERS:
                 self.kept.clear()

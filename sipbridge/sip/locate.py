@@ -61,6 +61,9 @@ WITHOUT_NAPTR = {False: ("udp", "tcp"), True: ("tls",)}
 MAX_SERVERS = 32
 """Servers of one name that are considered; the largest operators have a dozen."""
 
+MAX_SERVICES = 8
+"""Services of one domain that are considered, a question to DNS each; there are five that we speak."""
+
 LARGE = 1300
 """Bytes above which a request leaves UDP when the path's MTU is not known (§18.1.1)."""
 
@@ -214,7 +217,8 @@ def services_of(rules: Iterable[Naptr], secure: bool, speaks: Collection[str]) -
         if rule.flags.lower() == "s" and not rule.regexp and rule.replacement:
             fits.append((rule.order, rule.preference, protocol, plain_name(rule.replacement)))
     fits.sort()
-    return [(protocol, name) for order, _, protocol, name in fits if order == fits[0][0]]
+    first = [(protocol, name) for order, _, protocol, name in fits if order == fits[0][0]]
+    return first[:MAX_SERVICES]
 
 
 def small_last(named: list[Service], large: bool) -> list[Service]:

@@ -457,7 +457,7 @@ class AskingHalf:
         self, asked: ClientRequest, candidate: Candidate, questions: Sequence[Question]
     ) -> bool:
         """Ask DNS; the request goes on with this candidate afterwards. False: too many wait already."""
-        if self.waiters >= self.limits.waiting_for_names:
+        if self.waiters + len(questions) > self.limits.waiting_for_names:
             self.report(LimitReached("waiting_for_names", questions[0].name, asked.trace))
             asked.note(str(candidate), "too many requests wait for DNS")
             return False

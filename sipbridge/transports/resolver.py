@@ -2,23 +2,33 @@
 
 NAPTR and SRV records come from the name servers of the system, or from those of `sip.name_servers`, by
 dnspython; a truncated answer is asked for again by TCP. Addresses are looked for in the hosts file first, as
-everywhere, then by A and AAAA, and when the system's own name servers know none, by the system's resolver,
-which also knows search domains and other sources. With `dns = false` the system's resolver is all there is.
+everywhere, then by A and AAAA, and when the system's own name servers say that there are none, or are of no
+use, by the system's resolver, which also knows search domains and other sources; not when they were silent,
+for it would wait for the same ones. With `dns = false` the system's resolver is all there is. It works in
+threads of our own: a name server that does not answer keeps only names waiting.
 
 Addresses are put in the order of RFC 6724 as far as it matters here: those that cannot be reached come last,
 then IPv6 before IPv4. Nothing is cached; answers carry their time to live, and the core keeps them. Nothing
-is raised: a failure is an answer that says why, and takes no longer than the timeout.
+is raised: a failure is an answer that says why. The wait for a place among `AT_ONCE` questions, DNS, and the
+system's resolver take no longer than the timeout each.
+
+Whoever sends us a request may name a domain, and then its owner writes the answers: of each we take at most
+`MAX_RECORDS`, the preferred ones.
 """
 
 import asyncio
 import contextlib
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from heapq import nsmallest
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sipbridge.sip.locate import is_address
+from sipbridge.sip.locate import MAX_SERVERS, is_address
 from sipbridge.sip.records import Answer, Kind, Naptr, Question, Srv, plain_name
 
 if TYPE_CHECKING:
@@ -40,17 +50,27 @@ SYSTEM_TTL = 30.0
 NOTHING_LASTS = 60.0
 """Seconds for which "there is none" holds when the domain does not say (RFC 2308 §5)."""
 
+AT_ONCE = 64
+"""Questions under way, two sockets each at most: even if all are silent, 21 in a second get their turn."""
+
+BY_SYSTEM = 4
+"""Names that the system's resolver looks up at a time, a thread each."""
+
+MAX_RECORDS = MAX_SERVERS
+"""Records that are taken out of one answer; one by TCP can hold 4,000."""
+
 HOSTS = Path("/etc/hosts")
 CONFIGURATION = Path("/etc/resolv.conf")
 
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """Records of one query."""
+    """Records of one query. silent: DNS did not answer in time."""
 
     records: tuple["Rdata", ...] = ()
     ttl: float = NOTHING_LASTS
     failure: str = ""
+    silent: bool = False
 
 
 class Resolver:
@@ -78,10 +98,21 @@ class Resolver:
         self.configuration = configuration
         self.read_at = 0.0
         self.stub: StubResolver | None = None
+        self.places = asyncio.Semaphore(AT_ONCE)
+        self.threads = ThreadPoolExecutor(BY_SYSTEM, thread_name_prefix="names")
 
     async def ask(self, question: Question) -> Answer:
         """The answer to one question."""
-        answer = await self.answer(*question)
+        try:
+            async with asyncio.timeout(self.timeout):
+                await self.places.acquire()
+        except TimeoutError:
+            answer = Answer(failure="too many questions to DNS at once")
+        else:
+            try:
+                answer = await self.answer(*question)
+            finally:
+                self.places.release()
         found = "failed" if answer.failure else "none" if answer.empty else "found"
         self.count(question.kind.value, found)
         return answer
@@ -96,9 +127,9 @@ class Resolver:
             return Answer(ttl=NOTHING_LASTS)
         said = await self.query(name, kind.value)
         if kind is Kind.NAPTR:
-            rules = tuple(naptr_of(one) for one in said.records)
+            rules = preferred_rules(map(naptr_of, said.records))
             return Answer(naptrs=rules, ttl=said.ttl, failure=said.failure)
-        services = tuple(srv_of(one) for one in said.records)
+        services = preferred_servers(map(srv_of, said.records))
         return Answer(srvs=services, ttl=said.ttl, failure=said.failure)
 
     # --- addresses --------------------------------------------------------------------------------
@@ -110,11 +141,11 @@ class Resolver:
         if not self.records or name == "localhost":
             return await self.by_system(name)
         both = await asyncio.gather(self.query(name, "AAAA"), self.query(name, "A"))
-        found = [str(one) for said in both for one in said.records]
+        found = [str(one) for said in both for one in islice(said.records, MAX_RECORDS // 2)]
         if found:
             ttl = min(said.ttl for said in both if said.records)
             return Answer(addresses=by_preference(found), ttl=ttl)
-        if not self.servers:
+        if not self.servers and not any(said.silent for said in both):
             answer = await self.by_system(name)
             if answer.addresses:
                 return answer
@@ -122,17 +153,21 @@ class Resolver:
         return Answer(ttl=min(said.ttl for said in both), failure=failure)
 
     async def by_system(self, name: str) -> Answer:
-        """Asks the system's resolver, off the loop's thread; its order already follows RFC 6724."""
+        """Asks the system's resolver, off the loop's thread; its order already follows RFC 6724.
+
+        A thread goes on until the system gives up, 10 to 20 s; while all are at that, other names fail.
+        """
         loop = asyncio.get_running_loop()
+        look_up = partial(socket.getaddrinfo, name, None, type=socket.SOCK_DGRAM)
         try:
             async with asyncio.timeout(self.timeout):
-                found = await loop.getaddrinfo(name, None, type=socket.SOCK_DGRAM)
+                found = await loop.run_in_executor(self.threads, look_up)
         except TimeoutError:
             return Answer(failure=f"no answer in {self.timeout:g} s")
         except (OSError, UnicodeError):
             return Answer(ttl=FAILED_TTL)
         addresses = dict.fromkeys(str(address[0]) for *_, address in found)
-        return Answer(addresses=tuple(addresses), ttl=SYSTEM_TTL)
+        return Answer(addresses=tuple(islice(addresses, MAX_RECORDS)), ttl=SYSTEM_TTL)
 
     # --- queries ----------------------------------------------------------------------------------
 
@@ -150,7 +185,7 @@ class Resolver:
         except dns.resolver.NoResolverConfiguration:
             return Said()  # there is no name server: the system's other sources have to do
         except dns.exception.Timeout:
-            return Said(failure=f"no answer from DNS in {self.timeout:g} s")
+            return Said(failure=f"no answer from DNS in {self.timeout:g} s", silent=True)
         except (dns.exception.DNSException, OSError, UnicodeError) as error:
             return Said(failure=f"DNS failed: {type(error).__name__}")
         if found.rrset is None:
@@ -216,6 +251,16 @@ def srv_of(record: "Rdata") -> Srv:
 
     assert isinstance(record, SRV)
     return Srv(record.priority, record.weight, record.port, plain_name(str(record.target)))
+
+
+def preferred_rules(rules: Iterable[Naptr]) -> tuple[Naptr, ...]:
+    """Those of the lowest order and preference (RFC 3403 §4.1), in that order."""
+    return tuple(nsmallest(MAX_RECORDS, rules, key=lambda one: (one.order, one.preference)))
+
+
+def preferred_servers(servers: Iterable[Srv]) -> tuple[Srv, ...]:
+    """Those that are asked first (RFC 2782), in that order."""
+    return tuple(nsmallest(MAX_RECORDS, servers, key=lambda one: one.priority))
 
 
 # --- addresses without DNS ----------------------------------------------------------------------------

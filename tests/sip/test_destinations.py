@@ -6,7 +6,7 @@ from sipbridge.errors import LocalProtocolError, ParseError
 from sipbridge.sip import destinations
 from sipbridge.sip.destinations import Destinations, Lead, Locating, read
 from sipbridge.sip.flow import Flow, ListeningPoint
-from sipbridge.sip.locate import Target
+from sipbridge.sip.locate import MAX_SERVERS, Target
 from sipbridge.sip.records import Answer, Kind, Question, Srv
 
 HERE = ("192.0.2.1", 5060)
@@ -50,6 +50,15 @@ def usual(ttl: float = 60.0) -> dict[Question, Answer]:
         TCP: Answer(ttl=ttl),
         ADDRESS: Answer(addresses=("192.0.2.7", "192.0.2.8"), ttl=ttl),
     }
+
+
+def test_servers_with_addresses_without_end_make_a_bounded_lead() -> None:
+    names = [f"pa{n}.example.com" for n in range(MAX_SERVERS)]
+    known = Known().learn(usual())
+    known.learn({UDP: Answer(srvs=tuple(Srv(1, 0, 5060, name) for name in names), ttl=60)})
+    many = tuple(f"192.0.2.{n}" for n in range(10, 10 + MAX_SERVERS))
+    known.learn({Question(Kind.ADDRESS, name): Answer(addresses=many, ttl=60) for name in names})
+    assert len(known.lead().ways) == MAX_SERVERS
 
 
 def test_a_lead_that_is_known_is_the_same_object_again_until_an_answer_behind_it_ends() -> None:

@@ -7,6 +7,7 @@ import pytest
 from sipbridge.errors import LocalProtocolError
 from sipbridge.sip.flow import ListeningPoint
 from sipbridge.sip.locate import (
+    MAX_SERVICES,
     Servers,
     Target,
     flow_to,
@@ -255,6 +256,13 @@ def test_services_and_flags_are_read_in_any_case_and_lead_anywhere() -> None:
         "SRV _sip._tcp.host.example": srv((0, "a.host.example", 5070)),
     }
     assert hosts("sip:b@example.com", dns) == ["tcp:a.host.example:5070"]
+
+
+def test_a_domain_with_rules_without_end_causes_a_handful_of_questions() -> None:
+    rules = tuple(rule("SIP+D2U", f"_{n}.victim.example") for n in range(1700))
+    asked = ask("sip:b@example.com", {"NAPTR example.com": Answer(naptrs=rules)})[1]
+    ours = [words for words in asked if "victim" in words]
+    assert len(ours) == MAX_SERVICES
 
 
 def test_within_an_order_the_preference_sorts_and_all_are_tried() -> None:

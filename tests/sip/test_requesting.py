@@ -17,7 +17,7 @@ from sipbridge.sip.indications import (
 from sipbridge.sip.message import Request
 from sipbridge.sip.parser import parse_datagram
 from sipbridge.sip.policy import NO_POLICY, Credentials, PeerPolicy
-from sipbridge.sip.records import Answer, Kind, Question
+from sipbridge.sip.records import Answer, Kind, Naptr, Question
 from sipbridge.sip.requesting import ClientRequest
 from sipbridge.sip.usage import ServerRequest
 from sipbridge.sip.user_agent import CoreLimits, UserAgent
@@ -330,9 +330,15 @@ def test_a_flow_of_a_listener_that_is_gone_is_passed_over(pair: Pair) -> None:
 
 
 def test_too_many_names_at_once_are_a_failure(pair: Pair) -> None:
-    pair.alice.asking.limits = CoreLimits(waiting_for_names=1)
+    """Each question counts, not only each request."""
+    pair.alice.asking.limits = CoreLimits(waiting_for_names=3)
+    for name in ("one.example.com", "two.example.com"):
+        rules = tuple(Naptr(1, 1, "s", "SIP+D2U", "", f"{n}.{name}") for n in range(2))
+        answered = Answer(naptrs=rules, ttl=30.0)
+        pair.alice.receive_answer(Question(Kind.NAPTR, name), answered, pair.now)
     first, _ = send(pair, publish(pair, "sip:bob@one.example.com"))
     second, _ = send(pair, publish(pair, "sip:bob@two.example.com"))
+    assert pair.alice.asking.waiters == 2
     pair.pass_seconds(0)
     assert first.times_told == 0
     assert [reason for reason, _ in second.failures] == ["transport"]

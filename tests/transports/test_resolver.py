@@ -2,14 +2,26 @@
 
 import asyncio
 import os
+import socket
+import threading
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import dns.zone
 import pytest
+from dns.nameserver import Do53Nameserver
 
 from sipbridge.sip.records import Answer, Kind, Naptr, Question, Srv
 from sipbridge.transports import resolver
-from sipbridge.transports.resolver import Resolver, by_preference, read_hosts
+from sipbridge.transports.resolver import (
+    AT_ONCE,
+    BY_SYSTEM,
+    MAX_RECORDS,
+    Resolver,
+    by_preference,
+    read_hosts,
+)
 from tests.harness.nameserver import NameServer
 
 ZONE = """
@@ -92,6 +104,97 @@ async def test_a_cut_off_answer_is_asked_for_by_tcp(asks: Resolver, server: Name
     answer = await asks.ask(srv("_sip._udp.example.com"))
     assert len(answer.srvs) == 2
     assert server.asked == ["SRV _sip._udp.example.com"] * 2
+
+
+async def test_of_an_answer_without_end_the_preferred_records_are_taken(
+    asks: Resolver, server: NameServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = []
+    for n in reversed(range(200)):
+        lines.append(f'@ 60 NAPTR 10 {n} "s" "SIP+D2U" "" _{n}._udp')
+        lines.append(f"_sip._udp 60 SRV {n} 0 5060 s{n}")
+        lines.append(f"many 60 A 192.0.2.{n}")
+    zone = dns.zone.from_text(
+        "\n".join(lines), "example.org.", relativize=False, check_origin=False
+    )
+    server.zones.append(zone)
+    server.truncating = True
+    probed: list[str] = []
+    monkeypatch.setattr(resolver, "can_reach", probed.append)
+    rules = (await asks.ask(naptr("example.org"))).naptrs
+    assert [one.preference for one in rules] == list(range(MAX_RECORDS))
+    servers = (await asks.ask(srv("_sip._udp.example.org"))).srvs
+    assert [one.priority for one in servers] == list(range(MAX_RECORDS))
+    addresses = (await asks.ask(address("many.example.org"))).addresses
+    assert 0 < len(addresses) == len(probed) <= MAX_RECORDS
+
+
+async def test_so_many_questions_are_asked_at_a_time_and_nobody_waits_longer_than_the_timeout(
+    asks: Resolver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = asyncio.Event()
+    at_once = 0
+
+    async def answer(kind: Kind, name: str) -> Answer:
+        nonlocal at_once
+        at_once += 1
+        await slow.wait()
+        return Answer(ttl=1.0)
+
+    monkeypatch.setattr(asks, "answer", answer)
+    asks.timeout = 0.05
+    tasks = [asyncio.create_task(asks.ask(naptr(f"{n}.example.com"))) for n in range(AT_ONCE + 5)]
+    done, waiting = await asyncio.wait(tasks, timeout=5.0, return_when=asyncio.FIRST_COMPLETED)
+    assert {task.result().failure for task in done} == {"too many questions to DNS at once"}
+    slow.set()
+    answers = await asyncio.gather(*tasks)
+    assert at_once == AT_ONCE and len([one for one in answers if not one.failure]) == AT_ONCE
+    assert not (await asks.ask(naptr("again.example.com"))).failure
+
+
+@pytest.fixture
+def systems(server: NameServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Resolver:
+    """With the system's own name servers, one that is ours for the test."""
+    asks = Resolver(timeout=0.3, hosts=tmp_path / "absent", configuration=tmp_path / "resolv.conf")
+    asks.configuration.write_text("nameserver 127.0.0.1\n")
+    asks.current_stub().nameservers = [Do53Nameserver(*server.address)]
+    return asks
+
+
+@pytest.mark.parametrize(
+    ("how", "asked"), [("none", True), ("refusing", True), ("silent", False), ("half", False)]
+)
+async def test_the_system_is_asked_when_dns_knows_nothing_but_not_when_it_is_silent(
+    how: str,
+    asked: bool,
+    systems: Resolver,
+    server: NameServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server.refusing = how == "refusing"
+    server.silent = {"silent": {"A", "AAAA"}, "half": {"A"}}.get(how, set())
+    found = [(2, 2, 17, "", ("192.0.2.77", 0))]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *name, **hints: found)
+    answer = await systems.ask(address("nothing.example.com"))
+    assert answer.addresses == (("192.0.2.77",) if asked else ())
+    assert bool(answer.failure) is not asked
+
+
+async def test_names_the_system_is_slow_about_hold_up_no_other_work(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    slow = threading.Event()
+    asks = Resolver(records=False, timeout=0.05, hosts=Path("/nonexistent"))
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(2))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *name, **hints: slow.wait(10) and [])
+    try:
+        answers = await asyncio.gather(*(asks.ask(address(f"{n}.example")) for n in range(20)))
+        assert {answer.failure for answer in answers} == {"no answer in 0.05 s"}
+        assert await asyncio.wait_for(asyncio.to_thread(lambda: "hashed"), 5.0) == "hashed"
+        assert len(asks.threads._threads) == BY_SYSTEM
+    finally:
+        slow.set()
+        asks.threads.shutdown()
 
 
 async def test_silence_is_a_failure_and_takes_no_longer_than_the_timeout(
