@@ -7,14 +7,15 @@ the gateway as if each member had been subscribed to.
 
 The gateway never notices which way was taken. A server that refuses such a subscription for good, or ends
 it, gets one for each member, and is not asked for that group again while we run; so does a member that the
-list does not have, or that its server cannot speak for. What is known of a member that is asked for later is
-told at once.
+list does not have, or that its server cannot speak for, whether it is asked for before the list says so or
+afterwards. What is known of a member that is asked for later is told at once. A list that speaks for nobody
+who is wanted any more is left.
 
 Whose addresses a body names is the business of the domain it goes to. Members of other domains, or at other
 servers, are watched by themselves, unless the policy allows it (`groups_abroad`).
 """
 
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -89,11 +90,20 @@ def joint_group(
 
 @dataclass(slots=True)
 class Joint:
-    """One watcher's subscription to a group. wanted: members the gateway asked for; last: what is known."""
+    """One watcher's subscription to a group. wanted: members the gateway asked for; last: what is known.
+
+    there: who is in the list, None before it has said so. ended: those of them for whom it does not speak.
+    """
 
     caller: Caller
     wanted: dict[PresentityKey, Uri] = field(default_factory=dict)
     last: dict[PresentityKey, PresenceUpdate] = field(default_factory=dict)
+    there: Set[PresentityKey] | None = None
+    ended: set[PresentityKey] = field(default_factory=set)
+
+    def lacks(self, key: PresentityKey) -> bool:
+        """Is it known already that no news of this member will come?"""
+        return key in self.ended or (self.there is not None and key not in self.there)
 
 
 class GroupWatches:
@@ -113,8 +123,8 @@ class GroupWatches:
         """By address; those that their server refused are taken out."""
         self.identities = identities
         self.spawn = spawn
-        self.joints: dict[tuple[PresentityKey, PresentityKey], Joint] = {}
-        """By watcher and group."""
+        self.joints: dict[PresentityKey, dict[PresentityKey, Joint]] = {}
+        """By watcher, then by group."""
         self.presence_outdated = gateway.presence_outdated
         self.watchers_changed = gateway.watchers_changed
 
@@ -129,15 +139,16 @@ class GroupWatches:
         found = self.groups.get(address)
         if found is None or key not in found.members:
             return False
-        name = (caller.key, address)
-        joint = self.joints.setdefault(name, Joint(caller))
+        joint = self.joints.setdefault(caller.key, {}).setdefault(address, Joint(caller))
+        if joint.lacks(key):
+            return False
         joint.wanted[key] = presentity
         try:
             await self.network.watch(caller, found.uri, resuming=resuming)
         except SignallingError as error:
             joint.wanted.pop(key, None)
-            if not joint.wanted and self.joints.get(name) is joint:
-                del self.joints[name]
+            if not joint.wanted:
+                self.forget(joint, address)
             if not isinstance(error, RequestRejected) or error.status in MAY_PASS:
                 raise
             self.groups.pop(address, None)
@@ -146,21 +157,36 @@ class GroupWatches:
             self.gateway.presence_changed(known)
         return True
 
+    def joint(self, watcher: PresentityKey, group: PresentityKey | None) -> Joint | None:
+        return self.joints.get(watcher, {}).get(group) if group else None
+
+    def forget(self, joint: Joint, group: PresentityKey) -> None:
+        """It is over; nothing happens if another has taken its place."""
+        mine = self.joints.get(joint.caller.key, {})
+        if mine.get(group) is joint:
+            del mine[group]
+        if not mine:
+            self.joints.pop(joint.caller.key, None)
+
     def covers(self, caller: Caller, presentity: Uri) -> bool:
         """Is this member watched by a group's subscription already?"""
+        if not (mine := self.joints.get(caller.key)):
+            return False
         key = self.identities.canonical(presentity)
-        return any(n[0] == caller.key and key in j.wanted for n, j in self.joints.items())
+        return any(key in joint.wanted for joint in mine.values())
 
     async def unwatch(self, caller: Caller, presentity: Uri) -> None:
         """Nobody wants this member any more; nothing happens if it is not watched by a group."""
         key = self.identities.canonical(presentity)
-        for name, joint in list(self.joints.items()):
-            if name[0] != caller.key or key not in joint.wanted:
-                continue
-            del joint.wanted[key]
-            if not joint.wanted:
-                del self.joints[name]
-                await self.network.unwatch(caller, Uri.parse(name[1]))
+        for group, joint in list(self.joints.get(caller.key, {}).items()):
+            if joint.wanted.pop(key, None) is not None:
+                await self.leave(joint, group)
+
+    async def leave(self, joint: Joint, group: PresentityKey) -> None:
+        """End the subscription to a group if nobody there is wanted by it."""
+        if not joint.wanted and self.joint(joint.caller.key, group) is joint:
+            self.forget(joint, group)
+            await self.network.unwatch(joint.caller, Uri.parse(group))
 
     def brings(self, group: PresentityKey) -> tuple[str, ...]:
         """The addresses that a SUBSCRIBE to the group brings along; none for a list the server keeps."""
@@ -173,37 +199,48 @@ class GroupWatches:
 
     def presence_changed(self, update: PresenceUpdate) -> None:
         """News of somebody; those of a member by its group become the member's own."""
-        joint = self.joints.get((update.watcher, update.group)) if update.group else None
-        if joint is None:
+        joint = self.joint(update.watcher, update.group)
+        if joint is None or update.group is None:
             self.gateway.presence_changed(update)
             return
+        group, key = update.group, update.presentity
         update = replace(update, group=None)
-        joint.last[update.presentity] = update
-        if update.presentity not in joint.wanted:
+        if update.state != "terminated":
+            joint.last[key] = update
+            joint.ended.discard(key)
+            if key in joint.wanted:
+                self.gateway.presence_changed(update)
             return
-        if update.state == "terminated":
-            uri = joint.wanted.pop(update.presentity)
-            if update.reason != REJECTED:
-                self.alone(joint, uri)
-                return
-        self.gateway.presence_changed(update)
+        joint.last.pop(key, None)
+        joint.ended.add(key)
+        if (uri := joint.wanted.pop(key, None)) is None:
+            return
+        if update.reason == REJECTED:
+            self.gateway.presence_changed(update)
+        else:
+            self.alone(joint, uri)
+        self.spawn(self.leave(joint, group))
 
     def list_changed(self, update: ListUpdate) -> None:
         """Who is in a list, or that it is over."""
-        name = (update.watcher, update.group)
-        joint = self.joints.get(name)
+        joint = self.joint(update.watcher, update.group)
         if joint is None:
             if update.group not in self.groups:
                 self.gateway.list_changed(update)
             return
         there: set[PresentityKey] = set()
         if update.state == "terminated":
-            del self.joints[name]
+            self.forget(joint, update.group)
             self.groups.pop(update.group, None)
         else:
             there = {self.identities.canonical(member.uri) for member in update.members}
-        for key in [key for key in joint.wanted if key not in there]:
-            self.alone(joint, joint.wanted.pop(key))
+            joint.last = {key: news for key, news in joint.last.items() if key in there}
+            joint.ended &= there
+        joint.there = there
+        if absent := [key for key in joint.wanted if key not in there]:
+            for key in absent:
+                self.alone(joint, joint.wanted.pop(key))
+            self.spawn(self.leave(joint, update.group))
 
     def alone(self, joint: Joint, member: Uri) -> None:
         """Watch a member by itself from now on."""

@@ -130,6 +130,11 @@ class World:
         """Whom each SUBSCRIBE went to."""
         return [incoming.request.uri for incoming in self.server.got]
 
+    @property
+    def begun(self) -> list[str]:
+        """The same without those in a dialog, which go to a contact."""
+        return [uri for uri in self.asked if "@example" in uri]
+
     def told(self) -> list[tuple[str, str, bool]]:
         """Presentity, state and "with a document" of the news, which are taken."""
         assert all(update.group is None for update in self.news)
@@ -210,7 +215,7 @@ async def test_who_takes_no_such_subscription_gets_one_for_each(
 async def test_who_takes_it_for_a_person_gets_one_for_each(worlds: list[World]) -> None:
     world = made(worlds, "body", Answer(notify=None), PERSON)
     await world.ask(DAVE, ERIN)
-    assert [uri for uri in world.asked if "@example.com" in uri] == [str(TEAM), DAVE, ERIN]
+    assert world.begun == [str(TEAM), DAVE, ERIN]
 
 
 async def test_a_silent_server_is_no_reason_to_ask_for_each(worlds: list[World]) -> None:
@@ -247,6 +252,72 @@ async def test_a_member_that_the_list_does_not_have_is_watched_by_itself(
     assert sorted(world.told()) == [(DAVE, "active", True), (ERIN, "active", True)]
 
 
+async def test_who_is_asked_for_after_the_list_said_it_lacks_them_is_watched_by_itself(
+    worlds: list[World],
+) -> None:
+    world = made(worlds, "uri", LIST, PERSON)
+    await world.ask(DAVE)
+    await world.notify(told(0, True, row(DAVE, "active", "d@x"), d=pidf("open", DAVE)))
+    await world.ask(ERIN)
+    assert world.asked == [str(TEAM), ERIN]
+    assert world.told() == [(DAVE, "active", True), (ERIN, "active", True)]
+
+
+async def test_who_has_left_the_list_is_watched_by_itself_when_asked_for(
+    worlds: list[World],
+) -> None:
+    world = made(worlds, "uri", LIST, PERSON)
+    await world.ask(DAVE)
+    await world.notify(BOTH)
+    await world.notify(told(1, True, row(DAVE, "active", "d@x"), d=pidf("open", DAVE)))
+    world.told()
+    await world.ask(ERIN)
+    assert world.asked == [str(TEAM), ERIN]
+    assert world.told() == [(ERIN, "active", True)]
+
+
+@pytest.mark.parametrize("reason", ["rejected", "noresource"])
+async def test_whom_the_list_has_ended_is_watched_by_itself_when_asked_for_again(
+    worlds: list[World], reason: str
+) -> None:
+    world = made(worlds, "uri", LIST, PERSON)
+    await world.ask(DAVE)
+    ended = row(ERIN, "terminated", reason=reason)
+    await world.notify(told(0, True, row(DAVE, "active", "d@x"), ended, d=pidf("open", DAVE)))
+    world.told()
+    for _ in range(2):
+        await world.ask(ERIN)
+        assert world.told() == [(ERIN, "active", True)]
+        await world.network.unwatch(CALLER, Uri.parse(ERIN))
+        await world.turn()
+    assert world.begun == [str(TEAM), ERIN, ERIN]
+
+
+async def test_who_was_refused_and_then_let_in_is_told_by_the_list_again(
+    worlds: list[World],
+) -> None:
+    world = made(worlds, "uri", LIST)
+    await world.ask(DAVE, ERIN)
+    there = row(DAVE, "active", "d@x")
+    refused = row(ERIN, "terminated", reason="rejected")
+    await world.notify(told(0, True, there, refused, d=pidf("open", DAVE)))
+    assert world.told() == [(DAVE, "active", True), (ERIN, "terminated", False)]
+    await world.notify(told(1, False, row(ERIN, "active", "e@x"), e=pidf("open", ERIN)))
+    await world.ask(ERIN)
+    assert world.told() == [(ERIN, "active", True)]
+    assert world.asked == [str(TEAM)]
+
+
+async def test_a_list_that_speaks_for_nobody_who_is_wanted_is_left(worlds: list[World]) -> None:
+    world = made(worlds, "uri", LIST, PERSON)
+    await world.ask(DAVE)
+    await world.notify(told(0, True, row(ERIN, "active", "e@x"), e=pidf("open", ERIN)))
+    await world.turn()
+    assert world.begun == [str(TEAM), DAVE]
+    assert world.server.asked.count(0) == 1
+    assert not world.groups.joints
+
+
 async def test_a_member_that_ended_without_being_refused_is_watched_by_itself(
     worlds: list[World],
 ) -> None:
@@ -258,7 +329,7 @@ async def test_a_member_that_ended_without_being_refused_is_watched_by_itself(
     )
     await world.notify(told(0, True, *rows))
     await world.turn()
-    assert world.asked == [str(TEAM), ERIN]
+    assert world.begun == [str(TEAM), ERIN]
     assert world.told() == [(DAVE, "terminated", False), (ERIN, "active", True)]
 
 
