@@ -1,14 +1,16 @@
 """`make interop`: plays every case against the real peers and writes down what came of each.
 
-    python -m tests.interop.run [--only WORD] [--brief] [--at-once N]
+    python -m tests.interop.run [--only WORD] [--brief] [--again] [--at-once N]
 
-Two cases are played at a time, because foreign programs wait more than they work; each has ports, folders and
-processes of its own.
+Two cases are played at a time, because foreign programs wait more than they work; each has ports, folders
+and processes of its own. Foreign programs, some with a terminal round them, miss a beat now and then: with
+`--again` what failed is played once more, alone. What holds then is called flaky, with what was seen the
+first time, here and in the results.
 
 `interop/results/latest.json` holds one object for each case and variant: peers with versions, case, sections
-of RFCs, verdict, seconds, what was seen. `junit.xml` is the same for machines that read that. Exit status 1
-if any failed. What no case can express stands in test modules beside this file; they are run too, and each of
-their tests is written down like a case.
+of RFCs, verdict (pass, flaky or fail), seconds, what was seen. `junit.xml` is the same for machines that read
+that. Exit status 1 if any failed. What no case can express stands in test modules beside this file; they are
+run too, and each of their tests is written down like a case.
 """
 
 import argparse
@@ -19,9 +21,9 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -40,6 +42,7 @@ def write(verdicts: list[Verdict], begun: datetime) -> None:
     tree = {
         "at": begun.isoformat(timespec="seconds"),
         "passed": sum(v.verdict == "pass" for v in verdicts),
+        "flaky": sum(v.verdict == "flaky" for v in verdicts),
         "failed": sum(v.verdict == "fail" for v in verdicts),
         "cases": [asdict(v) for v in verdicts],
     }
@@ -64,8 +67,10 @@ def write(verdicts: list[Verdict], begun: datetime) -> None:
         said += [("section", section) for section in verdict.sections]
         for name, value in [*said, ("verdict", verdict.verdict)]:
             ElementTree.SubElement(properties, "property", name=name, value=value)
-        if verdict.verdict != "pass":
+        if verdict.verdict == "fail":
             ElementTree.SubElement(case, "failure", message=verdict.seen[:200]).text = verdict.seen
+        elif verdict.seen:
+            ElementTree.SubElement(case, "system-out").text = verdict.seen
     ElementTree.ElementTree(suite).write(RESULTS / "junit.xml", encoding="utf-8")
 
 
@@ -82,14 +87,13 @@ def sections_of(module: str) -> list[str]:
     return []
 
 
-def play_modules(only: str, *, brief: bool) -> list[Verdict]:
-    """What the test modules say of their tests.
+def play_modules(wanted: Sequence[str], *, brief: bool) -> dict[str, Verdict]:
+    """What the test modules say of their tests, by pytest's names for these; `wanted` are such, or modules.
 
     brief: they may do with a few of everything; the environment tells them so.
     """
-    wanted = [str(module) for module in modules() if only in module.stem]
     if not wanted:
-        return []
+        return {}
     with tempfile.TemporaryDirectory(prefix="sipbridge-interop-") as folder:
         report = Path(folder) / "junit.xml"
         command = [sys.executable, "-m", "pytest", "-q", f"--junitxml={report}", *wanted]
@@ -97,7 +101,15 @@ def play_modules(only: str, *, brief: bool) -> list[Verdict]:
         subprocess.run(
             command, cwd=HERE.parents[1], stdout=subprocess.DEVNULL, check=False, env=told
         )
-        return [verdict_of(case) for case in ElementTree.parse(report).iter("testcase")]
+        return {name_of(c): verdict_of(c) for c in ElementTree.parse(report).iter("testcase")}
+
+
+def name_of(case: ElementTree.Element) -> str:
+    """What pytest calls a test on its command line, or a module that could not be read."""
+    name = case.get("name", "")
+    if not case.get("classname"):
+        return f"{HERE / name.rpartition('.')[2]}.py"
+    return f"{HERE / case.get('classname', '').rpartition('.')[2]}.py::{name}"
 
 
 def verdict_of(case: ElementTree.Element) -> Verdict:
@@ -118,7 +130,7 @@ def verdict_of(case: ElementTree.Element) -> Verdict:
 
 
 def show(verdict: Verdict) -> None:
-    mark = "ok  " if verdict.verdict == "pass" else "FAIL"
+    mark = {"pass": "ok", "flaky": "FLAKY"}.get(verdict.verdict, "FAIL").ljust(5)
     peers = ", ".join(f"{k} {v}" for k, v in verdict.peers.items())
     about = f"{verdict.case:<32} {verdict.variant:<14}"
     print(f"{mark} {about} {verdict.seconds:5.1f} s  {peers}", flush=True)
@@ -142,8 +154,10 @@ def brief(cases: Sequence[Case]) -> dict[str, list[dict[str, Any]]]:
     return chosen
 
 
-async def play_all(wanted: Sequence[tuple[Case, dict[str, Any]]], at_once: int) -> list[Verdict]:
-    """So many at a time; their verdicts in the order of the cases."""
+async def play_all(
+    wanted: Sequence[tuple[Case, dict[str, Any]]], at_once: int, *, again: bool = False
+) -> list[Verdict]:
+    """So many at a time; their verdicts in the order of the cases. again: what failed once more, alone."""
     waiting = deque(enumerate(wanted))
     done: dict[int, Verdict] = {}
 
@@ -156,7 +170,26 @@ async def play_all(wanted: Sequence[tuple[Case, dict[str, Any]]], at_once: int) 
     async with asyncio.TaskGroup() as players:
         for _ in range(at_once):
             players.create_task(player())
+    for number in [n for n in sorted(done) if again and done[n].verdict == "fail"]:
+        done[number] = second(done[number], await play(*wanted[number]))
+        show(done[number])
     return [done[number] for number in sorted(done)]
+
+
+def second(first: Verdict, then: Verdict) -> Verdict:
+    """What to write down of what failed and was tried once more."""
+    if then.verdict == "fail":
+        return replace(then, seen=f"twice: {then.seen}\nthe first time: {first.seen}")
+    return replace(then, verdict="flaky", seen=f"the first time: {first.seen}")
+
+
+def play_all_modules(only: str, *, brief: bool, again: bool) -> list[Verdict]:
+    """The test modules with this word in their names. again: which tests failed once more."""
+    done = play_modules([str(m) for m in modules() if only in m.stem], brief=brief)
+    failed = [name for name, verdict in done.items() if again and verdict.verdict == "fail"]
+    for name, verdict in play_modules(failed, brief=brief).items():
+        done[name] = second(done[name], verdict)
+    return list(done.values())
 
 
 async def main() -> int:
@@ -171,6 +204,11 @@ async def main() -> int:
         action="store_true",
         help="each foreign client once, in turns with and without digest",
     )
+    options.add_argument(
+        "--again",
+        action="store_true",
+        help="what failed once more, alone; called flaky if it holds",
+    )
     options.add_argument("--at-once", type=int, default=2, help="cases played at a time")
     given = options.parse_args()
     only = given.only
@@ -183,14 +221,17 @@ async def main() -> int:
         for variant in chosen[case.name]
         if only in f"{case.name} {variant_name(variant)}"
     ]
-    verdicts = await play_all(wanted, given.at_once)
-    for verdict in await asyncio.to_thread(play_modules, only, brief=given.brief):
+    verdicts = await play_all(wanted, given.at_once, again=given.again)
+    for verdict in await asyncio.to_thread(
+        play_all_modules, only, brief=given.brief, again=given.again
+    ):
         verdicts.append(verdict)
         show(verdict)
     write(verdicts, begun)
-    failed = [v for v in verdicts if v.verdict != "pass"]
-    print(f"{len(verdicts) - len(failed)} passed, {len(failed)} failed; {RESULTS / 'latest.json'}")
-    return 1 if failed or not verdicts else 0
+    count = Counter(v.verdict for v in verdicts)
+    flaky = f", {count['flaky']} flaky" if count["flaky"] else ""
+    print(f"{count['pass']} passed{flaky}, {count['fail']} failed; {RESULTS / 'latest.json'}")
+    return 1 if count["fail"] or not verdicts else 0
 
 
 if __name__ == "__main__":

@@ -16,7 +16,9 @@ import shutil
 import tempfile
 import time
 import tomllib
+import traceback
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -50,6 +52,10 @@ SECURE = ("tls", "wss")
 
 class NotSeen(Exception):
     """Something expected did not happen, or something else did."""
+
+
+FORESEEN = (NotSeen, ActorFailed, OSError)
+"""TimeoutError is one. Their texts say enough."""
 
 
 @dataclass
@@ -109,6 +115,10 @@ class Stage:
     transport: str
     by: str = "long-polling"
     """How Bayeux clients connect."""
+    ending: AsyncExitStack = field(default_factory=AsyncExitStack)
+    """Stops whoever was started, the last one first."""
+    wrong: list[str] = field(default_factory=list)
+    """What went wrong, the first thing first."""
     kamailio: Kamailio | None = None
     bridge: Bridge | None = None
     authority: Authority | None = None
@@ -123,6 +133,17 @@ class Stage:
     peer: SippServer | OldServer | None = None
     saved: dict[str, str] = field(default_factory=dict)
     subscriptions: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    def ends_with(self, stop: Callable[[], Awaitable[None]]) -> None:
+        """This is done in the end; what goes wrong with it keeps nobody else from being stopped."""
+
+        async def try_to_stop() -> None:
+            try:
+                await stop()
+            except Exception as failed:
+                self.wrong.append(f"at the end: {said(failed)}")
+
+        self.ending.push_async_callback(try_to_stop)
 
     def server(self, step: Mapping[str, Any]) -> tuple[str, int]:
         """Whom a SIP step talks to: `at`, else Kamailio if there is one, else the bridge."""
@@ -144,6 +165,7 @@ class Stage:
             uri = f"sip:{name}@example.com"
             talker = Talker(uri, self.server(step), self.transport, f"pw-{name}", self.trusted)
             await talker.open()
+            self.ends_with(talker.close)
             self.talkers[name] = talker
         return self.talkers[name]
 
@@ -153,6 +175,7 @@ class Stage:
             assert self.bridge is not None
             application = Application(self.bridge.ready["http"], name)
             await application.open()
+            self.ends_with(application.close)
             self.applications[name] = application
         return self.applications[name]
 
@@ -165,25 +188,6 @@ class Stage:
         if isinstance(value, dict):
             return {k: self.fill(v) for k, v in value.items()}
         return [self.fill(v) for v in value] if isinstance(value, list) else value
-
-    async def close(self) -> None:
-        for talker in self.talkers.values():
-            await talker.close()
-        for application in self.applications.values():
-            await application.close()
-        for phone in self.phones.values():
-            await phone.stop()
-        for desk_phone in self.desk_phones.values():
-            await desk_phone.stop()
-        for client in (*self.clients.values(), *self.web_phones.values()):
-            await client.stop()
-        if self.cutter is not None:
-            await self.cutter.stop()
-        for server in (self.bridge, self.kamailio, self.peer):
-            if server is not None:
-                await server.stop()
-        if self.authority is not None:
-            shutil.rmtree(self.authority.folder, ignore_errors=True)
 
 
 # --- what can be done -----------------------------------------------------------------------------------
@@ -457,6 +461,7 @@ async def do_baresip(stage: Stage, step: dict[str, Any]) -> None:
     """Start baresip as `who`: `registers`, `watches` contacts, or `publishes`."""
     phone = Baresip(step["who"], stage.server(step), stage.transport, stage.trusted)
     stage.phones[step["who"]] = phone
+    stage.ends_with(phone.stop)
     watches, publishes = step.get("watches", []), step.get("publishes", False)
     await phone.start(watches, publishes, step.get("registers", False))
 
@@ -485,6 +490,7 @@ async def do_desk_phone(stage: Stage, step: dict[str, Any]) -> None:
     server, transport = stage.server(step), stage.transport
     phone = DeskPhone(step["client"], step["who"], server, transport, stage.trusted)
     stage.desk_phones[step["who"]] = phone
+    stage.ends_with(phone.stop)
     what = "watch" if "watches" in step else "publish"
     await phone.start(what, step.get("watches") or step["publishes"])
 
@@ -506,6 +512,7 @@ async def do_web_phone(stage: Stage, step: dict[str, Any]) -> None:
     url = f"{stage.transport}://{host}:{port}"
     phone = WebPhone(step["client"], step["who"], url, stage.trusted)
     stage.web_phones[step["who"]] = phone
+    stage.ends_with(phone.stop)
     await phone.start()
     await phone.next("connected", STEP_SECONDS)
 
@@ -566,10 +573,12 @@ async def do_client(stage: Stage, step: dict[str, Any]) -> None:
     assert stage.bridge is not None
     host, port = stage.bridge.ready["http"].removeprefix("http://").rsplit(":", 1)
     stage.cutter = Cutter(host, int(port), no_websockets=stage.by == "fallback")
+    stage.ends_with(stage.cutter.stop)
     await stage.cutter.start()
     base = f"http://127.0.0.1:{stage.cutter.port}"
     client = BayeuxClient(step["client"], step["who"], base, stage.by)
     stage.clients[step["who"]] = client
+    stage.ends_with(client.stop)
     await client.start()
     if not (await client.next("subscribe", STEP_SECONDS))["successful"]:
         raise NotSeen("the own channel was refused")
@@ -701,17 +710,21 @@ def variant_name(variant: Mapping[str, Any]) -> str:
 
 async def prepare(case: Case, variant: Mapping[str, Any], stage: Stage) -> None:
     if stage.transport in SECURE:
-        stage.authority = Authority(Path(tempfile.mkdtemp(prefix="sipbridge-certificates-")))
+        folder = Path(tempfile.mkdtemp(prefix="sipbridge-certificates-"))
+        stage.ending.callback(shutil.rmtree, folder, ignore_errors=True)
+        stage.authority = Authority(folder)
     if case.kamailio is not None:
         extra = variant.get("with", [])
         wanted = {**case.kamailio, "with": [*case.kamailio.get("with", []), *extra]}
         stage.kamailio = Kamailio(wanted, stage.authority)
+        stage.ends_with(stage.kamailio.stop)
         await stage.kamailio.start()
     if case.peer is not None:
         if "library" in case.peer:
             stage.peer = OldServer(case.peer["library"], stage.transport)
         else:
             stage.peer = SippServer(case.peer["scenario"], stage.transport, case.peer["calls"])
+        stage.ends_with(stage.peer.stop)
         await stage.peer.start()
     if case.bridge is not None:
         hop = ""
@@ -724,6 +737,7 @@ async def prepare(case: Case, variant: Mapping[str, Any], stage: Stage) -> None:
         if variant.get("digest"):
             wanted["agent"] = {**wanted.get("agent", {}), "authenticate": True}
         stage.bridge = Bridge(wanted, hop, sip_section(case.bridge, variant, stage))
+        stage.ends_with(stage.bridge.stop)
         await stage.bridge.start()
         stage.saved["bridge"] = stage.bridge.ready["http"]
 
@@ -747,37 +761,46 @@ def sip_section(
     return section
 
 
+async def act(case: Case, variant: Mapping[str, Any], stage: Stage) -> None:
+    """Start the peers and do the steps, up to the first that goes wrong."""
+    number = 0
+    try:
+        await prepare(case, variant, stage)
+        for step in case.steps:
+            number += 1
+            async with asyncio.timeout(step.get("seconds", 3 * STEP_SECONDS)):
+                await VERBS[step["do"]](stage, step)
+    except Exception as failed:
+        what = case.steps[number - 1]["do"] if number else "start"
+        stage.wrong.append(f"step {number} ({what}): {said(failed)}")
+
+
 async def play(case: Case, variant: Mapping[str, Any]) -> Verdict:
-    """One case in one variant, from starting the peers to stopping them."""
+    """One case in one variant, from starting the peers to stopping them; whatever goes wrong is a verdict."""
     begun = time.monotonic()
     stage = Stage(variant.get("transport", "udp"), variant.get("by", "long-polling"))
-    verdict, seen, number = "pass", "", 0
-    try:
-        try:
-            await prepare(case, variant, stage)
-            for step in case.steps:
-                number += 1
-                async with asyncio.timeout(step.get("seconds", 3 * STEP_SECONDS)):
-                    await VERBS[step["do"]](stage, step)
-        finally:
-            await stage.close()
-    except (NotSeen, ActorFailed, TimeoutError, OSError) as failed:
-        verdict = "fail"
-        what = case.steps[number - 1]["do"] if number else "start"
-        seen = f"step {number} ({what}): {failed or type(failed).__name__}"
-        if isinstance(stage.peer, OldServer):
-            seen += (
-                f"\n{stage.peer.client}: " + stage.peer.output.decode("utf-8", "replace")[-1500:]
-            )
-        if stage.bridge is not None:
-            seen += "\nbridge log: " + "\n".join(stage.bridge.log[-15:])
+    async with stage.ending:
+        await act(case, variant, stage)
+    seen = list(stage.wrong)
+    if seen and isinstance(stage.peer, OldServer):
+        told = stage.peer.output.decode("utf-8", "replace")[-1500:]
+        seen.append(f"{stage.peer.client}: {told}")
+    if seen and stage.bridge is not None:
+        seen.append("bridge log: " + "\n".join(stage.bridge.log[-15:]))
     return Verdict(
         case.name,
         case.title,
         variant_name(variant),
         peers_of(case),
         case.sections,
-        verdict,
+        "fail" if seen else "pass",
         round(time.monotonic() - begun, 2),
-        seen,
+        "\n".join(seen),
     )
+
+
+def said(failed: Exception) -> str:
+    """What an error tells; of one that nobody thought of, where it came from as well."""
+    if isinstance(failed, FORESEEN):
+        return str(failed) or type(failed).__name__
+    return "".join(traceback.format_exception(failed)).strip()

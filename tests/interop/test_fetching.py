@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
@@ -35,17 +36,18 @@ WAIT = 1.0
 async def kamailio() -> AsyncIterator[Kamailio]:
     """Dave has published that he is busy."""
     server = Kamailio({})
-    await server.start()
-    phone = Talker(DAVE, server.address, "udp", "pw-dave")
-    await phone.open()
-    headers = ["Event: presence", "Expires: 600", "Content-Type: application/pidf+xml"]
-    answer = await phone.ask("PUBLISH", DAVE, headers, document("busy", DAVE))
-    assert answer is not None and answer.status == 200
-    yield server
-    if server.process is not None and server.process.returncode is None:
-        os.killpg(server.process.pid, signal.SIGCONT)
-    await phone.close()
-    await server.stop()
+    async with AsyncExitStack() as ending:
+        ending.push_async_callback(server.stop)
+        await server.start()
+        phone = Talker(DAVE, server.address, "udp", "pw-dave")
+        await phone.open()
+        ending.push_async_callback(phone.close)
+        headers = ["Event: presence", "Expires: 600", "Content-Type: application/pidf+xml"]
+        answer = await phone.ask("PUBLISH", DAVE, headers, document("busy", DAVE))
+        assert answer is not None and answer.status == 200
+        yield server
+        if server.process is not None and server.process.returncode is None:
+            os.killpg(server.process.pid, signal.SIGCONT)
 
 
 def at(server: Kamailio, transport: str) -> dict[str, object]:

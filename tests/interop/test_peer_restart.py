@@ -18,6 +18,7 @@ import sqlite3
 import struct
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
@@ -282,7 +283,6 @@ def live_at(kamailio: Kamailio, table: str, condition: str = "1") -> int:
 )
 async def test_kamailio_falls_and_comes_back(kept: bool, transport: str) -> None:
     kamailio = Kamailio({"with": ["sqlite"], "workers": 1})
-    await kamailio.start()
     desk = {
         "id": "app_desk",
         "password": "secret-desk",
@@ -296,20 +296,18 @@ async def test_kamailio_falls_and_comes_back(kept: bool, transport: str) -> None
         "settings": {"peers": [{"probe": 1.0}]} if BRIEF else {},
     }
     host, port = kamailio.address
-    bridge = Bridge(wanted, f"sip:{host}:{port};transport={transport}")
-    tap = WireTap(port)
-    try:
+    async with AsyncExitStack() as ending:
+        ending.push_async_callback(kamailio.stop)
+        await kamailio.start()
+        bridge = Bridge(wanted, f"sip:{host}:{port};transport={transport}")
+        ending.push_async_callback(bridge.stop)
+        tap = WireTap(port)
+        ending.callback(tap.close)
         await bridge.start()
         house = House(kamailio, bridge)
-        try:
-            await house.open()
-            await story(house, tap, kept=kept, transport=transport)
-        finally:
-            await house.close()
-    finally:
-        tap.close()
-        await bridge.stop()
-        await kamailio.stop()
+        ending.push_async_callback(house.close)
+        await house.open()
+        await story(house, tap, kept=kept, transport=transport)
 
 
 async def story(house: House, tap: WireTap, *, kept: bool, transport: str) -> None:
