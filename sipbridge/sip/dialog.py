@@ -234,14 +234,18 @@ class Dialog:
         self.heard = tuple([None if text is None else intern(text) for text in words(request)])
 
     def refresh_target(self, message: Message, flow: Flow | None = None) -> None:
-        """Follow the Contact of a target refresh request or of its 2xx (§12.2.1.2, §12.2.2)."""
+        """Follow the Contact of a target refresh request or of its 2xx (§12.2.1.2, §12.2.2).
+
+        `flow` brought the request here, or took ours there: then it may be a connection of our own, which
+        says nothing of where the peer wants to be reached.
+        """
         if message.headers.first().get("contact") != f"<{self.remote_target}>":
             self.remote_target = self.target_in(message, flow) or self.remote_target
-        if flow is not None and flow.reliable:
+        if flow is not None and flow.reliable and isinstance(message, Request):
             self.flow = flow
 
     def target_in(self, message: Message, flow: Flow | None = None) -> str | None:
-        """The target that a message names; None if it names none. `flow` brought it."""
+        """The target that a message names; None if it names none. `flow` is where its sender was met."""
         contact = message.contact
         if contact is None or contact.is_star:
             return None

@@ -3,8 +3,9 @@
 A phone writes the address it has into Contact; behind a NAT nobody outside can reach that. RFC 3581 helps
 responses only. Who has no proxy in front that mends it may have requests of the dialog sent to where the
 phone's own requests came from instead: the host and port of its Contact are replaced by those of the
-source, as proxies do it (`fix_nated_contact`). That is done for datagrams only, since over a connection the
-connection itself is used, and not where a Record-Route says that a proxy looks after it.
+source, as proxies do it (`fix_nated_contact`), and `maddr` and another `transport`, which would lead past
+them, go. That is done for datagrams only, since over a connection the connection itself is used, and not
+where a Record-Route says that a proxy looks after it.
 """
 
 import ipaddress
@@ -37,7 +38,7 @@ class Nat(StrEnum):
 
 
 def reachable(contact: str, flow: Flow | None, nat: Nat) -> str:
-    """The text of a contact's URI as requests should have it; `flow` brought it."""
+    """The text of a contact's URI as requests should have it; `flow` is where its sender was met."""
     if nat is Nat.OFF or flow is None or flow.protocol != "udp":
         return contact
     try:
@@ -47,7 +48,15 @@ def reachable(contact: str, flow: Flow | None, nat: Nat) -> str:
     host, port = flow.remote
     if uri.scheme != "sip" or (nat is Nat.PRIVATE and not is_elsewhere(uri.host, host)):
         return contact
-    return str(replace(uri, host=f"[{host}]" if ":" in host else host, port=port))
+    kept = tuple(p for p in uri.parameters if not leads_elsewhere(*p))
+    bracketed = f"[{host}]" if ":" in host else host
+    return str(replace(uri, host=bracketed, port=port, parameters=kept))
+
+
+def leads_elsewhere(name: str, value: str | None) -> bool:
+    """Would a URI with this parameter not lead to its host by UDP (RFC 3261 §19.1.1)?"""
+    name = name.lower()
+    return name == "maddr" or (name == "transport" and (value or "").lower() != "udp")
 
 
 def is_elsewhere(host: str, source: str) -> bool:

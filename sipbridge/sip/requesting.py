@@ -342,7 +342,7 @@ class ClientRequest:
         handler, dialog = self.handler, self.dialog
         self.finish()
         if dialog is not None and response.status < 300 and self.request.method in TARGET_REFRESH:
-            self.half.refresh(dialog, self.request, response)
+            self.half.refresh(dialog, self.request, response, self.flow)
         if handler is not None:
             handler.receive_response(response, now)
 
@@ -587,7 +587,9 @@ class AskingHalf:
 
     # --- what happened ----------------------------------------------------------------------------
 
-    def refresh(self, dialog: Dialog, request: Request, response: Response) -> None:
+    def refresh(
+        self, dialog: Dialog, request: Request, response: Response, flow: Flow | None
+    ) -> None:
         """A 2xx moves the dialog's target (§12.2.1.2); one without a readable Contact does not.
 
         libpurple copies our Contact into its 200 to a NOTIFY; who followed that would talk to himself.
@@ -596,7 +598,7 @@ class AskingHalf:
         if contact is not None and contact == request.headers.first().get("contact"):
             return
         try:
-            dialog.refresh_target(response)
+            dialog.refresh_target(response, flow)
         except ParseError:
             return
 

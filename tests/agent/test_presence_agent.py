@@ -28,7 +28,9 @@ from sipbridge.presence.rules import (
     Transformations,
 )
 from sipbridge.sip.flow import Flow
+from sipbridge.sip.message import Request
 from sipbridge.sip.nat import Nat
+from sipbridge.sip.parser import parse_datagram
 from sipbridge.uri import Uri
 from tests.agent.world import (
     ALLOW,
@@ -835,6 +837,23 @@ def test_a_watcher_behind_a_nat_is_told_where_it_came_from_if_so_configured() ->
         assert subscribe_from_behind_a_nat(world) == ["192.0.2.9:40001"]
         world.restart()
         assert world.pair.wire.named("NOTIFY")[-1].flow.remote == ("192.0.2.9", 40001)
+
+
+def test_a_watcher_behind_a_nat_that_repeats_its_contact_stays_where_it_was_met() -> None:
+    for nat in (Nat.PRIVATE, Nat.ALWAYS):
+        world = AgentWorld(limits=AgentLimits(nat=nat))
+        subscribe_from_behind_a_nat(world)
+        for basic in ("open", "closed"):
+            (*_, last) = world.pair.wire.named("NOTIFY")
+            told = parse_datagram(last.data)
+            assert isinstance(told, Request)
+            contact = [("Contact", "<sip:dave@10.0.0.4:5062>")]
+            flow = Flow("udp", BOB, ("192.0.2.9", 40001))
+            answer = bytes(told.response(200, headers=contact))
+            world.pair.bob.receive_datagram(answer, flow, world.pair.now)
+            world.publish(document(basic))
+        sent = world.pair.wire.named("NOTIFY")
+        assert [one.flow.remote for one in sent] == [("192.0.2.9", 40001)] * 3
 
 
 def test_a_watcher_behind_a_proxy_is_the_proxys_affair() -> None:

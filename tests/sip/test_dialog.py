@@ -156,6 +156,13 @@ def test_the_target_follows_the_contact() -> None:
     assert dialog.remote_target == "sip:bob@192.0.2.9" and dialog.flow == TCP
 
 
+def test_a_connection_of_our_own_is_no_hint_where_the_peer_wants_to_be_reached() -> None:
+    dialog = accepted()
+    contact = [("Contact", "<sip:bob@192.0.2.9>")]
+    dialog.refresh_target(subscribe().response(200, headers=contact), TCP)
+    assert dialog.remote_target == "sip:bob@192.0.2.9" and dialog.flow is None
+
+
 @pytest.mark.parametrize("flow", [MEMORY, TCP, None])
 def test_a_snapshot_survives_json_and_a_connection_does_not(flow: Flow | None) -> None:
     dialog = accepted(("Record-Route", "<sip:p1.example.com;lr>"))
