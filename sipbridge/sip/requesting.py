@@ -8,7 +8,8 @@ where nobody asked for UDP, is tried by TCP first and by UDP when that is refuse
 
 An error of the transport, silence, or a 503 moves on to the next destination (RFC 3263 §4.3). Where there is
 another one, silence lasts `Locating.patience`, not all of timer F, unless a provisional response has come;
-the whole ends after `Locating.total`. A late answer of a destination that was given up is nobody's any more.
+the whole ends after `Locating.total`, and so does the wait for DNS. A late answer of a destination that was
+given up is nobody's any more.
 Destinations that failed lately come last. So do those that asked to be left alone (503 with Retry-After), and
 what would begin something new does not go there at all (RFC 3261 §21.5.4): if no other is left, the handler
 gets the 503 that they would send. After the last one the handler is told, and `RequestFailed` says what was
@@ -184,10 +185,10 @@ class ClientRequest:
         self.give_up(now)
 
     def in_time(self, now: float) -> bool:
-        """Is there time for another try? For the first one always."""
+        """Is there time for another try? The first one may begin until the last moment."""
         half = self.half
         rest = self.began + half.destinations.locating.total - now
-        return not self.tries or rest >= LEAST_TRY * half.timers.t1
+        return rest >= (LEAST_TRY * half.timers.t1 if self.tries else 0.0)
 
     def go(self, flow: Flow, now: float) -> None:
         """To another destination."""
@@ -338,6 +339,12 @@ class ClientRequest:
         if handler is not None:
             handler.request_failed(self.why, now)
 
+    def abandon(self, now: float) -> None:
+        """It cannot be sent: the handler hears of it soon, unless it has heard already."""
+        self.candidates.clear()
+        self.deferred.clear()
+        self.half.deadlines.schedule(now, self)
+
     def deliver(self, response: Response, now: float) -> None:
         handler, dialog = self.handler, self.dialog
         self.finish()
@@ -472,14 +479,25 @@ class AskingHalf:
         return True
 
     def receive_answer(self, question: Question, answer: Answer, now: float) -> None:
-        """DNS has answered: whoever has all that was asked for goes on."""
+        """DNS has answered: whoever has all that was asked for goes on.
+
+        Raises, after all have gone on, what made one of them impossible; its handler is told all the same.
+        """
         self.destinations.receive(question, answer, now)
         queue = self.waiting.pop(question, [])
         self.waiters -= len(queue)
+        failed: Exception | None = None
         for asked in queue:
             asked.missing -= 1
-            if not asked.finished and not asked.missing:
+            if asked.finished or asked.missing:
+                continue
+            try:
                 asked.try_next(now)
+            except Exception as error:
+                failed = failed or error
+                asked.abandon(now)
+        if failed is not None:
+            raise failed
 
     # --- one message ------------------------------------------------------------------------------
 

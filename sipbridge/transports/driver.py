@@ -32,7 +32,7 @@ from sipbridge.errors import ConfigurationError
 from sipbridge.sip.flow import CONNECTIONS, SECURE, WEB, Flow, ListeningPoint, Transmit
 from sipbridge.sip.indications import CloseConnection, Resolve, ReuseAsked
 from sipbridge.sip.locate import bare, bracketed
-from sipbridge.sip.records import Question
+from sipbridge.sip.records import Answer, Question
 from sipbridge.sip.user_agent import UserAgent
 from sipbridge.transports.backlog import Backlog
 from sipbridge.transports.memory import PORT, MemoryNetwork
@@ -455,7 +455,13 @@ class Driver:
             self.complain(f"nobody could take {type(indication).__name__}", error)
 
     async def look_up(self, question: Question) -> None:
-        answer = await self.resolve(question)
+        try:
+            answer = await self.resolve(question)
+        except (
+            Exception
+        ) as error:  # whoever waits must hear something, or the name is never asked again
+            self.complain(f"{question} could not be asked for", error)
+            answer = Answer(failure=f"not looked up: {type(error).__name__}")
         self.safely(self.core.receive_answer, question, answer, self.now())
 
     def write(self, changes: Sequence[tuple[int, object]]) -> None:

@@ -255,6 +255,32 @@ def test_an_unknown_name_is_a_failure_of_the_transport(pair: Pair) -> None:
     assert [reason for reason, _ in outcome.failures] == ["transport"]
 
 
+def test_who_waits_for_dns_longer_than_a_request_may_take_is_given_up(pair: Pair) -> None:
+    pair.bob.serve("PUBLISH", bob := Answers(200))
+    outcome, _ = send(pair, publish(pair, "sip:bob@pa.example.com"))
+    pair.turn()
+    pair.pass_seconds(29)
+    answer(pair, "pa.example.com", "192.0.2.2")
+    pair.pass_seconds(0)
+    assert len(outcome.failures) == 1 and not bob.got
+    assert pair.alice.asking.live == 0
+
+
+def test_one_that_cannot_be_sent_leaves_nobody_else_waiting(pair: Pair) -> None:
+    pair.bob.serve("PUBLISH", Answers(200))
+    request = publish(pair, "sip:bob@pa.example.com;transport=tcp")
+    broken, _ = send(pair, request)
+    others = [send(pair, publish(pair, "sip:bob@pa.example.com"))[0] for _ in range(2)]
+    pair.turn()
+    request.headers.add("Subject", "a\r\nEvil: yes")
+    with pytest.raises(LocalProtocolError):
+        answer(pair, "pa.example.com", "192.0.2.2")
+    pair.pass_seconds(1)
+    assert [outcome.status for outcome in others] == [200, 200]
+    assert [reason for reason, _ in broken.failures] == ["transport"]
+    assert pair.alice.asking.live == 0 and pair.alice.asking.waiters == 0
+
+
 def test_a_request_cancelled_while_its_name_is_looked_up_never_leaves(pair: Pair) -> None:
     outcome, asked = send(pair, publish(pair, "sip:bob@pa.example.com"))
     asked.cancel()

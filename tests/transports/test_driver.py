@@ -270,6 +270,29 @@ async def test_a_bug_is_complained_about_and_the_rest_is_served(stations: Statio
     assert await alice.ask(bob.uri("udp")).future == 200
 
 
+async def test_a_lookup_that_breaks_is_complained_about_and_the_name_asked_for_again(
+    stations: Stations,
+) -> None:
+    alice, bob = await stations.add(UDP4), await stations.add(UDP4)
+    bob.core.serve("PUBLISH", Answers(200))
+    complaints: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(
+        lambda loop, context: complaints.append(context)
+    )
+    resolve = alice.driver.resolve
+
+    async def broken(question: Question) -> Answer:
+        raise ZeroDivisionError
+
+    alice.driver.resolve = broken
+    uri = bob.uri("udp").replace("127.0.0.1", "localhost")
+    assert await asyncio.wait_for(alice.ask(uri).future, 5.0) == "transport"
+    assert [type(c["exception"]) for c in complaints] == [ZeroDivisionError]
+    alice.driver.resolve = resolve
+    alice.core.asking.destinations.answers.clear()
+    assert await asyncio.wait_for(alice.ask(uri).future, 5.0) == 200
+
+
 async def test_rubbish_on_the_socket_is_reported(stations: Stations) -> None:
     bob = await stations.add(UDP4)
     told: asyncio.Future[object] = asyncio.get_running_loop().create_future()
