@@ -20,8 +20,8 @@ Digest (§22): a 401 or 407 is answered with the caller's credentials, with CSeq
 remembered for each destination and user and answered in advance next time, the nonce count rising: those of a
 proxy in every request that goes by it, those of a server only in requests to the domain for which it asked
 (that of To, §22.2). A server that proves not to know the password (rspauth) is forgotten. At most
-two rounds are played for one request, and the same realm is answered twice only if the server calls our nonce
-stale: a wrong password is told to the handler, not tried again.
+two rounds are played with each destination, and the same realm is answered twice there only if the server
+calls our nonce stale: a wrong password is told to the handler, not tried again.
 
 The handler hears exactly once, and never from inside the call that made the request.
 """
@@ -56,7 +56,7 @@ from sipbridge.sip.usage import ResponseHandler
 from sipbridge.uri import Uri
 
 MAX_ROUNDS = 2
-"""Challenges answered for one request: a stale nonce, or a proxy and a server each with its realm."""
+"""Challenges of one destination answered: a stale nonce, or a proxy and a server each with its realm."""
 
 MAX_SESSIONS = 20_000
 """Destinations and users whose challenges are remembered, about 1 kB each; the oldest is forgotten."""
@@ -191,8 +191,10 @@ class ClientRequest:
         return rest >= (LEAST_TRY * half.timers.t1 if self.tries else 0.0)
 
     def go(self, flow: Flow, now: float) -> None:
-        """To another destination."""
+        """To another destination, which has its own nonces: none of its challenges has been answered yet."""
         self.tries += 1
+        self.rounds = 0
+        self.answered.clear()
         self.send(flow, now)
 
     def send(self, flow: Flow, now: float) -> None:

@@ -5,7 +5,7 @@ import pytest
 from sipbridge.errors import LocalProtocolError
 from sipbridge.sip.address import NameAddr
 from sipbridge.sip.dialog import Dialog
-from sipbridge.sip.digest import DigestServer, Stale, Verified, ha1
+from sipbridge.sip.digest import DigestServer, Refused, Stale, Verified, ha1
 from sipbridge.sip.flow import Address, Flow, ListeningPoint
 from sipbridge.sip.indications import (
     DestinationFailed,
@@ -502,6 +502,29 @@ def test_a_wrong_password_is_told_and_not_tried_again(pair: Pair) -> None:
         pair.turn()
         assert outcome.status == 401
         assert len(guard.cseqs) == tries
+
+
+@pytest.mark.parametrize("password", ["alicepw", "wrong"])
+def test_the_next_server_asks_for_itself(pair: Pair, password: str) -> None:
+    """One of two servers of a domain asks, and is too busy for the answer; the other has its own nonces."""
+
+    class Busy(Guard):
+        def receive_request(self, incoming: ServerRequest, now: float) -> None:
+            if "Authorization" in incoming.request.headers:
+                incoming.respond(503)
+            else:
+                super().receive_request(incoming, now)
+
+    pair.bob.serve("PUBLISH", Busy(pair, {"example.com": 401}))
+    pair.add(CAROL).serve("PUBLISH", guard := Guard(pair, {"example.com": 401}))
+    policy = PeerPolicy(next_hops=("sip:192.0.2.2", "sip:192.0.2.3"))
+    outcome, _ = send(pair, publish(pair), policy, Credentials("alice", password))
+    pair.turn()
+    assert outcome.status == (200 if password == "alicepw" else 401)
+    assert [type(v) for v in guard.verdicts] == [
+        type(None),
+        Verified if password == "alicepw" else Refused,
+    ]
 
 
 def test_credentials_of_another_realm_are_kept_back(pair: Pair) -> None:
