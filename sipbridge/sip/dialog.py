@@ -93,7 +93,7 @@ class Dialog:
         self.local_cseq = local_cseq
         self.remote_cseq = remote_cseq
         self.lower: int | None = None
-        """CSeq of the last request that was out of order."""
+        """CSeq of the last request that was out of order, if none has counted on since."""
         self.counts_anew = False
         """Two such have come in their own order: the peer has forgotten how far it had counted."""
         self.contact = contact
@@ -227,7 +227,9 @@ class Dialog:
             raise RemoteProtocolError(
                 f"CSeq {number} after {self.remote_cseq}: out of order", status_hint=500
             )
-        self.remote_cseq = number
+        if number != self.remote_cseq:
+            self.remote_cseq = number
+            self.lower = None  # the peer goes on counting: what came late was only late
 
     def remember(self, request: Request) -> None:
         """The request was sound and is of this dialog: what says the same again need not be judged again."""

@@ -148,6 +148,36 @@ def test_a_lower_cseq_is_out_of_order_and_an_equal_or_higher_one_is_not() -> Non
     assert dialog.remote_cseq == 9
 
 
+def order_kept(dialog: Dialog, *numbers: int) -> list[bool]:
+    """Is each of these requests in order?"""
+    kept = []
+    for number in numbers:
+        try:
+            dialog.check(notify(cseq=number))
+        except RemoteProtocolError:
+            kept.append(False)
+        else:
+            kept.append(True)
+    return kept
+
+
+def test_two_that_came_late_at_different_times_are_no_new_count() -> None:
+    dialog = accepted()
+    assert order_kept(dialog, 11, 10, 12, 13, 14, 16) == [True, False, True, True, True, True]
+    assert order_kept(dialog, 15) == [False]
+    assert not dialog.counts_anew
+    assert order_kept(dialog, 16, 17) == [True, True]
+
+
+@pytest.mark.parametrize("copy", [(), (11,)])
+def test_a_peer_that_counts_anew_is_noticed_at_its_second_request(copy: tuple[int, ...]) -> None:
+    """Even if a copy of its last old one comes between."""
+    dialog = accepted()
+    assert order_kept(dialog, 11, 1) == [True, False] and not dialog.counts_anew
+    assert order_kept(dialog, *copy, 2) == [True] * len(copy) + [False]
+    assert dialog.counts_anew
+
+
 def test_the_target_follows_the_contact() -> None:
     dialog = accepted()
     dialog.refresh_target(notify(contact="<sip:bob@192.0.2.9>"), TCP)
