@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import socket
 import sqlite3
 import stat
 from collections.abc import AsyncIterator
@@ -23,7 +22,6 @@ from tests.app.rig import (
     Application,
     Site,
     attributes,
-    free_port,
     kept,
     presence_server,
     remote,
@@ -31,6 +29,7 @@ from tests.app.rig import (
     site,
     until,
 )
+from tests.harness.ports import free_port
 
 PASSWORD = "let me in"
 HASH = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
@@ -410,7 +409,7 @@ async def test_a_new_applications_sip_password_answers_the_servers_digest() -> N
 
 
 async def test_a_new_applications_sip_password_opens_our_own_agent() -> None:
-    port = free_port(socket.SOCK_DGRAM)
+    port = free_port()
     sip = {"listen": [f"udp:127.0.0.1:{port}"], "domain": "example.com"}
     async with site(admin=ADMIN, sip=sip, agent={"authenticate": True}) as there:
         assert there.graph is not None

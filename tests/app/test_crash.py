@@ -5,7 +5,6 @@ import contextlib
 import random
 import secrets
 import signal
-import socket
 from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,8 @@ import pytest
 
 from tests.app.crashing import CROWD, Dialog, Member, Phones, applications, burst, name, phones, uri
 from tests.app.processes import Child, child, command, written
-from tests.app.rig import Application, configuration, free_port, kept
+from tests.app.rig import Application, configuration, kept
+from tests.harness.ports import free_port
 
 ROUNDS = 20
 OLD_DIALOGS = 30
@@ -129,7 +129,7 @@ async def test_what_was_acknowledged_survives_kill_9_in_the_middle_of_everything
     tmp_path: Path,
 ) -> None:
     chance = random.Random(20)
-    port = free_port(socket.SOCK_DGRAM)
+    port = free_port()
     config = written(tmp_path, tree(tmp_path, port))
     async with phones(port) as talking:
         crowd = Crowd(talking)

@@ -14,7 +14,6 @@ from sipbridge.app.settings import Settings
 from sipbridge.errors import ConfigurationError, SipBridgeError, StoreUnavailable
 from tests.app.rig import (
     attributes,
-    free_port,
     kept,
     presence_server,
     remote,
@@ -22,6 +21,7 @@ from tests.app.rig import (
     site,
     until,
 )
+from tests.harness.ports import free_port
 
 ALICE, BOB, CAROL = (f"sip:{name}@example.com" for name in ("alice", "bob", "carol"))
 
@@ -290,7 +290,7 @@ async def test_a_contract_that_ran_out_meanwhile_ends_with_one_status_end(tmp_pa
 async def test_an_embedded_agents_sip_watchers_are_notified_after_the_restart(
     tmp_path: Path,
 ) -> None:
-    port = free_port(socket.SOCK_DGRAM)
+    port = free_port()
     wanted = settings(
         store=kept(tmp_path), sip={"listen": [f"udp:127.0.0.1:{port}"], "domain": "example.com"}
     )

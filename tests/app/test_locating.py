@@ -9,13 +9,13 @@ from tests.app.rig import (
     PresenceServer,
     Site,
     attributes,
-    free_port,
     presence_server,
     settings,
     site,
     until,
 )
 from tests.harness.nameserver import NameServer
+from tests.harness.ports import free_port
 
 SOA = "@ 300 SOA ns hostmaster 1 3600 600 86400 60\n"
 STATUS = {"presence": attributes(Activity="Meeting")}

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from sipbridge.agent.presence_agent import Seen
+from sipbridge.app.sip_client import SipClient
 from sipbridge.events.notifier import Subscription
 from sipbridge.events.publisher import Published
 from sipbridge.presence import pidf
@@ -34,18 +35,27 @@ def filters(there: Site) -> list[str]:
     return [] if one is None else [c.path.text.rsplit(":", 1)[1] for c in one.include if c.path]
 
 
+def listen_in(here: Site) -> list[bytes]:
+    """From now on, every message that comes to this bridge."""
+    graph, came = here.bridge.graph, list[bytes]()
+    assert graph is not None
+    graph.gateway_driver.tap_in = lambda data, flow, at, trace: came.append(data)
+    return came
+
+
 def profile(folder: Path, text: str) -> str:
     path = folder / "peer.toml"
     path.write_text(text)
     return str(path)
 
 
-async def publish(there: Site, activity: str, place: str) -> None:
-    """Dave's phone says where he is and what he does."""
+async def publish(there: Site, activity: str, place: str) -> tuple[SipClient, str]:
+    """Dave's phone says where he is and what he does: the phone, and its publication."""
     phone = await there.phone("dave")
-    phone.publish(document(activity, DAVE, place), entity=Uri.parse(DAVE))
+    made = phone.publish(document(activity, DAVE, place), entity=Uri.parse(DAVE))
     said = await phone.wait_for(lambda s: isinstance(s, Published), PATIENCE)
     assert isinstance(said, Published)
+    return phone, made
 
 
 async def now(value: Callable[[], T], wanted: T) -> None:
@@ -81,14 +91,18 @@ async def test_changes_are_told_in_parts_and_applications_see_them() -> None:
         site(presence_server=remote(f"sip:{there.sip};transport=udp")) as here,
     ):
         bob = await here.application("bob").listen()
-        await publish(there, "busy", "office")
+        phone, made = await publish(there, "busy", "office")
         await bob.subscribe(DAVE)
         await bob.told("notifySubscription")
         await bob.start(DAVE)
         seen = values((await bob.told("statusChanged"))["changedAttributes"])
         assert (seen["Activity"], seen["Place"]) == ("Busy", "Office")
-        (subscription,) = watching(there)
-        assert subscription.telling is not None and subscription.telling.told is not None
+        came = listen_in(here)
+        phone.modify(made, document("vacation", DAVE, "office"))
+        seen = values((await bob.told("statusChanged"))["changedAttributes"])
+        assert (seen["Activity"], seen["Place"]) == ("Vacation", "Office")
+        (notify,) = [data for data in came if data.startswith(b"NOTIFY")]
+        assert b"pidf-diff+xml" in notify and b"vacation" in notify and b"office" not in notify
 
 
 async def test_a_filter_asks_for_what_applications_asked_for(tmp_path: Path) -> None:

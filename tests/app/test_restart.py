@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import json
 import shutil
-import socket
 import sqlite3
 from pathlib import Path
 
@@ -12,7 +11,8 @@ from sipbridge.app.sip_client import SipClient
 from sipbridge.events.budget import RATE
 from sipbridge.events.subscriber import Notified
 from sipbridge.uri import Uri
-from tests.app.rig import Application, free_port, kept, presence_server, remote, settings, site
+from tests.app.rig import Application, kept, presence_server, remote, settings, site
+from tests.harness.ports import free_port
 from tests.interop.wire import Message
 
 ALICE, BOB, CAROL = (f"sip:{name}@example.com" for name in ("alice", "bob", "carol"))
@@ -37,7 +37,7 @@ async def test_a_publication_that_was_never_acknowledged_is_taken_back_from_a_re
 async def test_our_own_agent_is_told_again_what_is_published_before_it_tells_anybody(
     tmp_path: Path,
 ) -> None:
-    port = free_port(socket.SOCK_DGRAM)
+    port = free_port()
     wanted = settings(
         store=kept(tmp_path),
         sip={"listen": [f"udp:127.0.0.1:{port}"], "domain": "example.com"},

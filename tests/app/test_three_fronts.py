@@ -21,8 +21,9 @@ from sipbridge.events.publisher import Published
 from sipbridge.events.subscriber import Notified, Terminated
 from sipbridge.uri import Uri
 from tests.app.processes import Served, served
-from tests.app.rig import PATIENCE, Application, application, configuration, free_port, kept, values
+from tests.app.rig import PATIENCE, Application, application, configuration, kept, values
 from tests.app.webex import APHELEIA, Updates, events, pidf, stop, watch
+from tests.harness.ports import free_port
 from tests.rest.devices import Device, token_of
 
 # Two starts of a process, and many rounds.

@@ -13,8 +13,9 @@ from sipbridge.mapping.ocsg import to_attributes
 from sipbridge.presence import pidf
 from sipbridge.uri import Uri
 from tests.app.processes import Served, command, served
-from tests.app.rig import configuration, document, free_port, presence_server, until
+from tests.app.rig import configuration, document, presence_server, until
 from tests.cli.conftest import Shell
+from tests.harness.ports import free_port
 
 ALICE, CAROL = "sip:alice@example.com", "sip:carol@example.com"
 

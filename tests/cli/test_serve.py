@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.app.processes import command, served, written
-from tests.app.rig import Application, attributes, configuration, free_port, kept, until
+from tests.app.rig import Application, attributes, configuration, kept, until
+from tests.harness.ports import free_port
 
 ALICE, BOB = "sip:alice@example.com", "sip:bob@example.com"
 

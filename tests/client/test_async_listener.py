@@ -20,9 +20,10 @@ from sipbridge.client import (
     Unreachable,
 )
 from sipbridge.client.async_listener import AsyncListener, Transport
-from tests.app.rig import Site, free_port, settings, site
+from tests.app.rig import Site, settings, site
 from tests.client.conftest import asynchronous, soon
 from tests.client.proxy import Proxy, proxy
+from tests.harness.ports import free_port
 
 ALICE, BOB = "sip:alice@example.com", "sip:bob@example.com"
 WORDS = [Activity.MEETING, Activity.AWAY, Activity.BUSY, Activity.MEAL, Activity.TRAVEL]

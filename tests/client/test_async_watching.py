@@ -14,9 +14,10 @@ from sipbridge.client import (
     Unauthenticated,
     attribute,
 )
-from tests.app.rig import Site, free_port
+from tests.app.rig import Site
 from tests.client.conftest import asynchronous, soon
 from tests.client.test_restart import life
+from tests.harness.ports import free_port
 
 ALICE, BOB = "sip:alice@example.com", "sip:bob@example.com"
 

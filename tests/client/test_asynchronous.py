@@ -21,8 +21,9 @@ from sipbridge.client import (
     Unreachable,
     attribute,
 )
-from tests.app.rig import Site, free_port
+from tests.app.rig import Site
 from tests.client.conftest import asynchronous, soon
+from tests.harness.ports import free_port
 
 ALICE, BOB = "sip:alice@example.com", "sip:bob@example.com"
 ACTIVITY, PLACE = AttributeKind.ACTIVITY, AttributeKind.PLACE

@@ -28,8 +28,9 @@ from sipbridge.client import (
     attribute,
 )
 from sipbridge.errors import InvalidValue
-from tests.app.rig import Site, free_port
+from tests.app.rig import Site
 from tests.client.conftest import blocking, in_thread
+from tests.harness.ports import free_port
 
 ALICE, BOB = "sip:alice@example.com", "sip:bob@example.com"
 ACTIVITY, PLACE = AttributeKind.ACTIVITY, AttributeKind.PLACE

@@ -20,8 +20,9 @@ from sipbridge.client import (
     Unreachable,
 )
 from sipbridge.client.listener import Ear, messages_of
-from tests.app.rig import Site, free_port
+from tests.app.rig import Site
 from tests.client.conftest import blocking, in_thread
+from tests.harness.ports import free_port
 
 ALICE, BOB = "sip:alice@example.com", "sip:bob@example.com"
 

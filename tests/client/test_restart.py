@@ -22,8 +22,9 @@ from sipbridge.client import (
     attribute,
 )
 from tests.app.processes import Served, served
-from tests.app.rig import PATIENCE, configuration, free_port, kept
+from tests.app.rig import PATIENCE, configuration, kept
 from tests.client.conftest import asynchronous, blocking
+from tests.harness.ports import free_port
 
 # Several starts of a process each.
 pytestmark = pytest.mark.timeout(90)

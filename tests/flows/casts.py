@@ -5,6 +5,7 @@ never, and keeps of its dialogs only what is needed to say it.
 """
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 
@@ -183,7 +184,7 @@ TAG = re.compile(r";tag=([^;>]+)")
 
 
 @dataclass
-class Hand:
+class Hand(ABC):
     """One side, played by hand: what it heard last, and the numbers it gave."""
 
     net: Net
@@ -250,8 +251,9 @@ class Hand:
     def parameter(self) -> str:
         return "" if self.transport == "udp" else f";transport={self.transport}"
 
+    @abstractmethod
     def request(self, method: str, fields: dict[str, str], body: bytes) -> bytes:
-        raise NotImplementedError
+        """What this side says of its own accord."""
 
     def basis(self, method: str, target: str, from_: str, to: str) -> dict[str, str]:
         self.cseq += 1

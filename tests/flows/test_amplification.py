@@ -106,10 +106,10 @@ def test_a_forged_datagram_brings_little_more_than_it_has_itself(
         assert not [one for one in sent if one.first_line.startswith("NOTIFY")]
 
 
-def test_over_a_stream_nothing_leaves_before_the_other_side_has_opened_it() -> None:
-    """To a Contact that asks for TCP goes one copy, and only over a connection it has accepted."""
+def test_a_contact_that_asks_for_tcp_is_told_once_and_never_by_datagram() -> None:
+    """A connection that it does not accept carries nothing (tests/transports/test_tcp.py)."""
     sent = attacked(FORGED["watch of a contact that asks for tcp"], None, 30_000)
-    assert [one.flow.protocol for one in sent if one.first_line.startswith("NOTIFY")] in (
-        ["tcp"],
-        ["tcp", "tcp"],
-    )
+    assert [(one.first_line.split()[0], one.flow.protocol) for one in sent] == [
+        ("SIP/2.0", "udp"),
+        ("NOTIFY", "tcp"),
+    ]

@@ -117,6 +117,7 @@ def test_an_answer_that_may_not_be_kept_still_serves_who_waits_for_it() -> None:
 def test_a_slow_answer_does_not_make_an_older_one_asked_for_again_for_ever() -> None:
     world = World()
     slow: list[Question] = []
+    asked: list[str] = []
     world.records[Question(Kind.NAPTR, "example.com")] = Answer(ttl=1.0)
     outcome = world.ask()
     for _ in range(10):
@@ -125,7 +126,14 @@ def test_a_slow_answer_does_not_make_an_older_one_asked_for_again_for_ever() -> 
             break
         world.clock.advance_to(world.now + 5.0)
         question = slow.pop(0)
+        asked.append(f"{question.kind.name} {question.name}")
         world.alice.receive_answer(question, world.dns(question) or Answer(), world.now)
+    assert asked == [
+        "NAPTR example.com",
+        "SRV _sip._udp.example.com",
+        "SRV _sip._tcp.example.com",
+        "ADDRESS bob.example",
+    ]
     world.turn()
     assert outcome.status == 200
 
