@@ -6,7 +6,7 @@ memory (the gateway in the same process has authenticated its callers) and where
 otherwise digest must prove it (RFC 3261 §22): the user `x` is `sip:x@domain`, or whom `identity_of` says, and
 nobody else, so another From is 403. From a trusted peer (`trust`) whoever asks is whom it asserts, whatever
 From says; it may also register others (RFC 3261 §10.2, as an S-CSCF does). Whoever is proven may publish for
-nobody else.
+nobody else, and in a subscription's dialog only its watcher may say anything.
 
 Passwords can be guessed only slowly: after `MAX_FAILURES` wrong answers for a user from one address in
 `FAILURES_LAST` seconds, that user is refused there, right or wrong, for the rest of them.
@@ -98,7 +98,8 @@ class Door:
         """Who asks for whom.
 
         for_itself: only the presentity may (a PUBLISH, once somebody is proven). resource: the presentity
-        of a dialog, whose requests come to our Contact instead; watcher: who made the dialog.
+        of a dialog, whose requests come to our Contact instead; watcher: who made the dialog, and alone may
+        say anything in it, once somebody is proven.
         """
         try:
             user, proven = self.asker(incoming, resource, watcher)
@@ -109,6 +110,8 @@ class Door:
             if refused is not None:
                 return refused
             proven = self.authenticator is not None
+        if proven and watcher is not None and not self.same(user, watcher):
+            return refusal(403, "Not Your Subscription")
         presentity = resource or self.presentity(incoming)
         if presentity is None:
             return refusal(404)

@@ -6,6 +6,8 @@ import pytest
 
 from sipbridge.agent.ports import Authenticator
 from sipbridge.events.publisher import PublishFailed
+from sipbridge.identities import PresentityKey
+from sipbridge.presence.lists import Entry
 from sipbridge.sip.address import NameAddr
 from sipbridge.sip.digest import DigestServer
 from sipbridge.sip.flow import Flow
@@ -160,3 +162,41 @@ def test_a_from_without_a_usable_address_gets_400() -> None:
     world.pair.alice.request(request, Outcome(), world.pair.now, policy=TO_BOB)
     world.pair.turn()
     assert len(world.pair.wire.named("400")) == 1
+
+
+@pytest.mark.parametrize("package", ["presence", "presence.winfo"])
+def test_a_dialog_obeys_nobody_but_the_watcher_who_made_it(package: str) -> None:
+    """Whoever knows its tags and is somebody too could else redirect what another one may see."""
+    world = guarded()
+    world.publish(document("open"), credentials=known("carol"))
+    watcher, other = (CAROL, "dave") if package != "presence" else (DAVE, "carol")
+    watching = world.watch(watcher, CAROL, package, credentials=known(watcher.user or ""))
+    assert refresh_as(world, watching, other) == 403
+    assert len(world.notified(watching)) == 1
+    assert refresh_as(world, watching, watcher.user or "") == 200
+    assert len(world.notified(watching)) == 2
+
+
+def test_a_dialog_about_a_list_obeys_nobody_else_either() -> None:
+    world = guarded()
+    friends = Uri.parse("sip:friends@example.com")
+    world.lists[PresentityKey(str(friends))] = (Entry(str(CAROL)),)
+    policy = with_flow(TO_BOB, capabilities=TO_BOB.capabilities | {"eventlist"})
+    watching = world.watch(DAVE, friends, credentials=known("dave"), policy=policy)
+    assert refresh_as(world, watching, "carol") == 403
+    assert refresh_as(world, watching, "dave") == 200
+
+
+def refresh_as(world: AgentWorld, watching: str, user: str) -> int:
+    """The answer to a SUBSCRIBE in the dialog, from a user who proves to be that one."""
+    dialog = world.subscriber.subscriptions[watching].dialog
+    assert dialog is not None
+    outcome = Outcome()
+    package = world.subscriber.subscriptions[watching].package.name
+    request = dialog.new_request("SUBSCRIBE", [("Event", package), ("Expires", "600")])
+    request.headers.set("From", f"<sip:{user}@example.com>;tag={request.from_.tag}")
+    world.pair.alice.request_in_dialog(
+        dialog, request, outcome, world.pair.now, credentials=known(user)
+    )
+    world.pair.turn()
+    return outcome.status
