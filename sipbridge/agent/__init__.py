@@ -13,11 +13,13 @@ from sipbridge.agent.ports import (
     SubscriptionStored,
 )
 from sipbridge.agent.presence_agent import AgentLimits, NotRestored, PresenceAgent
+from sipbridge.agent.publications import NotShown
 
 __all__ = [
     "AgentLimits",
     "Authenticator",
     "NotRestored",
+    "NotShown",
     "PresenceAgent",
     "PublicationRemoved",
     "PublicationStored",

@@ -49,7 +49,7 @@ from sipbridge.agent.ports import (
     SubscriptionRemoved,
     SubscriptionStored,
 )
-from sipbridge.agent.publications import PublishedState, View
+from sipbridge.agent.publications import NotShown, PublishedState, View
 from sipbridge.agent.registrar import Registrar
 from sipbridge.agent.trust import NOBODY, TrustedPeers
 from sipbridge.agent.watchers import (
@@ -145,9 +145,9 @@ class Presentity:
         "winfo",
     )
 
-    def __init__(self, key: PresentityKey) -> None:
+    def __init__(self, key: PresentityKey, report: Callable[[object], None]) -> None:
         self.key = key
-        self.published = PublishedState(key)
+        self.published = PublishedState(key, report)
         self.subscriptions: dict[str, Subscription] = {}
         """To its presence, the living ones, by their id."""
         self.members: dict[Virtual, None] = {}
@@ -195,7 +195,11 @@ class Seen:
         content = self.permitted()
         if content is None or not self.filters:
             return content
-        body = narrowed(content.body, self.filters)
+        try:
+            body = narrowed(content.body, self.filters)
+        except SipBridgeError as error:
+            self.not_filtered(error)
+            return content
         return Content(content.content_type, body, etag=entity_tag(content.content_type, body))
 
     def worth_telling(self) -> bool:
@@ -206,7 +210,15 @@ class Seen:
         before, self.seen = self.seen, content.body if content is not None else None
         if before is None or self.seen is None:
             return before is not self.seen
-        return triggered(before, self.seen, self.filters)
+        try:
+            return triggered(before, self.seen, self.filters)
+        except SipBridgeError as error:
+            self.not_filtered(error)
+            return True
+
+    def not_filtered(self, error: SipBridgeError) -> None:
+        """It is told whole then, and nobody else misses anything."""
+        self.presentity.published.report(NotShown(self.presentity.key, str(error)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -634,10 +646,14 @@ class PresenceAgent:
         return evaluate(rules, self.identities.address(watcher), at, self.sub_handling, sphere)
 
     def judge(self, presentity: Presentity, now: float) -> None:
-        """Every watcher anew."""
+        """Every watcher anew: all are judged first, and those who may see nothing hear of it first."""
         presentity.published.views.clear()
-        for subscription in list(presentity.subscriptions.values()):
-            self.judge_one(presentity, subscription, now)
+        judged = [
+            (subscription, self.permission(presentity.key, subscription.watcher, now))
+            for subscription in presentity.subscriptions.values()
+        ]
+        for subscription, permission in sorted(judged, key=lambda one: sees(one[1])):
+            self.judge_one(presentity, subscription, permission, now)
         for member in tuple(presentity.members):
             self.judge_member(presentity, member, now)
         for waiting in presentity.watchers.waiting():
@@ -647,8 +663,13 @@ class PresenceAgent:
                 self.waiting_over(presentity, waiting.id, word, now)
         self.plan_judging(presentity, now)
 
-    def judge_one(self, presentity: Presentity, subscription: Subscription, now: float) -> None:
-        permission = self.permission(presentity.key, subscription.watcher, now)
+    def judge_one(
+        self,
+        presentity: Presentity,
+        subscription: Subscription,
+        permission: Permission,
+        now: float,
+    ) -> None:
         if permission.sub_handling is SubHandling.BLOCK:
             self.notifier.happen(subscription, Input.REJECTED, now)
         elif permission.sub_handling is SubHandling.CONFIRM:
@@ -677,7 +698,7 @@ class PresenceAgent:
     def presentity(self, uri: Uri) -> Presentity:
         key = self.identities.canonical(uri)
         if key not in self.presentities:
-            self.presentities[key] = Presentity(key)
+            self.presentities[key] = Presentity(key, self.ua.report)
         return self.presentities[key]
 
     def tidy(self, presentity: Presentity) -> None:
@@ -898,6 +919,11 @@ def brings_filter(request: Request) -> bool:
     """Has a SUBSCRIBE a body that is a filter set? Raises ParseError."""
     kind = request.content_type
     return bool(request.body) and kind is not None and kind.essence == SIMPLE_FILTER
+
+
+def sees(permission: Permission) -> bool:
+    """Does it show anything, be it only a closed document?"""
+    return permission.sub_handling not in (SubHandling.BLOCK, SubHandling.CONFIRM)
 
 
 def local(subscription: Subscription) -> bool:

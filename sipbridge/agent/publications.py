@@ -12,10 +12,15 @@ What is shown when there is nothing to show:
   has to be told, and an empty body would be no news.
 - Polite blocking: the same closed document at all times (RFC 5025 §3.2.1), so that a blocked watcher sees
   what every watcher sees of somebody who is away.
+- What cannot be made into a document is reported (`NotShown`), and there is no body: that is so for whoever
+  would have seen it, and for nobody else.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 
+from sipbridge.errors import SipBridgeError
 from sipbridge.events.conditional import entity_tag
 from sipbridge.events.notifier import Content
 from sipbridge.events.presence_package import PIDF
@@ -25,6 +30,14 @@ from sipbridge.presence.composition import Published, compose
 from sipbridge.presence.filtering import apply, unavailable
 from sipbridge.presence.model import Presence
 from sipbridge.presence.rules import Permission, SubHandling, Transformations
+
+
+@dataclass(frozen=True, slots=True)
+class NotShown:
+    """What watchers with some permission may see of a presentity could not be made, or not be filtered."""
+
+    presentity: PresentityKey
+    reason: str
 
 
 class View:
@@ -41,8 +54,9 @@ class View:
 class PublishedState:
     """The publications of one presentity. `version` grows with each change."""
 
-    def __init__(self, key: PresentityKey) -> None:
+    def __init__(self, key: PresentityKey, report: Callable[[NotShown], None]) -> None:
         self.key = key
+        self.report = report
         self.version = 0
         self.known = False
         """Has anything been published as long as this object lives?"""
@@ -84,8 +98,12 @@ class PublishedState:
     def content(self, view: View) -> Content | None:
         """Body of a NOTIFY for that view; None: no body."""
         if view.version != self.version:
-            view.content = self.rendered(view.permission)
             view.version = self.version
+            try:
+                view.content = self.rendered(view.permission)
+            except SipBridgeError as error:
+                view.content = None
+                self.report(NotShown(self.key, str(error)))
         return view.content
 
     def rendered(self, permission: Permission) -> Content | None:

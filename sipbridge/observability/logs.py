@@ -16,6 +16,7 @@ import structlog
 from structlog.typing import FilteringBoundLogger, Processor
 
 from sipbridge.agent.admission import Guessing
+from sipbridge.agent.publications import NotShown
 from sipbridge.events import peer_watch, publisher, registration, subscriber
 from sipbridge.gateway.presentity import LastChangeAhead
 from sipbridge.observability.indications import DocumentRefused
@@ -125,6 +126,7 @@ class IndicationLog:
             publisher.PublishFailed: self.publish_failed,
             registration.Registered: self.registered,
             Guessing: self.guessing,
+            NotShown: self.not_shown,
             registration.RegistrationFailed: self.registration_failed,
             peer_watch.PeerSuspect: self.peer_suspect,
             peer_watch.PeerBack: self.peer_back,
@@ -275,6 +277,10 @@ class IndicationLog:
     def guessing(self, said: Guessing, now: float) -> None:
         user = said.user[:MAX_REASON]
         self.limited("authentication.guessing", now, user=user, address=said.address)
+
+    def not_shown(self, said: NotShown, now: float) -> None:
+        reason = said.reason[:MAX_REASON]
+        self.limited("presence.not-shown", now, presentity=said.presentity, reason=reason)
 
     def registered(self, said: registration.Registered, now: float) -> None:
         if not said.renewed:

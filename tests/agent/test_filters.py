@@ -4,6 +4,9 @@ from dataclasses import replace
 
 import pytest
 
+from sipbridge.agent import presence_agent
+from sipbridge.agent.publications import NotShown
+from sipbridge.errors import DocumentError
 from sipbridge.events.presence_package import SIMPLE_FILTER
 from sipbridge.events.subscriber import State
 from sipbridge.mapping.attributes import AttributeKind
@@ -11,9 +14,10 @@ from sipbridge.mapping.filters import NO_FILTER, filter_for
 from sipbridge.presence import simple_filter
 from sipbridge.presence.rules import ALL, Provide, Transformations
 from sipbridge.sip.policy import PeerPolicy
-from tests.agent.world import ALLOW, CAROL, CONFIRM, DAVE, AgentWorld, document
+from tests.agent.world import ALLOW, CAROL, CONFIRM, DAVE, ERIN, KEY, AgentWorld, document
 from tests.events.peers import ALICE_URI, BOB_URI, TO_BOB, Answer
 from tests.events.test_subscriber import World
+from tests.harness.pair import BOB
 
 FILTERS = replace(TO_BOB, name="bob", filters=True)
 ACTIVITY = filter_for({AttributeKind.ACTIVITY})
@@ -58,6 +62,33 @@ def test_a_watcher_is_told_what_its_filter_includes_and_of_changes_in_that() -> 
     assert len(world.notified(watching)) == 1
     world.modify(publication, says(activity="away"))
     assert len(world.notified(watching)) == 2
+
+
+@pytest.mark.parametrize(
+    ("step", "wish"),
+    [
+        ("narrowed", "<what><include>//r:mood</include></what>"),
+        ("triggered", '<trigger><changed from="sad">//r:mood</changed></trigger>'),
+    ],
+)
+def test_a_filter_that_cannot_be_applied_is_the_matter_of_its_watcher(
+    monkeypatch: pytest.MonkeyPatch, step: str, wish: str
+) -> None:
+    world = AgentWorld()
+    publication = world.publish(says())
+    with_filter, without = watch(world, filter_of(wish)), world.watch(ERIN)
+
+    def failing(*documents: object) -> object:
+        raise DocumentError("too odd")
+
+    monkeypatch.setattr(presence_agent, step, failing)
+    world.modify(publication, says("closed"))
+    assert world.publish_failed == []
+    assert world.basics(without) == ["closed"]
+    assert world.basics(with_filter) == ["closed"]
+    assert set(world.pair.said_by(BOB, NotShown)) == {NotShown(KEY, "too odd")}
+    world.end(with_filter)
+    assert world.terminated == [("timeout", False)]
 
 
 def test_a_filter_never_shows_what_the_permission_hides() -> None:

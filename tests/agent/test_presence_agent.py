@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import pytest
 
+from sipbridge.agent import publications
 from sipbridge.agent.ports import (
     PublicationRemoved,
     PublicationStored,
@@ -16,12 +17,18 @@ from sipbridge.agent.ports import (
     SubscriptionStored,
 )
 from sipbridge.agent.presence_agent import AgentLimits, NotRestored
+from sipbridge.agent.publications import NotShown
+from sipbridge.errors import DocumentError
+from sipbridge.identities import PresentityKey
 from sipbridge.presence import pidf
+from sipbridge.presence.filtering import apply
+from sipbridge.presence.lists import Entry
 from sipbridge.presence.model import Presence
 from sipbridge.presence.rules import (
     EVERYTHING,
     Conditions,
     Period,
+    Permission,
     Provide,
     Rule,
     RuleSet,
@@ -381,6 +388,74 @@ def test_rules_of_somebody_nobody_watches_change_nothing() -> None:
     world = AgentWorld()
     world.decide(DAVE, BLOCK)
     assert world.agent.presentities == {}
+
+
+def unable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What those may see who see activities only cannot be made."""
+
+    def failing(document: Presence, permission: Permission) -> Presence:
+        if permission.transformations == ACTIVITIES_ONLY:
+            raise DocumentError("too odd")
+        return apply(document, permission)
+
+    monkeypatch.setattr(publications, "apply", failing)
+
+
+def test_what_cannot_be_made_for_one_watcher_keeps_no_other_from_being_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = AgentWorld()
+    world.decide(DAVE, ALLOW, ACTIVITIES_ONLY)
+    dave, erin = world.watch(DAVE), world.watch(ERIN)
+    unable(monkeypatch)
+    publication = world.publish(document("open"))
+    assert world.publish_failed == []
+    assert world.basics(erin) == ["open"]
+    world.decide(ERIN, BLOCK)
+    assert world.states(erin)[-1] == "terminated"
+    assert set(world.pair.said_by(BOB, NotShown)) == {NotShown(KEY, "too odd")}
+    monkeypatch.undo()
+    world.modify(publication, document("closed"))
+    assert [n.body for n in world.notified(dave)][:-1] == [b""]
+    assert world.seen(dave).entity == KEY
+
+
+def test_in_a_list_what_cannot_be_made_of_one_member_hides_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = AgentWorld()
+    friends = Uri.parse("sip:friends@example.com")
+    world.lists[PresentityKey(str(friends))] = (Entry(str(CAROL)), Entry(str(ERIN)))
+    world.decide(DAVE, ALLOW, ACTIVITIES_ONLY)
+    for who in (CAROL, ERIN):
+        world.publish(document("open"), identity=who, entity=who)
+    unable(monkeypatch)
+    listing = replace(TO_BOB, capabilities=TO_BOB.capabilities | {"eventlist"}, encodings=())
+    watching = world.watch(DAVE, friends, policy=listing)
+    body = world.last(watching).body
+    assert body.count(b'state="active"') == 2
+    assert body.count(b"<presence ") == 1
+
+
+def test_whoever_is_blocked_hears_of_it_before_others_are_told_what_is_new(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whatever goes wrong with those: nobody stays who may not."""
+    world = AgentWorld()
+    world.publish(document("open", more=PERSON))
+    world.watch(DAVE)
+    erin = world.watch(ERIN)
+    world.decide(DAVE, ALLOW, ACTIVITIES_ONLY, tell=False)
+    world.decide(ERIN, BLOCK, tell=False)
+
+    def broken(document: Presence, permission: Permission) -> Presence:
+        raise RuntimeError("a fault of ours")
+
+    monkeypatch.setattr(publications, "apply", broken)
+    with pytest.raises(RuntimeError):
+        world.agent.rules_changed(KEY, world.pair.now)
+    world.pair.turn()
+    assert world.states(erin)[-1] == "terminated"
 
 
 # --- presence.winfo -------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ POLITE = Permission(SubHandling.POLITE_BLOCK)
 
 
 def state(*bodies: bytes) -> PublishedState:
-    made = PublishedState(PresentityKey("sip:carol@example.com"))
+    made = PublishedState(PresentityKey("sip:carol@example.com"), lambda said: None)
     for n, body in enumerate(bodies):
         made.put(f"p{n}", pidf.parse(body), NOON + timedelta(seconds=n))
     return made

@@ -9,8 +9,10 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
+from sipbridge.agent import NotShown
 from sipbridge.events.publisher import PublishFailed
 from sipbridge.events.subscriber import Refused, Terminated
+from sipbridge.identities import PresentityKey
 from sipbridge.observability.indications import DocumentRefused
 from sipbridge.observability.logs import BURST, PERIOD, IndicationLog, RateLimit, configure, logger
 from sipbridge.sip.flow import Flow
@@ -99,8 +101,14 @@ def test_kinds_are_limited_apart() -> None:
         for _ in range(100):
             log.observe(MessageRefused("x", 400, FLOW), 0.0)
         log.observe(LimitReached("pending_per_peer", "192.0.2.1"), 0.0)
+        log.observe(NotShown(PresentityKey("sip:alice@example.com"), "too odd"), 0.0)
         log.observe(DocumentRefused("application/pidf+xml", "two roots", "t-1"), 0.0)
-    assert [line["event"] for line in lines[BURST:]] == ["limit.reached", "document.refused"]
+    assert [line["event"] for line in lines[BURST:]] == [
+        "limit.reached",
+        "presence.not-shown",
+        "document.refused",
+    ]
+    assert lines[-2]["presentity"] == "sip:alice@example.com"
     assert lines[-1]["trace"] == "t-1"
 
 
