@@ -17,7 +17,8 @@ brings the rows that have changed since, gathered over a moment (`AgentLimits.li
 by one with each body, that of an inner list with each of its own. What does not fit into one NOTIFY waits for
 the next, which follows at once: the table of a full state is always whole, and a row whose document had to
 wait is shown without it. A NOTIFY too large for a datagram goes by TCP; where the subscriber takes none, it
-is said in several that fit, with one document each at least.
+is said in several, which have one document each at least. Nothing less can be said at a time: a table of many
+members, and a document in its wrapping, may still be more than the 1,300 bytes of a datagram, and go as one.
 
 A SUBSCRIBE can bring its list along (RFC 5367). Any address of our domain takes it, but for one that is a
 list itself; only members of our domain are subscribed to, and one must be there. Who is not decided waits, as
@@ -82,7 +83,7 @@ OCTETS = 48_000
 """Bytes of one body, about: a message of 64 kB is the largest that UDP carries and that many parsers take."""
 
 DATAGRAM = LARGE - ROOM_FOR_HEAD
-"""Bytes of one body where only datagrams get through."""
+"""Bytes of one body where only datagrams get through, unless one document alone makes it more."""
 
 TABLE_OVERHEAD = 250
 """Bytes of a body without rows and documents, about."""

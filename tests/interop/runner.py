@@ -341,7 +341,10 @@ async def do_subscribe(stage: Stage, step: dict[str, Any]) -> None:
 
 
 async def do_notify(stage: Stage, step: dict[str, Any]) -> None:
-    """A NOTIFY arrives: `state` begins Subscription-State, `has` is in the body, `lacks` is not."""
+    """A NOTIFY arrives: `state` begins Subscription-State, `has` is in the body, `lacks` is not.
+
+    The whole message has `at_most` so many bytes.
+    """
     talker = await stage.talker(step)
 
     def fits(m: Message) -> bool:
@@ -362,6 +365,8 @@ async def do_notify(stage: Stage, step: dict[str, Any]) -> None:
     for word in step.get("lacks", []):
         if word.encode() in found.body:
             raise NotSeen(f"{word!r} is in the NOTIFY: {found.body.decode('utf-8', 'replace')}")
+    if len(found.raw) > step.get("at_most", len(found.raw)):
+        raise NotSeen(f"the NOTIFY has {len(found.raw)} bytes")
 
 
 async def do_request(stage: Stage, step: dict[str, Any]) -> None:
