@@ -264,6 +264,21 @@ async def do_notification(stage: Stage, step: dict[str, Any]) -> None:
     raise NotSeen(f"no {step['kind']} with {wanted}; seen: {skipped}")
 
 
+async def do_notifications(stage: Stage, step: dict[str, Any]) -> None:
+    """Bayeux notifications of `kind` arrive, one with what each of `each` says, in any order."""
+    application = await stage.application(step)
+    lacking = [stage.fill(has) for has in step["each"]]
+    seen: list[Any] = []
+    try:
+        async with asyncio.timeout(STEP_SECONDS):
+            while lacking:
+                seen.append(await application.inbox.get())
+                body = seen[-1].get(step["kind"])
+                lacking = [has for has in lacking if body is None or not contains(body, has)]
+    except TimeoutError:
+        raise NotSeen(f"no {step['kind']} with {lacking}; seen: {seen}") from None
+
+
 async def do_quiet(stage: Stage, step: dict[str, Any]) -> None:
     """Nothing of `kind` waits for the application; follows a step that would have brought it earlier."""
     application = await stage.application(step)
@@ -549,7 +564,10 @@ async def do_restart_kamailio(stage: Stage, step: dict[str, Any]) -> None:
 
 
 async def do_metric(stage: Stage, step: dict[str, Any]) -> None:
-    """A counter of the bridge reaches `at_least`; `labels` must all be on its line. Asked until it does."""
+    """A number of the bridge reaches `at_least`, or is `exactly` so; `labels` must all be on its line.
+
+    Asked until it does. `exactly` follows the steps that could have brought more.
+    """
     import aiohttp
 
     assert stage.bridge is not None
@@ -563,7 +581,7 @@ async def do_metric(stage: Stage, step: dict[str, Any]) -> None:
             lines = (await response.text()).splitlines()
         fitting = [n for n in lines if n.startswith(step["name"]) and all(x in n for x in labels)]
         seen = sum(float(line.rsplit(" ", 1)[1]) for line in fitting)
-        if seen >= step["at_least"]:
+        if seen == step["exactly"] if "exactly" in step else seen >= step["at_least"]:
             return
         if time.monotonic() > deadline:
             raise NotSeen(f"{step['name']} {labels} is {seen:g}")
