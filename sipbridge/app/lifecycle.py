@@ -184,28 +184,20 @@ class Bridge:
     async def restore_publications(self, graph: Graph) -> None:
         """Entity-tags of our own publications, so that they are modified and not doubled.
 
+        They are taken up as soon as their application may ask its server, which may want it registered.
         One whose attributes we do not have was never acknowledged, or is removed here and not yet there.
         """
         known = graph.gateway.registry.published
         for key, text in await graph.store.load_snapshots(PUBLICATION):
             application, _, presentity = key.partition("\n")
-            caller = graph.callers.get(application)
-            if caller is None:
+            if application not in graph.callers:
                 continue
             pair = (application, PresentityKey(presentity))
             kept = known.get(pair)
             identity = Uri.parse(kept.presentity_uri if kept is not None else presentity)
-            try:
-                graph.network.restore_publication(pair, identity, text)
-            except (SipBridgeError, ValueError, KeyError) as error:
-                graph.store.remember(PUBLICATION, key, None)
-                self.log.warning(
-                    "publication.not-restored", presentity=presentity, error=str(error)
-                )
-            else:
-                if kept is None:
-                    self.spawn(graph.network.unpublish(Caller(application, identity, pair[1])))
-        graph.gateway_driver.turn()
+            acting = Caller(application, identity, pair[1])
+            graph.network.keep_publication(acting, text)
+            self.spawn(graph.network.resume_publication(acting, removed=kept is None))
 
     async def restore_deliveries(self, graph: Graph) -> None:
         """What Bayeux clients and URLs had not been told; from now on it is written down regularly."""

@@ -29,6 +29,7 @@ from sipbridge.errors import (
     NotAList,
     RequestRejected,
     SignallingError,
+    SipBridgeError,
     TransactionTimeout,
     TransportFailed,
 )
@@ -58,11 +59,14 @@ from sipbridge.identities import Identities, PresentityKey
 from sipbridge.mapping.attributes import AttributeKind
 from sipbridge.mapping.filters import NO_FILTER, filter_for
 from sipbridge.observability.indications import DocumentTolerated, NotifyHandled
+from sipbridge.observability.logs import logger
 from sipbridge.presence import pidf
 from sipbridge.presence.model import Presence
 from sipbridge.presence.reading import read
 from sipbridge.sip.policy import NO_POLICY, Credentials, PeerPolicy
 from sipbridge.uri import Uri
+
+log = logger("sipbridge.app")
 
 RESUMING = 50
 """Subscriptions that are taken up at the same time after a restart ..."""
@@ -112,6 +116,10 @@ class Publication:
     key: tuple[str, PresentityKey]
     peer: Peer
     id: str = ""
+    kept: str = ""
+    """What is known of it from an earlier life, until it is taken up."""
+    held: bool = False
+    """The server has had it."""
     revision: int = 1
     """Of the body the caller waits for."""
     waiting: asyncio.Future[str] | None = None
@@ -298,7 +306,7 @@ class SipNetwork:
         """The network knows us again: what it had and then forbade goes out once more."""
         for publication in self.published_under(entry):
             known = self.publisher.publications.get(publication.id)
-            if known is not None and known.state is State.FAILED and known.etag:
+            if known is not None and known.state is State.FAILED and publication.held:
                 self.publisher.modify(known.id, known.content_type, known.body, self.now())
         self.turn()
 
@@ -320,9 +328,12 @@ class SipNetwork:
             self.published_by.setdefault(caller.application, []).append(found)
         return found
 
+    async def may_publish(self, caller: Caller) -> None:
+        await self.registered(caller, caller.identity, patient=True)
+
     async def publish(self, caller: Caller, document: Presence, expires: int | None = None) -> str:
         await self.registered(caller, caller.identity)
-        publication = self.publication_of(caller)
+        publication = self.take_up(caller)
         peer = publication.peer
         if "publish" not in peer.policy.capabilities:
             raise RequestRejected(489, "its presence server takes no publications", None)
@@ -354,7 +365,7 @@ class SipNetwork:
         return etag
 
     async def unpublish(self, caller: Caller) -> None:
-        publication = self.publication_of(caller)
+        publication = self.take_up(caller, removed=True)
         if publication.id:
             publication.waiting = asyncio.get_running_loop().create_future()
             self.publisher.remove(publication.id, self.now(), trace=caller.trace)
@@ -617,6 +628,7 @@ class SipNetwork:
         publication = self.by_id.get(said.publication)
         if publication is None:
             return
+        publication.held = True
         self.remember_publication(publication)
         if said.revision >= publication.revision:
             publication.answer(said.etag)
@@ -625,7 +637,7 @@ class SipNetwork:
         publication = self.by_id.pop(said.publication, None)
         if publication is None:
             return
-        publication.id = ""
+        publication.id, publication.held = "", False
         self.remember(publication.key, None)
         publication.answer("")
 
@@ -634,9 +646,8 @@ class SipNetwork:
         if publication is None:
             return
         publication.fail(failure(said.status, said.reason, said.retry_after, said.tried))
-        known = self.publisher.publications.get(publication.id)
         forbidden = said.status == 403 and publication.peer.register
-        if forbidden and self.registrations is not None and known is not None and known.etag:
+        if forbidden and self.registrations is not None and publication.held:
             self.registrations.doubt(publication.key[0])
 
     def remember_publication(self, publication: Publication) -> None:
@@ -652,20 +663,45 @@ class SipNetwork:
         }
         self.remember(publication.key, orjson.dumps(stored).decode())
 
-    def restore_publication(self, key: tuple[str, PresentityKey], identity: Uri, text: str) -> None:
-        """Take up a publication of an earlier life. Raises SipBridgeError when it is no snapshot."""
-        stored = orjson.loads(text)
-        elapsed = (self.at() - datetime.fromisoformat(stored["at"])).total_seconds()
-        publication = self.publication_of(Caller(key[0], identity, key[1]))
-        publication.id = self.publisher.restore(
-            stored["publication"],
-            self.now(),
-            elapsed=max(0.0, elapsed),
-            policy=self.policy_for(key[0], identity),
-            credentials=self.credentials.get(key[0]),
-        )
-        self.used(publication.peer)
+    def keep_publication(self, caller: Caller, text: str) -> None:
+        """There is a publication of an earlier life: whoever publishes or removes it first takes it up."""
+        self.publication_of(caller).kept = text
+
+    async def resume_publication(self, caller: Caller, *, removed: bool) -> None:
+        """Take it up as soon as the application may ask its server; removed: to take it back there.
+
+        Raises SignallingError when the application may not ask any more.
+        """
+        await self.may_publish(caller)
+        self.take_up(caller, removed=removed)
+        self.turn()
+
+    def take_up(self, caller: Caller, *, removed: bool = False) -> Publication:
+        """The caller's publication; one of an earlier life lives from now on."""
+        publication = self.publication_of(caller)
+        text, publication.kept = publication.kept, ""
+        if not text:
+            return publication
+        try:
+            stored = orjson.loads(text)
+            elapsed = (self.at() - datetime.fromisoformat(stored["at"])).total_seconds()
+            if removed:
+                stored["publication"]["removal_asked"] = True
+            publication.id = self.publisher.restore(
+                stored["publication"],
+                self.now(),
+                elapsed=max(0.0, elapsed),
+                policy=self.policy_for(caller.application, caller.identity),
+                credentials=self.credentials.get(caller.application),
+            )
+        except (SipBridgeError, ValueError, KeyError, TypeError) as error:
+            self.remember(publication.key, None)
+            log.warning("publication.not-restored", presentity=caller.key, error=str(error))
+            return publication
+        publication.held = True
         self.by_id[publication.id] = publication
+        self.used(publication.peer)
+        return publication
 
     def answer_watch(self, identifier: str, error: SignallingError | None) -> None:
         """Tell whoever waits for the server's answer, and whoever will ask for it later."""

@@ -105,6 +105,13 @@ class PresenceNetwork(Protocol):
         """Inside it nobody else publishes for this caller: read what is published, change it, publish."""
         ...
 
+    async def may_publish(self, caller: Caller) -> None:
+        """Returns when the caller's server can be asked, however long that takes: for what nobody waits for.
+
+        Raises SignallingError when it never will.
+        """
+        ...
+
     async def publish(self, caller: Caller, document: Presence, expires: int | None = None) -> str:
         """Create or modify the caller's publication; returns the entity-tag. Raises SignallingError."""
         ...

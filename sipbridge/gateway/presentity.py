@@ -361,6 +361,7 @@ class Presentities:
 
     async def republish(self, record: PublishedRecord) -> None:
         caller = Caller(record.application, Uri.parse(record.presentity_uri), record.presentity)
+        await self.network.may_publish(caller)  # before its turn: no call shall wait behind us
         async with self.network.in_turn(caller):
             newest = self.registry.published.get((caller.application, caller.key))
             if newest is None:

@@ -1,6 +1,8 @@
 """Applications registered where the network demands it, and what the network is sent then."""
 
 import asyncio
+import contextlib
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -275,6 +277,83 @@ async def test_a_way_that_changes_is_looked_up_for_what_that_application_has_onl
         monkeypatch.setattr(ours, "policy_for", counted)
         ours.moved(registrations_of(here).of_application["app_bob"])
         assert asked == ["app_bob"] * 3  # its publication, its watchers and Carol
+
+
+async def test_a_publication_of_before_the_restart_waits_for_the_registration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registrations, "PATIENCE", 0.1)
+    async with presence_server() as server:
+        wanted = settings(store=kept(tmp_path), presence_server=network(server), applications=ONE)
+        async with site(wanted) as here:
+            await here.application("alice").publish(Activity="Meeting")
+        server.got.clear()
+        server.refuse["REGISTER"] = 503
+        async with site(wanted) as here:
+            body = {"presence": attributes(Place="Office")}
+            answer = await here.application("alice").ask("PUT", "/rest/presence/presence", body)
+            assert answer[0] == 502  # and did not wait behind what is resumed
+            assert server.requests("PUBLISH") == []
+            server.refuse.clear()
+            register_again(here)
+            again = await server.request("PUBLISH")
+            assert again.get("sip-if-match") == "e1" and b"meeting" in again.body
+            await here.application("alice").publish(Place="Office")
+            assert (await server.request("PUBLISH", 1)).get("sip-if-match") == "e2"
+
+
+async def test_what_was_removed_before_the_restart_is_removed_once_there_is_a_registration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registrations, "PATIENCE", 0.1)
+    async with presence_server() as server:
+        wanted = settings(store=kept(tmp_path), presence_server=network(server), applications=ONE)
+        async with site(wanted) as here:
+            await here.application("alice").publish(Activity="Meeting")
+        with contextlib.closing(sqlite3.connect(tmp_path / "state.db")) as db, db:
+            db.execute("DELETE FROM published")
+        server.got.clear()
+        server.refuse["REGISTER"] = 503
+        async with site(wanted) as here:
+            assert server.requests("PUBLISH") == []
+            server.refuse.clear()
+            register_again(here)
+            removal = await server.request("PUBLISH")
+            assert (removal.get("expires"), removal.get("sip-if-match")) == ("0", "e1")
+            await here.application("alice").publish(Activity="Travel")
+            assert server.requests("PUBLISH")[1].get("sip-if-match") == ""
+
+
+async def test_what_is_taken_up_without_its_tag_and_forbidden_goes_out_with_the_next_registration(
+    tmp_path: Path,
+) -> None:
+    async with presence_server() as server:
+        wanted = settings(store=kept(tmp_path), presence_server=network(server), applications=ONE)
+        async with site(wanted) as here:
+            await here.application("alice").publish(Activity="Meeting")
+        with contextlib.closing(sqlite3.connect(tmp_path / "state.db")) as db, db:
+            db.execute('UPDATE snapshots SET text = replace(text, \'"at":"20\', \'"at":"19\')')
+        server.got.clear()
+        server.refuse["PUBLISH"] = 403
+        async with site(wanted) as here:
+            assert (await server.request("PUBLISH")).get("sip-if-match") == ""
+            assert here.graph is not None
+            (publication,) = here.graph.network.publisher.publications.values()
+            (entry,) = registrations_of(here).entries.values()
+
+            def refused() -> bool:
+                """As it was kept, as it is said anew, and after the registration was renewed."""
+                settled = entry.doubted is not None and not entry.in_doubt
+                return settled and publication.state == "failed" and publication.sent > 1
+
+            await until(lambda: asyncio.sleep(0, refused()), bool)
+            server.refuse["REGISTER"] = 403
+            register_again(here)
+            await until(lambda: health(here), lambda state: state[0] == "degraded")
+            server.refuse.clear()
+            before = len(server.requests("PUBLISH"))
+            register_again(here)
+            assert b"meeting" in (await server.request("PUBLISH", before)).body
 
 
 async def test_two_applications_of_one_identity_share_a_registration() -> None:

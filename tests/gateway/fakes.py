@@ -74,6 +74,9 @@ class FakeNetwork:
     def in_turn(self, caller: Caller) -> AbstractAsyncContextManager[None]:
         return nullcontext()
 
+    async def may_publish(self, caller: Caller) -> None:
+        return
+
     async def publish(self, caller: Caller, document: Presence, expires: int | None = None) -> str:
         if self.failure:
             raise self.failure
