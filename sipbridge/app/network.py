@@ -173,6 +173,7 @@ class SipNetwork:
         peers: Mapping[str, Peer],
         default: Peer,
         credentials: Mapping[str, Credentials],
+        callers: Mapping[str, Caller],
         *,
         turn: Callable[[], None],
         now: Callable[[], float],
@@ -187,6 +188,8 @@ class SipNetwork:
         self.peers = peers
         self.default = default
         self.credentials = credentials
+        self.callers = callers
+        """Who each application itself is."""
         self.turn = turn
         self.now = now
         self.at = at
@@ -264,15 +267,18 @@ class SipNetwork:
             return policy
         return self.registrations.policy(application, policy)
 
-    def credentials_for(self, caller: Caller, presentity: Uri) -> Credentials | None:
+    def credentials_for(self, application: str, presentity: Uri) -> Credentials | None:
         """What answers challenges of this presentity's server.
 
-        Without a realm they are meant for the caller's own server, and nobody else's challenge is answered.
+        Without a realm they are meant for the application's own server, whomever it acts for, and nobody
+        else's challenge is answered.
         """
-        known = self.credentials.get(caller.application)
+        known = self.credentials.get(application)
         if known is None or known.realm:
             return known
-        return known if self.peer_of(presentity) is self.peer_of(caller.identity) else None
+        own = self.callers.get(application)
+        at_home = own is not None and self.peer_of(presentity) is self.peer_of(own.identity)
+        return known if at_home else None
 
     async def registered(self, caller: Caller, presentity: Uri, *, patient: bool = False) -> None:
         """Returns when the application may ask this presentity's server. Raises SignallingError if not."""
@@ -355,7 +361,7 @@ class SipNetwork:
                 self.now(),
                 expires=expires or peer.policy.expires,
                 policy=self.policy_for(caller.application, caller.identity),
-                credentials=self.credentials.get(caller.application),
+                credentials=self.credentials_for(caller.application, caller.identity),
                 trace=caller.trace,
             )
             self.by_id[publication.id] = publication
@@ -427,7 +433,7 @@ class SipNetwork:
             self.identities.address(presentity),
             self.identities.canonical(presentity),
             self.policy_for(caller.application, presentity),
-            self.credentials_for(caller, presentity),
+            self.credentials_for(caller.application, presentity),
             wait,
         )
 
@@ -512,7 +518,7 @@ class SipNetwork:
                 self.now(),
                 expires=policy.expires,
                 policy=policy,
-                credentials=self.credentials_for(caller, presentity),
+                credentials=self.credentials_for(caller.application, presentity),
                 trace=caller.trace,
                 keep_trying=keep_trying,
                 rate=Rate.every(self.paces.get(key, 0.0)),
@@ -692,7 +698,7 @@ class SipNetwork:
                 self.now(),
                 elapsed=max(0.0, elapsed),
                 policy=self.policy_for(caller.application, caller.identity),
-                credentials=self.credentials.get(caller.application),
+                credentials=self.credentials_for(caller.application, caller.identity),
             )
         except (SipBridgeError, ValueError, KeyError, TypeError) as error:
             self.remember(publication.key, None)

@@ -439,6 +439,7 @@ def make_network(
         peers,
         default,
         directory.credentials,
+        directory.callers,
         turn=driver.turn,
         now=tower.clock.now,
         at=tower.clock.at,

@@ -60,6 +60,7 @@ class World:
             {},
             Peer("", False, policy(groups, abroad=abroad)),
             {},
+            {},
             turn=lambda: None,
             now=lambda: self.pair.now,
             at=lambda: datetime(2026, 3, 1, 12, tzinfo=UTC),

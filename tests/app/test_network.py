@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import time
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ from tests.app.rig import (
     application,
     attributes,
     document,
+    kept,
     presence_server,
     remote,
     settings,
@@ -102,6 +104,37 @@ async def test_the_password_of_one_server_answers_no_challenge_of_another() -> N
                 assert got == status, answer
         given = [bool(m.get("authorization")) for m in server.requests("SUBSCRIBE")]
         assert given[:3] == [False, False, True]
+
+
+async def test_the_password_answers_no_other_server_whomever_its_application_acts_for(
+    tmp_path: Path,
+) -> None:
+    challenge = 'Digest realm="anything", nonce="n", qop="auth"'
+    known = [application("bob", sip_password="pw", acts_for=["sip:*@partner.example"])]
+    as_pat = {"X-Presence-Identity": PAT}
+    async with presence_server() as server:
+        server.challenge, server.challenged = challenge, set()
+        wanted = settings(
+            store=kept(tmp_path),
+            presence_servers=partners(f"sip:127.0.0.1:{server.port}"),
+            applications=known,
+        )
+        path = "/rest/presence/presence"
+        async with site(wanted) as here:
+            bob = here.application("bob")
+            body: dict[str, object] = {"presence": attributes(Activity="Meeting")}
+            assert (await bob.ask("PUT", path, body, **as_pat))[0] == 204
+            server.challenged = {"PUBLISH", "SUBSCRIBE"}
+            body = {"presence": attributes(Activity="Travel")}
+            status, _ = await bob.ask("PUT", path, body, **as_pat)
+            assert status == 502
+            body = {"application": "x", "presentity": PAT, "reference": bob.reference("s")}
+            status, _ = await bob.ask("POST", "/rest/presence/subscription", body, **as_pat)
+            assert status == 502
+        before = len(server.requests("PUBLISH"))
+        async with site(wanted):
+            await server.request("PUBLISH", before)
+        assert not any(m.get("authorization") for m in server.got)
 
 
 # --- answers of the peer

@@ -43,6 +43,7 @@ class World:
             {},
             Peer("", False, TO_BOB),
             {},
+            {},
             turn=lambda: None,
             now=lambda: self.pair.now,
             at=lambda: datetime(2026, 3, 1, 12, tzinfo=UTC),
