@@ -4,7 +4,8 @@ A request passes through destinations until one answers. They are a flow the cal
 next hops, or the first Route, or the Request-URI (§8.1.2). `locate` and `destinations` make servers,
 addresses and flows of a URI; where DNS has to be asked the request waits for `receive_answer`. Each try has a
 new branch and the Via and Contact of the listening point it leaves from. A request that is too large for UDP,
-where nobody asked for UDP, is tried by TCP first and by UDP when that is refused (§18.1.1).
+where nobody asked for UDP, is tried by TCP first and by UDP when that is refused (§18.1.1). What no datagram
+can hold never goes by UDP: that try has failed, which says nothing of the destination.
 
 An error of the transport, silence, or a 503 moves on to the next destination (RFC 3263 §4.3). Where there is
 another one, silence lasts `Locating.patience`, not all of timer F, unless a provisional response has come;
@@ -75,6 +76,9 @@ MAX_UNPROVEN_TRIES = 2
 
 LEAST_TRY = 4
 """Times T1: less time than that is not worth a try."""
+
+MAX_DATAGRAM = 65_507
+"""Bytes of one datagram over IPv4 (RFC 768, RFC 791 §3.1); the 20 more of IPv6 are not worth a rule."""
 
 ROOM_FOR_VIA = 120
 """Bytes that `prepare` adds: Via, and Contact where it is missing."""
@@ -202,11 +206,7 @@ class ClientRequest:
         half = self.half
         self.flow = flow
         branch, data = half.prepare(self, flow)
-        if self.divisible and flow.protocol == "udp" and len(data) > LARGE:
-            self.why = "too-large"
-            self.candidates.clear()
-            self.deferred.clear()
-            self.give_up(now)
+        if flow.protocol == "udp" and len(data) > LARGE and self.is_too_large(len(data), now):
             return
         ClientTransaction(
             (branch, self.request.method),
@@ -222,6 +222,21 @@ class ClientRequest:
             copies=self.dialog.copies(len(data)) if self.dialog is not None else None,
             patience=self.patience(now),
         )
+
+    def is_too_large(self, size: int, now: float) -> bool:
+        """May it not go as a datagram of this size? Then it goes elsewhere, or its handler is told."""
+        if self.divisible:
+            self.why = "too-large"
+            self.candidates.clear()
+            self.deferred.clear()
+            self.give_up(now)
+            return True
+        if size <= MAX_DATAGRAM:
+            return False
+        self.why = "transport"
+        self.half.report_unusable(self, self.where(), f"{size} bytes are too many for a datagram")
+        self.try_next(now)
+        return True
 
     @property
     def keeps_alive(self) -> bool:

@@ -4,11 +4,13 @@ One non-blocking socket for each listener, read by the loop's reader callback: u
 wake-up, then others get their turn. While many come, the callback is taken out and the socket looked at every
 few milliseconds instead (`pace.py`). The receive buffer is made large, because a presence server notifies in
 bursts and what does not fit is lost. Sending does not wait either; when the kernel's buffer is full,
-datagrams queue up to a limit and are lost beyond it, as UDP allows.
+datagrams queue up to a limit and are lost beyond it, as UDP allows. So is what is longer than any datagram:
+the core sends no such request, and a response that long is nobody's fault on the way (RFC 3261 §18.4).
 """
 
 import asyncio
 import contextlib
+import errno
 import socket
 from collections import deque
 from collections.abc import Callable
@@ -68,7 +70,7 @@ class UdpEndpoint:
         self.flows: dict[Address, Flow] = {}
         self.queue: deque[tuple[bytes, Address]] = deque()
         self.dropped = 0
-        """Datagrams lost because the queue was full."""
+        """Datagrams lost because the queue was full, or because no datagram is so long."""
         self.pace = Pace()
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -132,6 +134,13 @@ class UdpEndpoint:
         except (BlockingIOError, InterruptedError):
             self.enqueue(data, flow.remote)
         except OSError as error:
+            self.refused(flow, error)
+
+    def refused(self, flow: Flow, error: OSError) -> None:
+        """The kernel does not send it. If it is too long, that says nothing of the way it was to take."""
+        if error.errno == errno.EMSGSIZE:
+            self.dropped += 1
+        else:
             self.failed(flow, error.strerror or str(error))
 
     def enqueue(self, data: bytes, remote: Address) -> None:
@@ -150,7 +159,7 @@ class UdpEndpoint:
             except (BlockingIOError, InterruptedError):
                 return
             except OSError as error:
-                self.failed(self.flow_from(remote), error.strerror or str(error))
+                self.refused(self.flow_from(remote), error)
             self.queue.popleft()
         self.loop.remove_writer(self.sock.fileno())
 

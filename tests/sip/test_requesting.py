@@ -18,7 +18,7 @@ from sipbridge.sip.message import Request
 from sipbridge.sip.parser import parse_datagram
 from sipbridge.sip.policy import NO_POLICY, Credentials, PeerPolicy
 from sipbridge.sip.records import Answer, Kind, Naptr, Question
-from sipbridge.sip.requesting import ClientRequest
+from sipbridge.sip.requesting import MAX_DATAGRAM, ClientRequest
 from sipbridge.sip.usage import ServerRequest
 from sipbridge.sip.user_agent import CoreLimits, UserAgent
 from tests.harness.pair import ALICE, ALICES, BOB, Answers, Net, Outcome, Pair
@@ -444,6 +444,42 @@ def test_what_could_be_said_in_parts_does_not_go_as_a_large_datagram(
     assert [reason for reason, _ in outcomes[0].failures] == ["too-large"]
     assert outcomes[1].status == 200
     assert len(answers.got) == 1
+
+
+def test_what_no_datagram_holds_fails_alone_and_says_why(pair: Pair) -> None:
+    pair.bob.serve("PUBLISH", bob := Answers(200))
+    target = "sip:bob@192.0.2.2;transport=udp"
+    pair.wire.drop_next("PUBLISH")
+    waits, _ = send(pair, publish(pair, target))
+    outcome, asked = send(pair, publish(pair, target, size=65_300))
+    assert outcome.times_told == 0
+    pair.pass_seconds(1)
+    assert [reason for reason, _ in outcome.failures] == ["transport"]
+    assert "bytes are too many for a datagram" in asked.story
+    (said,) = pair.said_by(ALICE, DestinationFailed)
+    assert isinstance(said, DestinationFailed) and said.destination == "udp:192.0.2.2:5060"
+    assert waits.status == 200 and len(bob.got) == 1
+    assert not pair.alice.asking.destinations.avoided
+
+
+def test_what_no_datagram_holds_goes_to_the_next_hop_that_has_a_connection(pair: Pair) -> None:
+    hops = ("sip:192.0.2.2;transport=udp", "sip:192.0.2.2;transport=tcp")
+    outcome, _ = send(pair, publish(pair, size=65_300), PeerPolicy(next_hops=hops))
+    pair.turn()
+    assert [one.flow.protocol for one in pair.wire.named("PUBLISH")] == ["tcp"]
+    assert outcome.status == 513  # which is what the other side thinks of it
+
+
+def test_the_longest_datagram_leaves(pair: Pair) -> None:
+    pair.bob.serve("PUBLISH", Answers(200))
+    target = "sip:bob@192.0.2.2;transport=udp"
+    send(pair, publish(pair, target, size=60_000))
+    pair.turn()
+    room = MAX_DATAGRAM - len(pair.wire.named("PUBLISH")[0].data)
+    for size, status in ((60_000 + room, 200), (60_001 + room, None)):
+        outcome, _ = send(pair, publish(pair, target, size=size))
+        pair.pass_seconds(0)
+        assert (outcome.responses[0].status if outcome.responses else None) == status
 
 
 def test_a_closed_connection_fails_what_waits_on_it(pair: Pair) -> None:

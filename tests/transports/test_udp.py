@@ -4,6 +4,7 @@ import asyncio
 import socket
 
 from sipbridge.sip.flow import Flow
+from sipbridge.sip.requesting import MAX_DATAGRAM
 from sipbridge.transports.driver import bind
 from sipbridge.transports.udp import BATCH, MAX_FLOWS, MAX_QUEUED, UdpEndpoint
 
@@ -133,8 +134,8 @@ async def test_a_full_send_buffer_queues_in_order_and_up_to_a_limit() -> None:
 async def test_what_cannot_be_sent_is_reported() -> None:
     listener = Listener()
     listener.endpoint.start(asyncio.get_running_loop())
-    flow = Flow("udp", listener.address, ("127.0.0.1", 9))
-    listener.endpoint.send(b"x" * 70000, flow)
+    flow = Flow("udp", listener.address, ("127.0.0.1", 0))
+    listener.endpoint.send(b"x", flow)
     assert listener.failures and listener.failures[0][0] == flow and listener.failures[0][1]
     full = FullSocket(listener.endpoint.sock)
     listener.endpoint.sock = full  # type: ignore[assignment]
@@ -142,6 +143,24 @@ async def test_what_cannot_be_sent_is_reported() -> None:
     full.full, full.error = False, OSError(101, "Network is unreachable")
     listener.endpoint.writable()
     assert listener.failures[-1] == (flow, "Network is unreachable")
+    listener.endpoint.close()
+
+
+async def test_what_is_longer_than_any_datagram_is_lost_and_nothing_is_said_of_its_way() -> None:
+    listener = Listener()
+    listener.endpoint.start(asyncio.get_running_loop())
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(("127.0.0.1", 0))
+        flow = Flow("udp", listener.address, receiver.getsockname())
+        listener.endpoint.send(b"x" * (MAX_DATAGRAM + 1), flow)
+        full = FullSocket(real := listener.endpoint.sock)
+        listener.endpoint.sock = full  # type: ignore[assignment]
+        listener.endpoint.send(b"y" * (MAX_DATAGRAM + 1), flow)
+        listener.endpoint.sock = real
+        listener.endpoint.send(b"z" * MAX_DATAGRAM, flow)
+        listener.endpoint.writable()
+        assert receiver.recv(MAX_DATAGRAM) == b"z" * MAX_DATAGRAM
+    assert listener.endpoint.dropped == 2 and not listener.failures
     listener.endpoint.close()
 
 
