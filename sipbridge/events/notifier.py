@@ -39,6 +39,7 @@ from sipbridge.events.machine import step
 from sipbridge.events.package import EventPackage
 from sipbridge.events.partial import LEAP, Telling, prefers_partial
 from sipbridge.events.rate import NO_RATE, Pace, Rate, granted, plain_event
+from sipbridge.events.retry import ENDS_SUBSCRIPTION
 from sipbridge.events.unproven import Unproven, doubt
 from sipbridge.sip.dialog import Dialog, Json, text
 from sipbridge.sip.encoding import accepted_by, blames_coding, open_body, packed, preferred
@@ -50,9 +51,6 @@ from sipbridge.sip.timers import Deadline
 from sipbridge.sip.usage import ServerRequest
 from sipbridge.sip.user_agent import UserAgent
 from sipbridge.uri import Uri
-
-ENDS_SUBSCRIPTION = frozenset({404, 405, 410, 416, *range(480, 486), 489, 501, 604})
-"""Answers to a NOTIFY that end the subscription (§4.2.2, RFC 5057 §5.1)."""
 
 MAX_NOTIFY_FAILURES = 3
 """Refusals in a row before a subscription is given up."""

@@ -23,7 +23,7 @@ OPTIONS, but our requests, is not asked that way any more.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -31,10 +31,10 @@ from sipbridge.events.budget import Budget
 from sipbridge.events.publisher import Publication, Publisher
 from sipbridge.events.registration import Registrant, Registration
 from sipbridge.events.subscriber import Subscriber, Subscription
+from sipbridge.events.waiting import Alarm
 from sipbridge.sip.address import NameAddr
 from sipbridge.sip.message import Response
 from sipbridge.sip.policy import PeerPolicy
-from sipbridge.sip.timers import Deadline
 from sipbridge.sip.user_agent import ClientRequest, UserAgent
 from sipbridge.uri import Uri
 
@@ -104,28 +104,6 @@ class PeerDeaf:
     """A peer answers requests and no OPTIONS; it is not probed any more."""
 
     peer: str
-
-
-class Alarm:
-    """One moment at which `ring(now)` is called; a new one takes the place of the old."""
-
-    def __init__(self, ua: UserAgent, ring: Callable[[float], None]) -> None:
-        self.ua = ua
-        self.ring = ring
-        self.deadline: Deadline | None = None
-
-    def set(self, when: float) -> None:
-        self.cancel()
-        self.deadline = self.ua.schedule(when, self)
-
-    def cancel(self) -> None:
-        if self.deadline is not None:
-            self.deadline.cancel()
-            self.deadline = None
-
-    def handle_timeout(self, now: float) -> None:
-        self.deadline = None
-        self.ring(now)
 
 
 class PeerWatch:

@@ -25,8 +25,9 @@ A server whose answer says by Accept that it takes partial documents is sent wha
 has (RFC 5264), if that is shorter. When it refuses such a part (400, 415, …), the body goes out whole at
 once, and no other part follows.
 
-423 is obeyed with its Min-Expires, without one the time asked is doubled. Timeout and transport count as 408
-and 503 (RFC 3261 §8.1.3.1) and are tried again, after Retry-After or growing pauses.
+423 is obeyed with its Min-Expires, without one the time asked is doubled; a few in a row are a failure, and
+the next try asks for what was meant first. Timeout and transport count as 408 and 503 (RFC 3261 §8.1.3.1) and
+are tried again, after Retry-After or growing pauses.
 """
 
 from collections.abc import Mapping
@@ -37,24 +38,22 @@ from sipbridge.errors import LocalProtocolError
 from sipbridge.events.machine import step
 from sipbridge.events.package import EventPackage
 from sipbridge.events.parts import Parts
-from sipbridge.events.retry import pause, refresh_after
+from sipbridge.events.retry import (
+    CSEQ_LEAP,
+    MAX_TOO_BRIEF,
+    TEMPORARY,
+    longer,
+    pause,
+    refresh_after,
+)
+from sipbridge.events.waiting import Alarm, Turn
 from sipbridge.sip.address import NameAddr
 from sipbridge.sip.dialog import Json, number, text
 from sipbridge.sip.encoding import accepted_by, blames_coding, packed, preferred
 from sipbridge.sip.message import Response
 from sipbridge.sip.policy import NO_POLICY, Credentials, PeerPolicy
-from sipbridge.sip.timers import Deadline
 from sipbridge.sip.user_agent import ClientRequest, UserAgent
 from sipbridge.uri import Uri
-
-MAX_TOO_BRIEF = 3
-"""423 in a row that we follow; a server that raises its minimum each time is not serious."""
-
-CSEQ_LEAP = 1000
-"""Added to the CSeq of a restored publication: at most this many PUBLISHs left since the snapshot."""
-
-TEMPORARY = frozenset({408, 423, 429, 480, 486, 491, 500, 502, 503, 504})
-"""Refusals that may pass by themselves (RFC 3261 §21); 423 when its Min-Expires led nowhere."""
 
 
 class State(StrEnum):
@@ -215,7 +214,7 @@ class Publisher:
         """Refresh or try again now: the peer is back. Nothing happens while a PUBLISH is in flight."""
         publication = self.publications.get(id)
         if publication is not None and (publication.state, Input.DUE) in NEXT:
-            publication.in_turn = True
+            publication.turn.take()
             publication.due(now)
 
     def follow(self, id: str, policy: PeerPolicy) -> None:
@@ -272,7 +271,8 @@ class Publication:
         self.entity = entity
         self.package = event
         self.event = event
-        self.expires = expires
+        self.expires = self.wanted = expires
+        """Seconds asked for, and those that were meant: 423 has more asked for."""
         self.policy = policy
         self.credentials = credentials
         self.to = NameAddr.parse(f"<{entity}>")
@@ -298,11 +298,10 @@ class Publication:
         self.failures = self.too_brief = 0
         self.not_before = 0.0
         """Until then the peer asked to be left alone (Retry-After)."""
-        self.has_turn = self.in_turn = False
-        """Is it given a turn in the peer's budget, and has that come?"""
         self.ends = 0.0
         """When the server forgets it by itself."""
-        self.deadline: Deadline | None = None
+        self.plan = Alarm(self.ua, self.due)
+        self.turn = Turn(self.plan)
         self.client: ClientRequest | None = None
 
     # --- what our side asks -----------------------------------------------------------------------
@@ -336,7 +335,7 @@ class Publication:
     def due(self, now: float) -> None:
         """The refresh, or the next try, is due; what is tried again waits for its turn at the peer."""
         again = self.state in (State.WAITING, State.LINGERING)
-        if again and not self.may_go(now):
+        if again and not self.turn.has_come(self.policy, now):
             return
         lapsed = self.state is State.LINGERING and now >= self.ends
         self.state = step(NEXT, self.state, Input.LAPSED if lapsed else Input.DUE)
@@ -345,24 +344,12 @@ class Publication:
         else:
             self.send(now)
 
-    def may_go(self, now: float) -> bool:
-        """Has what is sent once more its turn at the peer? Else it is woken again when it has."""
-        if not self.in_turn and (wait := self.policy.wait(now, again=self.has_turn)) > 0:
-            self.has_turn = True
-            self.wake(now + wait)
-            return False
-        return True
-
-    def handle_timeout(self, now: float) -> None:
-        self.deadline = None
-        self.due(now)
-
     # --- sending ----------------------------------------------------------------------------------
 
     def send(self, now: float) -> None:
         """One PUBLISH, in the shape that state, tag and body call for (§4.2 to §4.5)."""
-        self.cancel()
-        self.in_turn = self.has_turn = False
+        self.plan.cancel()
+        self.turn.over()
         self.cseq += 1
         removing = self.state is State.REMOVING
         self.conditional = bool(self.etag)
@@ -423,8 +410,7 @@ class Publication:
         elif status == 423 and self.state is State.SENDING and self.too_brief < MAX_TOO_BRIEF:
             self.state = step(NEXT, self.state, Input.TOO_BRIEF)
             self.too_brief += 1
-            least = response.min_expires or 0
-            self.expires = least if least > self.expires else 2 * self.expires
+            self.expires = longer(self.expires, response.min_expires)
             self.send(now)
         else:
             self.failed(status, response.reason, response.retry_after, now)
@@ -462,7 +448,7 @@ class Publication:
             self.state = step(NEXT, self.state, Input.CHANGE)
             self.send(now)
         else:
-            self.wake(now + refresh_after(granted, self.ua.identifiers.fraction()))
+            self.plan.set(now + refresh_after(granted, self.ua.identifiers.fraction()))
 
     def forgotten(self, status: int, now: float) -> None:
         if not self.removal_asked:
@@ -475,7 +461,7 @@ class Publication:
             self.state = step(NEXT, self.state, Input.DISCARD)
         if self.state is State.REMOVED:
             self.over()
-        elif self.may_go(now):
+        elif self.turn.has_come(self.policy, now):
             self.send(now)
         else:
             self.state = step(NEXT, self.state, Input.UNAVAILABLE)
@@ -492,6 +478,8 @@ class Publication:
         self.state = step(NEXT, self.state, Input.UNAVAILABLE if passing else Input.REFUSED)
         self.failures += 1
         self.too_brief = 0
+        if status == 423:
+            self.expires = self.wanted
         self.not_before = now + (retry_after or 0.0)
         if self.state is State.REMOVED:
             self.over()
@@ -512,7 +500,7 @@ class Publication:
                 when = min(when, max(self.ends, now))
             elif self.sent != self.revision and retry_after is None:
                 when = now  # a newer body came meanwhile: nobody has refused that one
-            self.wake(when)
+            self.plan.set(when)
         elif self.sent != self.revision:
             self.state = step(NEXT, self.state, Input.CHANGE)
             self.send(now)
@@ -520,18 +508,9 @@ class Publication:
     # --- keeping ----------------------------------------------------------------------------------
 
     def over(self) -> None:
-        self.cancel()
+        self.plan.cancel()
         del self.publisher.publications[self.id]
         self.ua.report(Unpublished(self.id, self.trace))
-
-    def wake(self, when: float) -> None:
-        self.cancel()
-        self.deadline = self.ua.schedule(when, self)
-
-    def cancel(self) -> None:
-        if self.deadline is not None:
-            self.deadline.cancel()
-            self.deadline = None
 
     def snapshot(self, now: float) -> dict[str, Json]:
         return {
@@ -605,7 +584,7 @@ class Publication:
             self.state = step(NEXT, self.state, Input.CHANGE)
             self.send(now)
         elif self.state is not State.FAILED:
-            self.wake(now + refresh_after(left, self.ua.identifiers.fraction()))
+            self.plan.set(now + refresh_after(left, self.ua.identifiers.fraction()))
 
 
 def known(packages: Mapping[str, EventPackage], name: str) -> EventPackage:

@@ -19,7 +19,9 @@ All three are told with `Registered`, after each 2xx, for they may change with e
 
 Only our own Contact is removed at the end (`expires=0`), never `*`: the same user may have other phones. One
 Call-ID and a growing CSeq serve the whole life of a registration, over restarts too (§10.2). 423 is obeyed
-with its Min-Expires, without one the time asked is doubled. Challenges are answered by the core.
+with its Min-Expires, without one the time asked is doubled; a few in a row are a failure, and the next try
+asks for what was meant first. Challenges are answered by the core. What is tried again takes its turn at the
+peer.
 """
 
 from collections.abc import Mapping
@@ -28,13 +30,20 @@ from enum import StrEnum
 
 from sipbridge.errors import LocalProtocolError, ParseError
 from sipbridge.events.machine import step
-from sipbridge.events.publisher import CSEQ_LEAP, MAX_TOO_BRIEF, TEMPORARY
-from sipbridge.events.retry import LONGEST_PAUSE, pause, refresh_after
+from sipbridge.events.retry import (
+    CSEQ_LEAP,
+    LONGEST_PAUSE,
+    MAX_TOO_BRIEF,
+    TEMPORARY,
+    longer,
+    pause,
+    refresh_after,
+)
+from sipbridge.events.waiting import Alarm, Turn
 from sipbridge.sip.address import NameAddr, parse_addresses
 from sipbridge.sip.dialog import Json, number, text
 from sipbridge.sip.message import Response
 from sipbridge.sip.policy import NO_POLICY, Credentials, PeerPolicy
-from sipbridge.sip.timers import Deadline
 from sipbridge.sip.user_agent import ClientRequest, UserAgent
 from sipbridge.uri import Uri
 
@@ -159,7 +168,7 @@ class Registrant:
         """Care for it no more and say nothing to the registrar: another registration takes its place."""
         known = self.registrations.pop(id, None)
         if known is not None:
-            known.cancel()
+            known.plan.cancel()
             if known.client is not None:
                 known.client.cancel()
 
@@ -167,6 +176,7 @@ class Registrant:
         """Register again now. Nothing happens while a REGISTER is in flight."""
         known = self.registrations.get(id)
         if known is not None and (known.state, Input.DUE) in NEXT:
+            known.turn.take()
             known.due(now)
 
     def snapshot(self, id: str, now: float) -> dict[str, Json]:
@@ -212,7 +222,8 @@ class Registration:
         self.identity = identity
         self.registrar = Uri(identity.scheme, host=identity.host, port=identity.port)
         """§10.2: the domain of the address-of-record, without its user."""
-        self.expires = expires
+        self.expires = self.wanted = expires
+        """Seconds asked for, and those that were meant: 423 has more asked for."""
         self.policy = policy
         self.credentials = credentials
         self.call_id = self.ua.identifiers.call_id()
@@ -223,7 +234,8 @@ class Registration:
         self.too_brief = 0
         self.ends = 0.0
         """When the registrar forgets the binding by itself; 0: there is none."""
-        self.deadline: Deadline | None = None
+        self.plan = Alarm(self.ua, self.due)
+        self.turn = Turn(self.plan)
         self.client: ClientRequest | None = None
 
     # --- what our side asks -----------------------------------------------------------------------
@@ -244,19 +256,19 @@ class Registration:
         return self.ends > now
 
     def due(self, now: float) -> None:
-        """The refresh, or the next try, is due."""
+        """The refresh, or the next try, is due; what is tried again waits for its turn at the peer."""
+        again = self.state in (State.WAITING, State.REFUSED)
+        if again and not self.turn.has_come(self.policy, now):
+            return
         self.state = step(NEXT, self.state, Input.DUE)
         self.send(now)
-
-    def handle_timeout(self, now: float) -> None:
-        self.deadline = None
-        self.due(now)
 
     # --- sending ----------------------------------------------------------------------------------
 
     def send(self, now: float) -> None:
         """One REGISTER (§10.2): To and From are the address-of-record, the Request-URI is its domain."""
-        self.cancel()
+        self.plan.cancel()
+        self.turn.over()
         self.cseq += 1
         expires = 0 if self.state is State.REMOVING else self.expires
         contact = self.ua.contact_for(self.identity).with_parameter("expires", str(expires))
@@ -280,25 +292,25 @@ class Registration:
 
     def receive_response(self, response: Response, now: float) -> None:
         contact = self.client.request.contacts[0] if self.client is not None else None
-        self.answered()
+        self.answered(now)
         status = response.status
         if status < 300:
             self.accepted(response, contact, now)
         elif status == 423 and self.state is State.SENDING and self.too_brief < MAX_TOO_BRIEF:
             self.state = step(NEXT, self.state, Input.TOO_BRIEF)
             self.too_brief += 1
-            least = response.min_expires or 0
-            self.expires = least if least > self.expires else 2 * self.expires
+            self.expires = longer(self.expires, response.min_expires)
             self.send(now)
         else:
             self.failed(status, response.reason, response.retry_after, now)
 
     def request_failed(self, reason: str, now: float) -> None:
-        self.answered()
+        self.answered(now)
         self.failed(None, reason, None, now)
 
-    def answered(self) -> None:
+    def answered(self, now: float) -> None:
         if self.client is not None:
+            self.policy.spend(self.client.rounds, now)
             self.cseq = self.client.request.cseq.number  # higher than ours after a challenge
             self.client = None
 
@@ -329,7 +341,7 @@ class Registration:
         if self.removal_asked:
             self.remove(now)
         else:
-            self.wake(now + refresh_after(granted, self.ua.identifiers.fraction()))
+            self.plan.set(now + refresh_after(granted, self.ua.identifiers.fraction()))
 
     def failed(
         self, status: int | None, reason: str, retry_after: float | None, now: float
@@ -341,6 +353,8 @@ class Registration:
             return
         self.failures += 1
         self.too_brief = 0
+        if status == 423:
+            self.expires = self.wanted
         if not passing:
             self.ends = 0.0
         spread = self.ua.identifiers.fraction()
@@ -358,23 +372,14 @@ class Registration:
         if self.removal_asked:
             self.remove(now)
         else:
-            self.wake(now + wait)
+            self.plan.set(now + wait)
 
     # --- keeping ----------------------------------------------------------------------------------
 
     def over(self) -> None:
-        self.cancel()
+        self.plan.cancel()
         del self.registrant.registrations[self.id]
         self.ua.report(Unregistered(self.id))
-
-    def wake(self, when: float) -> None:
-        self.cancel()
-        self.deadline = self.ua.schedule(when, self)
-
-    def cancel(self) -> None:
-        if self.deadline is not None:
-            self.deadline.cancel()
-            self.deadline = None
 
     def snapshot(self, now: float) -> dict[str, Json]:
         return {

@@ -43,7 +43,6 @@ because of it (`badfilter`), is asked without, in a new dialog; that is remember
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from sipbridge.errors import LocalProtocolError, ParseError, RemoteProtocolError
 from sipbridge.events.conditional import ANY, NO_NOTIFICATION, SUPPRESS_IF_MATCH
@@ -58,7 +57,14 @@ from sipbridge.events.presence_package import (
     SIMPLE_FILTER,
 )
 from sipbridge.events.rate import NO_RATE, Rate
-from sipbridge.events.retry import pause, refresh_after
+from sipbridge.events.retry import (
+    CSEQ_LEAP,
+    ENDS_SUBSCRIPTION,
+    MAX_TOO_BRIEF,
+    longer,
+    pause,
+    refresh_after,
+)
 from sipbridge.events.subscriber_tables import (
     AFTER,
     AT_ONCE,
@@ -76,6 +82,7 @@ from sipbridge.events.subscriber_tables import (
     State,
     Terminated,
 )
+from sipbridge.events.waiting import Alarm, Turn
 from sipbridge.presence import lists
 from sipbridge.sip.address import NameAddr
 from sipbridge.sip.dialog import Dialog, Json, number, text
@@ -84,7 +91,6 @@ from sipbridge.sip.fields import Event, MediaType, SubscriptionState
 from sipbridge.sip.message import Request, Response
 from sipbridge.sip.parameters import Parameters
 from sipbridge.sip.policy import NO_POLICY, Credentials, PeerPolicy
-from sipbridge.sip.timers import Deadline
 from sipbridge.sip.usage import ServerRequest
 from sipbridge.sip.user_agent import ClientRequest, UserAgent
 from sipbridge.uri import Uri
@@ -102,9 +108,6 @@ __all__ = [
     "Terminated",
 ]
 
-ENDS_SUBSCRIPTION = frozenset({404, 405, 410, 416, *range(480, 486), 489, 501, 604})
-"""Responses to a refresh that end the subscription (§4.1.2.2, RFC 5057 §5.1)."""
-
 TEMPORARY = frozenset({400, 408, 423, 429, 480, 481, 486, 491, 500, 502, 503, 504})
 """Refusals of a new SUBSCRIBE after which one that lived before is tried again."""
 
@@ -113,9 +116,6 @@ REFUSES_FILTER = frozenset({400, 413, 415, 488, 489})
 
 REFUSES_PARTIAL = frozenset({400, 406, 489})
 """Statuses by which a peer may say that it does not like our Accept."""
-
-MAX_TOO_BRIEF = 3
-"""423 in a row that we follow."""
 
 SHORT_LIFE = 60
 """Seconds asked for the short subscription that stands for a fetch."""
@@ -132,9 +132,6 @@ BROUGHT = (
     ("Content-Disposition", "recipient-list"),
 )
 """What a SUBSCRIBE says that brings its list (RFC 5367 §3)."""
-
-CSEQ_LEAP = 1000
-"""Added to the CSeq of a restored subscription: at most this many requests left since the snapshot."""
 
 
 class Subscriber:
@@ -311,28 +308,6 @@ class Subscriber:
         return made.id
 
 
-@dataclass(slots=True)
-class Alarm:
-    """Wakes a subscription with what it was set for."""
-
-    owner: "Subscription"
-    what: Input
-    deadline: Deadline | None = None
-
-    def set(self, when: float) -> None:
-        self.cancel()
-        self.deadline = self.owner.ua.schedule(when, self)
-
-    def cancel(self) -> None:
-        if self.deadline is not None:
-            self.deadline.cancel()
-            self.deadline = None
-
-    def handle_timeout(self, now: float) -> None:
-        self.deadline = None
-        self.owner.woken(self.what, now)
-
-
 class Subscription:
     """One subscription. It is the usage of its dialog and waits for its own responses."""
 
@@ -356,13 +331,11 @@ class Subscription:
         "filter_refused",
         "filter_told",
         "granted",
-        "has_turn",
         "heard",
         "held_back",
         "holds_whole",
         "id",
         "identity",
-        "in_turn",
         "is_fork",
         "members",
         "notified_at",
@@ -380,7 +353,9 @@ class Subscription:
         "timer_n",
         "too_brief",
         "trace",
+        "turn",
         "ua",
+        "wanted",
     )
 
     def __init__(
@@ -400,7 +375,8 @@ class Subscription:
         self.target, self.identity = target, identity
         self.package = package
         self.event = policy.event_name(package.name)
-        self.asked = asked
+        self.asked = self.wanted = asked
+        """Seconds asked for, and those that were meant: 423 has more asked for."""
         self.policy, self.credentials = policy, credentials
         self.trace = trace
         self.state = State.NOTIFY_WAIT
@@ -424,11 +400,10 @@ class Subscription:
         self.expects: tuple[str, str] | None = None
         self.end_asked = False
         self.failures = self.too_brief = 0
-        self.has_turn = self.in_turn = False
-        """Is it given a turn in the peer's budget, and has that come?"""
-        self.timer_n = Alarm(self, Input.TIMER_N)
-        self.plan = Alarm(self, Input.DUE)
-        self.expiry = Alarm(self, Input.EXPIRED)
+        self.timer_n = Alarm(self.ua, self.no_notify)
+        self.plan = Alarm(self.ua, self.due)
+        self.expiry = Alarm(self.ua, self.expired)
+        self.turn = Turn(self.plan)
         self.begin_plain()
 
     def begin_plain(self) -> None:
@@ -460,7 +435,7 @@ class Subscription:
         self.held_back = 0.0
         if not self.holds_whole:
             self.etag = ""
-        self.in_turn = self.has_turn = False
+        self.turn.over()
         request = self.ua.new_request(
             "SUBSCRIBE",
             self.target,
@@ -531,7 +506,7 @@ class Subscription:
         if dialog is None:
             raise LocalProtocolError("no dialog to subscribe in")
         self.heard, self.ending_sent = False, expires == 0
-        self.in_turn = self.has_turn = False
+        self.turn.over()
         fields = [*self.headers(expires), *self.policy.extra_headers]
         request = dialog.new_request("SUBSCRIBE", fields, self.filter_told)
         self.timer_n.set(now + self.ua.timers.give_up)
@@ -543,8 +518,8 @@ class Subscription:
         if (self.state, Input.DUE) in NEXT and self.client is None:
             if not (conditional and self.holds_whole):
                 self.etag = ""
-            self.in_turn = True
-            self.woken(Input.DUE, now)
+            self.turn.take()
+            self.due(now)
 
     def hurry(self, now: float) -> None:
         """Refresh if the notifier holds back what is wanted sooner by now."""
@@ -574,29 +549,28 @@ class Subscription:
             self.subscribe_again(0, now)
         # Otherwise the answer or the NOTIFY that is on its way comes first, and timer N bounds both.
 
-    def woken(self, what: Input, now: float) -> None:
-        """A deadline of ours has come."""
-        if what is Input.TIMER_N and self.client is not None:
-            return  # still unanswered (a challenge, another transport): its own timer decides
-        if what is Input.DUE and self.state is State.WAITING and not self.may_go(now):
+    def due(self, now: float) -> None:
+        """The refresh, or the next try, is due; what was lost waits for its turn at the peer."""
+        if self.state is State.WAITING and not self.turn.has_come(self.policy, now):
             return
-        self.state = step(NEXT, self.state, what)
-        if self.state is State.TERMINATED:
-            reasons = {Input.TIMER_N: "no-notify", Input.EXPIRED: "expired"}
-            self.over(reasons[what], None, None, now)
-        elif self.state is State.NOTIFY_WAIT:
+        self.state = step(NEXT, self.state, Input.DUE)
+        if self.state is State.NOTIFY_WAIT:
             self.begin(now)
         elif self.client is None:
             self.trace = ""
             self.subscribe_again(self.asked, now)
 
-    def may_go(self, now: float) -> bool:
-        """Has what was lost its turn at the peer? Else it is woken again when it has."""
-        if not self.in_turn and (wait := self.policy.wait(now, again=self.has_turn)) > 0:
-            self.has_turn = True
-            self.plan.set(now + wait)
-            return False
-        return True
+    def no_notify(self, now: float) -> None:
+        """No NOTIFY came in time (timer N)."""
+        if (
+            self.client is None
+        ):  # else unanswered (a challenge, another transport): its timer decides
+            self.state = step(NEXT, self.state, Input.TIMER_N)
+            self.over("no-notify", None, None, now)
+
+    def expired(self, now: float) -> None:
+        self.state = step(NEXT, self.state, Input.EXPIRED)
+        self.over("expired", None, None, now)
 
     # --- responses --------------------------------------------------------------------------------
 
@@ -670,8 +644,7 @@ class Subscription:
         if self.state is State.ENDING or self.too_brief >= MAX_TOO_BRIEF:
             return False
         self.too_brief += 1
-        least = response.min_expires or 0
-        self.asked = least if least > self.asked else max(2 * self.asked, SHORT_LIFE)
+        self.asked = longer(self.asked, response.min_expires) or SHORT_LIFE
         self.ask_again(now)
         return True
 
@@ -720,6 +693,8 @@ class Subscription:
         self.state = step(NEXT, self.state, happened)
         self.failures += 1
         self.too_brief = 0
+        if status == 423:
+            self.asked = self.wanted
         if ending:
             self.over(reason, retry_after, status, now)
         elif self.state is not State.TERMINATED:

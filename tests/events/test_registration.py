@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 
 from sipbridge.errors import LocalProtocolError
 from sipbridge.events import registration as registration_module
+from sipbridge.events.budget import Budget
 from sipbridge.events.machine import step
 from sipbridge.events.registration import (
     NEXT,
@@ -22,6 +24,7 @@ from sipbridge.sip.headers import Headers
 from sipbridge.sip.message import Response
 from sipbridge.sip.policy import Credentials, PeerPolicy
 from sipbridge.sip.usage import ServerRequest
+from sipbridge.uri import Uri
 from tests.events.peers import ALICE_URI, TO_BOB, Reply
 from tests.harness.pair import ALICE, ALICES, Pair
 
@@ -289,6 +292,42 @@ def test_423_for_ever_is_given_up_for_now() -> None:
     world = World(Reply(423)).register()
     assert len(world.server.got) == 4
     assert world.state is State.WAITING
+
+
+def test_423_for_hours_asks_for_no_more_than_at_first_each_time() -> None:
+    world = World(Reply(423)).register().pass_seconds(2 * 3600)
+    asked = [s.request.expires for s in world.server.got]
+    assert set(asked) == {3600, 7200, 14400, 28800}
+    assert len(asked) > 40
+
+
+def test_repeated_tries_are_within_the_budget_of_the_peer() -> None:
+    world = World(Reply(503))
+    budget = Budget(world.pair.alice.identifiers.fraction, 10.0)
+    policy = replace(TO_BOB, turns=budget)
+    for number in range(40):
+        world.registrant.register(
+            Uri.parse(f"sip:user{number}@example.com"),
+            world.pair.now,
+            policy=policy,
+            credentials=ALICES,
+        )
+    world.pair.turn()
+    begun, first = world.pair.now, len(world.server.times)
+    world.server.replies = [GOOD]
+    world.pass_seconds(15.0)
+    times = world.server.times[first:]
+    assert all(r.state is State.REGISTERED for r in world.registrant.registrations.values())
+    assert max(sum(t <= other < t + 1.0 for other in times) for t in times) <= 13
+    assert max(times) - begun >= 40 / 10.0
+
+
+def test_a_challenge_costs_a_turn() -> None:
+    world = World(Reply(401, [CHALLENGE]), GOOD)
+    budget = Budget(world.pair.alice.identifiers.fraction, 10.0)
+    world.register(replace(TO_BOB, turns=budget))
+    assert world.state is State.REGISTERED
+    assert budget.delay(world.pair.now) == pytest.approx(0.1)
 
 
 def test_a_challenge_is_answered_by_the_private_identity() -> None:

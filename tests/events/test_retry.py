@@ -1,8 +1,10 @@
 import pytest
 
 from sipbridge.events.retry import (
+    LONGEST_LIFE,
     LONGEST_PAUSE,
     LONGEST_RETRY_AFTER,
+    longer,
     pause,
     refresh_after,
 )
@@ -39,3 +41,9 @@ def test_pauses_differ_by_their_spread() -> None:
 def test_retry_after_is_never_undercut_and_never_followed_for_ever() -> None:
     assert 120 <= pause(1, 120, 0.0) <= pause(1, 120, 0.99) <= 123
     assert pause(1, 1e12, 0.0) == LONGEST_RETRY_AFTER
+
+
+def test_423_is_followed_upwards_and_never_beyond_what_a_header_can_say() -> None:
+    assert longer(60, 90) == 90
+    assert longer(60, 30) == longer(60, None) == 120
+    assert longer(60, 10**40) == longer(LONGEST_LIFE - 1, None) == LONGEST_LIFE
