@@ -57,7 +57,7 @@ AT_ONCE = 0.4
 """Seconds' worth of requests that may be unanswered: less than after which they are sent again (T1)."""
 
 ALL_FORGOTTEN = 0.8
-"""The share of what was asked after that has to be forgotten, for the rest to count as forgotten, too ..."""
+"""The share of what could tell that has to be forgotten, for the rest to count as forgotten, too ..."""
 MANY = 5
 """... and the least number of them."""
 
@@ -141,7 +141,8 @@ class PeerWatch:
         self.dead_ends: set[str] = set()
         """Subscriptions whose refresh could not be sent since the last probe."""
         self.queue: deque[Usage] = deque()
-        self.asked = self.renewed = self.lost = 0
+        self.asked = self.telling = self.lost = 0
+        """So many were asked for; so many of them could tell whether they were forgotten, and were."""
         self.unanswered: list[tuple[float, Usage]] = []
         """What was asked for, and when, until its answer comes."""
         self.pause = FIRST_PAUSE
@@ -296,7 +297,7 @@ class PeerWatch:
         order = {Registration: 0, Publication: 1, Subscription: 2}
         there.sort(key=lambda one: (order[type(one)], spread[id(one)]))
         self.queue = deque(there)
-        self.asked = self.renewed = 0
+        self.asked = self.telling = 0
         self.ua.report(PeerBack(self.name, len(there)))
         self.next_turn.set(now + self.budget.delay(now))
 
@@ -317,11 +318,12 @@ class PeerWatch:
         if isinstance(usage, Registration):
             usage.registrant.refresh(usage.id, now)
         elif isinstance(usage, Publication):
+            self.telling += 1
             self.publisher.refresh(usage.id, now)
         elif self.has_forgotten_all:
             self.subscriber.renew(usage.id, now)
-            self.renewed += 1
         else:
+            self.telling += 1
             self.subscriber.refresh(usage.id, now, conditional=True)
         self.next_turn.set(now + self.budget.delay(now))
 
@@ -338,11 +340,11 @@ class PeerWatch:
 
     @property
     def has_forgotten_all(self) -> bool:
-        return self.lost >= MANY and self.lost >= ALL_FORGOTTEN * (self.asked - self.renewed - MANY)
+        return self.lost >= MANY and self.lost >= ALL_FORGOTTEN * (self.telling - MANY)
 
     def recovered(self, now: float) -> None:
         self.state, self.since = PeerState.UP, now
-        worth_it = self.lost >= MANY or 2 * self.lost >= self.asked
+        worth_it = self.lost >= MANY or 2 * self.lost >= self.telling
         self.pause = FIRST_PAUSE if worth_it else min(2 * self.pause, LONGEST_PAUSE)
         self.not_before = now + self.pause
         self.ua.report(PeerRecovered(self.name, self.asked, self.lost))

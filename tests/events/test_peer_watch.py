@@ -277,6 +277,23 @@ def test_who_has_to_be_registered_is_registered_again_first() -> None:
     assert max(registered) <= min(world.sent("PUBLISH", "SUBSCRIBE", after=back_at))
 
 
+def test_registrations_do_not_hide_that_everything_else_is_forgotten() -> None:
+    world = World(publications=10, subscriptions=20)
+    world.pair.bob.serve("REGISTER", Answers(200))
+    registrant = world.watch.registrant = Registrant(world.pair.alice)
+    for number in range(30):
+        registrant.register(someone(number), world.pair.now, policy=world.policy)
+    world.pass_seconds(INTERVAL)
+    world.away()
+    world.pass_seconds(30.0)
+    world.back(wiped=True)
+    back_at = world.pair.now
+    world.pass_seconds(30.0)
+    assert world.said(PeerRecovered) == [PeerRecovered("bob", 60, 10)]
+    assert world.whole
+    assert len(world.sent("SUBSCRIBE", after=back_at)) == 20  # none was asked in a dialog before
+
+
 def test_where_only_registrations_live_the_server_is_probed_too() -> None:
     world = World(publications=0, subscriptions=0)
     world.pair.bob.serve("REGISTER", Answers(200))
