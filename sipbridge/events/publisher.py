@@ -19,7 +19,8 @@ says up to which revision the server has it. A removal waits in the same way and
 412 says that the server has forgotten the tag: the body goes out again as initial (§4.4 asks for exactly
 that). Kamailio answers 500 instead to a tag it cannot read, so a second 500 to a conditional PUBLISH counts
 as 412; not the first, because a database that is busy for a moment gives one too, and a body that is
-published anew beside the old one would be shown together with it.
+published anew beside the old one would be shown together with it. After a mere refresh the initial PUBLISH
+takes its turn at the peer; a body that somebody waits for does not.
 
 A server whose answer says by Accept that it takes partial documents is sent what changed since the body it
 has (RFC 5264), if that is shorter. When it refuses such a part (400, 415, …), the body goes out whole at
@@ -242,7 +243,7 @@ class Publisher:
     ) -> str:
         """Take up a publication of an earlier life; returns its id. elapsed: seconds since the snapshot.
 
-        It is refreshed when that is due; a body that had not arrived goes out at once. Raises
+        It is refreshed when that is due; a body that had not arrived goes out in turn. Raises
         LocalProtocolError when it is no snapshot.
         """
         publication = Publication.restored(self, stored, policy, credentials)
@@ -454,6 +455,7 @@ class Publication:
         if not self.removal_asked:
             self.ua.report(TagForgotten(self.id, status, self.sent_trace))
         self.state = step(NEXT, self.state, Input.FORGOTTEN)
+        is_news = self.there != self.revision
         self.etag = ""
         self.there = 0
         self.parts.forget()
@@ -461,6 +463,9 @@ class Publication:
             self.state = step(NEXT, self.state, Input.DISCARD)
         if self.state is State.REMOVED:
             self.over()
+        elif is_news:  # somebody waits for it
+            self.policy.spend(1, now)
+            self.send(now)
         elif self.turn.has_come(self.policy, now):
             self.send(now)
         else:
@@ -572,17 +577,20 @@ class Publication:
         return publication
 
     def resume(self, remaining: float | None, elapsed: float, now: float) -> None:
-        """Go on after a restart: what the server may have forgotten meanwhile is sent again whole."""
+        """Go on after a restart: what the server may have forgotten is sent again whole, in turn."""
         left = (remaining or 0.0) - elapsed
         self.ends = now + max(left, 0.0)
         if left <= 0:
             self.etag, self.there = "", 0
             self.parts.forget()
-        if self.removal_asked:
+        if self.removal_asked and not self.etag:
             self.remove(now, "")
+        elif self.removal_asked:
+            self.state = State.LINGERING
+            self.due(now)
         elif self.state is not State.FAILED and self.there != self.revision:
-            self.state = step(NEXT, self.state, Input.CHANGE)
-            self.send(now)
+            self.state = State.WAITING
+            self.due(now)
         elif self.state is not State.FAILED:
             self.plan.set(now + refresh_after(left, self.ua.identifiers.fraction()))
 

@@ -1,11 +1,13 @@
 import json
 import random
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from sipbridge.errors import LocalProtocolError
 from sipbridge.events import publisher as publisher_module
+from sipbridge.events.budget import Budget
 from sipbridge.events.machine import step
 from sipbridge.events.presence_package import PIDF
 from sipbridge.events.publisher import (
@@ -523,3 +525,40 @@ def test_a_restart_does_not_repeat_what_was_refused_for_good() -> None:
 def test_what_is_no_snapshot_is_refused() -> None:
     with pytest.raises(LocalProtocolError, match="not a snapshot"):
         World().publisher.restore({"id": "x"}, 0.0, elapsed=0.0)
+
+
+@pytest.mark.parametrize("removal", [False, True])
+def test_what_a_restart_sends_again_takes_its_turn(removal: bool) -> None:
+    before = World()
+    stored = []
+    for _ in range(30):
+        before.publish()
+        if removal:
+            before.publisher.publications[before.id].removal_asked = True
+        stored.append(before.publisher.snapshot(before.id, before.pair.now))
+    after = World()
+    policy = replace(TO_BOB, turns=Budget(after.pair.alice.identifiers.fraction, 10.0))
+    for one in stored:
+        elapsed = 0.0 if removal else 10_000.0
+        after.publisher.restore(one, after.pair.now, elapsed=elapsed, policy=policy)
+    after.pass_seconds(10.0)
+    times = after.server.times
+    assert len(times) == 30
+    assert max(sum(t <= other < t + 1.0 for other in times) for t in times) <= 12
+    assert {asked for _, asked, _ in after.server.story} == {0 if removal else 3600}
+    assert len(after.publisher.publications) == (0 if removal else 30)
+
+
+def test_a_body_that_somebody_waits_for_waits_for_no_turn_when_its_tag_is_forgotten() -> None:
+    world = World(Reply(), Reply(412), Reply(), Reply(412), Reply()).publish()
+    budget = Budget(world.pair.alice.identifiers.fraction, 10.0)
+    world.publisher.follow(world.id, replace(TO_BOB, turns=budget))
+    budget.spend(100, world.pair.now)  # others have turns for ten seconds
+    world.modify(AWAY)
+    assert [tag for tag, _, _ in world.server.story] == [None, "e1", None]
+    assert budget.delay(world.pair.now) == pytest.approx(10.1)  # it is charged
+    world.publisher.refresh(world.id, world.pair.now)  # nobody waits for this one
+    world.pair.turn()
+    assert (len(world.server.got), world.state) == (4, State.WAITING)
+    world.pass_seconds(12.0)
+    assert (len(world.server.got), world.state) == (5, State.PUBLISHED)
