@@ -110,7 +110,7 @@ def test_a_publication_that_runs_out_is_told() -> None:
     world = AgentWorld()
     watching = world.watch()
     publication = world.publish(document("open"), expires=120)
-    world.publisher.publications[publication].cancel()
+    world.publisher.publications[publication].plan.cancel()
     world.pair.pass_seconds(119)
     assert world.basics(watching) == ["open"]
     world.pair.pass_seconds(2)
@@ -712,7 +712,7 @@ def test_what_ran_out_during_the_sleep_is_told_afterwards() -> None:
     world = AgentWorld(storing=True)
     watching = world.watch(expires=7200)
     publication = world.publish(document("open"), expires=120)
-    world.publisher.publications[publication].cancel()
+    world.publisher.publications[publication].plan.cancel()
     world.restart(asleep=300)
     world.pair.pass_seconds(1)
     assert world.basics(watching) == ["closed"]
