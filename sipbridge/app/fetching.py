@@ -2,7 +2,7 @@
 
 Who polls a presentity that no living subscription shows waits here for the answer, but not longer than told.
 A presence server answers a fetch with `terminated`, the state in the body; one that only knows subscriptions
-gets a short one. Either way a body means that it is shown to us.
+gets a short one. Either way a body means that it is shown to us, be it one that says nothing.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
+from sipbridge.app.placeholders import is_placeholder
 from sipbridge.errors import DocumentError
 from sipbridge.events.presence_package import PRESENCE
 from sipbridge.events.subscriber import Notified, Refused, Subscriber, Terminated
@@ -24,10 +25,11 @@ from sipbridge.uri import Uri
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """Who waits for which answer."""
+    """Who waits for which answer. policy: of the server that is asked."""
 
     watcher: PresentityKey
     presentity: PresentityKey
+    policy: PeerPolicy
     answer: asyncio.Future[PresenceUpdate | None]
 
 
@@ -70,7 +72,7 @@ class Fetches:
             credentials=credentials,
             trace=caller.trace,
         )
-        self.asked[id] = Asked(caller.key, key, answer)
+        self.asked[id] = Asked(caller.key, key, policy, answer)
         self.turn()
         try:
             async with asyncio.timeout(wait):
@@ -101,12 +103,13 @@ class Fetches:
                 self.refused(error, said.content_type, said.trace)
         if not isinstance(document, Presence) and said.state != "pending":
             return None
+        says = isinstance(document, Presence) and not is_placeholder(document, asked.policy)
         return PresenceUpdate(
             asked.watcher,
             asked.presentity,
             "pending" if said.state == "pending" else "active",
             "",
-            document if isinstance(document, Presence) else None,
+            document if isinstance(document, Presence) and says else None,
             said.received,
             self.at(),
             said.trace,

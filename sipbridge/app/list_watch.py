@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from sipbridge.app.placeholders import is_placeholder
 from sipbridge.errors import DocumentError, ParseError
 from sipbridge.events.resource_list import ListChange, ListView, Member
 from sipbridge.events.subscriber import Notified
@@ -23,6 +24,7 @@ from sipbridge.gateway.ports import ListMember, ListUpdate, PresenceUpdate
 from sipbridge.identities import Identities, PresentityKey
 from sipbridge.presence.model import Presence
 from sipbridge.presence.reading import read
+from sipbridge.sip.policy import NO_POLICY, PeerPolicy
 from sipbridge.uri import Uri
 
 
@@ -43,11 +45,17 @@ class ListWatch:
     """One list as one watcher sees it, through all dialogs of its subscription."""
 
     def __init__(
-        self, watcher: PresentityKey, group: PresentityKey, identities: Identities
+        self,
+        watcher: PresentityKey,
+        group: PresentityKey,
+        identities: Identities,
+        policy: PeerPolicy = NO_POLICY,
     ) -> None:
+        """policy: of the server that keeps the list."""
         self.watcher = watcher
         self.group = group
         self.identities = identities
+        self.policy = policy
         self.view = ListView()
         self.call_id = ""
         self.asked = False
@@ -148,7 +156,10 @@ class ListWatch:
         )
 
     def document(self, key: PresentityKey, member: Member, news: ListNews) -> Presence | None:
-        """The member's document; the very object of before if nothing in it has changed."""
+        """The member's document; the very object of before if nothing in it has changed.
+
+        None: there is none, or none that says something.
+        """
         if not member.body:
             return None
         before = self.documents.get(key)
@@ -161,6 +172,8 @@ class ListWatch:
             return None
         if not isinstance(document, Presence):
             news.errors.append(DocumentError(f"{member.content_type} is no presence"))
+            return None
+        if is_placeholder(document, self.policy):
             return None
         if document.deviations:
             news.tolerated.append(tuple(d.code for d in document.deviations))

@@ -22,6 +22,7 @@ from sipbridge.app.fetching import Fetches
 from sipbridge.app.group_watch import GroupWatches
 from sipbridge.app.list_watch import ListWatch
 from sipbridge.app.peers import PeerStates, tell
+from sipbridge.app.placeholders import is_placeholder
 from sipbridge.app.registrations import Entry, Registrations
 from sipbridge.app.winfo import WatcherTable
 from sipbridge.errors import (
@@ -533,7 +534,7 @@ class SipNetwork:
             if kind == WINFO:
                 watch.table = WatcherTable()
             elif kind == LIST:
-                watch.list = ListWatch(caller.key, key[2], self.identities)
+                watch.list = ListWatch(caller.key, key[2], self.identities, policy)
             self.watches[key] = self.watch_of[identifier] = watch
             self.watched_by.setdefault(caller.application, {})[identifier] = watch
             self.turn()
@@ -873,12 +874,6 @@ class SipNetwork:
         elif self.listener is not None:
             self.listener.watchers_changed(WatchersUpdate(watch.presentity, table.watchers()))
             watch.known.set()
-
-
-def is_placeholder(document: Presence, policy: PeerPolicy) -> bool:
-    """Has the server made all of this up, because it knows nothing?"""
-    ids = policy.placeholders
-    return bool(ids and document.tuples) and all(t.id in ids for t in document.tuples)
 
 
 def with_lists(policy: PeerPolicy) -> PeerPolicy:

@@ -472,6 +472,12 @@ async def presence_server() -> AsyncIterator[PresenceServer]:
         transport.close()
 
 
+PLACEHOLDER = b"""<?xml version="1.0"?><presence xmlns="urn:ietf:params:xml:ns:pidf" entity="carol">
+<tuple id="615293b33c62dec073e05d9421e9f48b"><status><basic>open</basic></status></tuple>
+<note>Available</note></presence>"""
+"""What Kamailio may say of whoever has published nothing."""
+
+
 def document(
     activity: str = "meeting", entity: str = "sip:carol@example.com", place: str = ""
 ) -> bytes:

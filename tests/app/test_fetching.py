@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.app.rig import (
+    PLACEHOLDER,
     Application,
     PresenceServer,
     document,
@@ -45,10 +46,12 @@ class Quiet:
 
 
 @contextlib.asynccontextmanager
-async def quiet(wait: float = LONG) -> AsyncIterator[Quiet]:
+async def quiet(wait: float = LONG, profile: str = "") -> AsyncIterator[Quiet]:
     async with (
         presence_server() as server,
-        site(presence_server=remote(server), gateway={"fetch_wait": wait}) as here,
+        site(
+            presence_server={**remote(server), "profile": profile}, gateway={"fetch_wait": wait}
+        ) as here,
     ):
         alice, bob = here.application("alice"), here.application("bob")
         await bob.subscribe(ALICE)
@@ -137,6 +140,14 @@ async def test_pending_at_the_server_is_an_answer_without_a_state() -> None:
         poll = there.poll()
         there.server.notify(await there.fetch(), state="pending;expires=0")
         assert seen(await poll) == {}
+
+
+async def test_what_a_server_makes_up_is_an_answer_that_takes_nothing_away() -> None:
+    async with quiet(profile="kamailio") as there:
+        for body in (document("busy", ALICE), PLACEHOLDER):
+            poll = there.poll()
+            there.server.notify(await there.fetch(), body, state=OVER)
+            assert seen(await poll) == {"Activity": "Busy"}
 
 
 async def test_a_document_that_cannot_be_read_is_no_answer() -> None:

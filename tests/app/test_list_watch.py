@@ -7,6 +7,7 @@ from sipbridge.events.subscriber import Notified
 from sipbridge.gateway.ports import ListMember
 from sipbridge.identities import NormalisingIdentities, PresentityKey
 from sipbridge.presence import pidf as documents
+from sipbridge.sip.policy import NO_POLICY, PeerPolicy
 from sipbridge.uri import Uri
 from tests.app.lists import KIND, row, told
 from tests.events.peers import pidf
@@ -20,8 +21,8 @@ AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 class Seen:
     """A list, and what is made of its notifications."""
 
-    def __init__(self) -> None:
-        self.watch = ListWatch(BOB, FRIENDS, NormalisingIdentities())
+    def __init__(self, policy: PeerPolicy = NO_POLICY) -> None:
+        self.watch = ListWatch(BOB, FRIENDS, NormalisingIdentities(), policy)
 
     def notify(
         self, body: bytes, *, state: str = "active", kind: str = KIND, call_id: str = "c1"
@@ -192,6 +193,19 @@ def test_tolerated_mistakes_of_documents_are_told_once() -> None:
     body = told(0, True, row(DAVE, "active", "d@x"), d=odd)
     assert len(seen.notify(body).tolerated) == 1
     assert not seen.notify(body).tolerated
+
+
+def test_what_a_server_makes_up_about_a_member_is_no_news() -> None:
+    made_up = pidf("open", DAVE)
+    ids = frozenset(t.id for t in documents.parse(made_up).tuples)
+    seen = Seen(PeerPolicy(placeholders=ids))
+    real = made_up.replace(b'tuple id="', b'tuple id="r')
+    first = seen.notify(told(0, True, row(DAVE, "active", "d@x"), d=real))
+    assert states(first) == [(DAVE, "active", True)]
+    news = seen.notify(told(1, False, row(DAVE, "active", "d@x"), d=made_up))
+    assert (states(news), news.errors) == ([(DAVE, "active", False)], [])
+    again = seen.notify(told(2, False, row(DAVE, "active", "d@x"), d=real))
+    assert again.members[0].document is first.members[0].document
 
 
 def test_the_end_of_the_list_names_nobody() -> None:

@@ -10,6 +10,7 @@ from sipbridge.app.settings import ConfigurationErrors, load
 from sipbridge.errors import ConfigurationError
 from sipbridge.sip.policy import PeerPolicy
 from tests.app.rig import (
+    PLACEHOLDER,
     Application,
     attributes,
     configuration,
@@ -24,9 +25,6 @@ from tests.app.rig import (
 CAROL = "sip:carol@example.com"
 HERE = Path(__file__).parent
 NAMES = ["asterisk", "cisco", "flexisip", "freeswitch", "ims", "kamailio", "opensips"]
-PLACEHOLDER = b"""<?xml version="1.0"?><presence xmlns="urn:ietf:params:xml:ns:pidf" entity="carol">
-<tuple id="615293b33c62dec073e05d9421e9f48b"><status><basic>open</basic></status></tuple>
-<note>Available</note></presence>"""
 
 
 def test_these_profiles_come_with_us() -> None:
