@@ -3,6 +3,9 @@
 Who polls a presentity that no living subscription shows waits here for the answer, but not longer than told.
 A presence server answers a fetch with `terminated`, the state in the body; one that only knows subscriptions
 gets a short one. Either way a body means that it is shown to us, be it one that says nothing.
+
+Whoever asks for a pair (watcher, presentity) while the same question is on its way waits for that answer, so
+that polls cost the server one question in each time an answer takes, however many come.
 """
 
 import asyncio
@@ -23,18 +26,21 @@ from sipbridge.sip.policy import Credentials, PeerPolicy
 from sipbridge.uri import Uri
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Asked:
-    """Who waits for which answer. policy: of the server that is asked."""
+    """A question, and how many wait for its answer. policy: of the server that is asked."""
 
+    id: str
     watcher: PresentityKey
     presentity: PresentityKey
     policy: PeerPolicy
+    since: float
     answer: asyncio.Future[PresenceUpdate | None]
+    waiting: int = 0
 
 
 class Fetches:
-    """All fetches on their way, by the id of their subscription."""
+    """All fetches on their way."""
 
     def __init__(
         self,
@@ -51,6 +57,9 @@ class Fetches:
         self.at = at
         self.refused = refused
         self.asked: dict[str, Asked] = {}
+        """By the id of their subscription, as long as somebody waits."""
+        self.newest: dict[tuple[PresentityKey, PresentityKey], Asked] = {}
+        """By watcher and presentity, those without an answer."""
 
     async def ask(
         self,
@@ -62,7 +71,29 @@ class Fetches:
         wait: float,
     ) -> PresenceUpdate | None:
         """The state as it is now; None if nothing comes within `wait` seconds or it is refused."""
-        answer: asyncio.Future[PresenceUpdate | None] = asyncio.get_running_loop().create_future()
+        asked = self.newest.get((caller.key, key))
+        if asked is None or self.now() - asked.since >= wait:
+            asked = self.begin(caller, presentity, key, policy, credentials)
+        asked.waiting += 1
+        try:
+            async with asyncio.timeout(wait):
+                return await asyncio.shield(asked.answer)
+        except TimeoutError:
+            return None
+        finally:
+            asked.waiting -= 1
+            if not asked.waiting:
+                del self.asked[asked.id]
+                self.settle(asked)
+
+    def begin(
+        self,
+        caller: Caller,
+        presentity: Uri,
+        key: PresentityKey,
+        policy: PeerPolicy,
+        credentials: Credentials | None,
+    ) -> Asked:
         id = self.subscriber.fetch(
             presentity,
             caller.identity,
@@ -72,15 +103,17 @@ class Fetches:
             credentials=credentials,
             trace=caller.trace,
         )
-        self.asked[id] = Asked(caller.key, key, policy, answer)
+        answer: asyncio.Future[PresenceUpdate | None] = asyncio.get_running_loop().create_future()
+        asked = Asked(id, caller.key, key, policy, self.now(), answer)
+        self.asked[id] = self.newest[caller.key, key] = asked
         self.turn()
-        try:
-            async with asyncio.timeout(wait):
-                return await answer
-        except TimeoutError:
-            return None
-        finally:
-            del self.asked[id]
+        return asked
+
+    def settle(self, asked: Asked) -> None:
+        """Nobody else joins this question."""
+        pair = (asked.watcher, asked.presentity)
+        if self.newest.get(pair) is asked:
+            del self.newest[pair]
 
     def handle(self, said: object) -> None:
         """An indication of the subscriber; those of living subscriptions are passed over."""
@@ -92,6 +125,7 @@ class Fetches:
         update = self.update(asked, said) if isinstance(said, Notified) else None
         if update is not None or not isinstance(said, Notified):
             asked.answer.set_result(update)
+            self.settle(asked)
 
     def update(self, asked: Asked, said: Notified) -> PresenceUpdate | None:
         """What a NOTIFY says; None if it is not the answer yet, or none."""

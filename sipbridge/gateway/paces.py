@@ -3,15 +3,16 @@
 One subscription in the network serves every application and every front. A notification contract hears of
 changes no oftener than its frequency, so the network need not tell of more than the most impatient contract
 can pass on; a front that shows a status as it is (BEMS, Webex style) wants everything, and so does whoever
-only polls while nobody else is there. A poll of a pair whose news may be held back asks the network anew
-(`Watchers.lags`).
+only polls while nobody else is there. A poll of a pair whose news may be held back asks the network anew, but
+not again within the shortest pace (`Watchers.lags`).
 """
 
 from sipbridge.gateway.ports import PresenceNetwork
 from sipbridge.gateway.registry import Pair, Registry
 
 SHORTEST = 1.0
-"""Seconds; a network is not asked to be slower than a contract that is nearly as fast as it."""
+"""Seconds; a network is not asked to be slower than a contract that is nearly as fast as it, nor is it asked
+by polls more often for what it holds back."""
 
 
 class Paces:

@@ -36,6 +36,8 @@ class View:
     """Does a subscription keep it up to date?"""
     stale: bool = False
     """May the document be old? Its server is silent, or has lost the subscription, since it came."""
+    fetched: float | None = None
+    """When the network was last asked what is known."""
     shown: frozenset[AttributeKind] = ALL_KINDS
     """Kinds that the document can show: an agent of ours leaves out what was not granted when it was made."""
     document: Presence | None = None

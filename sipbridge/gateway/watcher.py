@@ -34,6 +34,7 @@ from sipbridge.gateway.decisions import Decisions
 from sipbridge.gateway.groups import Groups
 from sipbridge.gateway.lists import Lists, refusal
 from sipbridge.gateway.notifications import EndReason
+from sipbridge.gateway.paces import SHORTEST
 from sipbridge.gateway.ports import (
     Clock,
     ContractRecord,
@@ -217,11 +218,19 @@ class Watchers:
             update = await self.network.fetch(caller, presentity, self.policy.fetch_wait)
             if update is not None and self.lags(pair):
                 self.show(update)
+            if (view := self.registry.views.get(pair)) is not None:
+                view.fetched = self.clock.now()
 
     def lags(self, pair: Pair) -> bool:
-        """Is nothing live known, or is it held back, or has the network not heard yet of a grant?"""
+        """Is nothing live known, or is it held back, or has the network not heard yet of a grant?
+
+        What was asked for just now is not held back: polls may come faster than a server should be asked.
+        """
         view = self.registry.views.get(pair)
-        if view is None or not view.live or self.network.held_back(*pair):
+        if view is None or not view.live:
+            return True
+        asked_now = view.fetched is not None and self.clock.now() - view.fetched < SHORTEST
+        if not asked_now and self.network.held_back(*pair):
             return True
         granted = self.decisions.of(pair).granted
         return not granted <= view.shown or (view.state != "active" and bool(granted))

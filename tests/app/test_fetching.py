@@ -6,10 +6,18 @@ The server here accepts Bob's subscription and then says nothing, so all that is
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from sipbridge.app.fetching import Fetches
+from sipbridge.events.presence_package import PRESENCE
+from sipbridge.events.subscriber import Subscriber
+from sipbridge.gateway.caller import Caller
+from sipbridge.gateway.ports import PresenceUpdate
+from sipbridge.identities import PresentityKey
+from sipbridge.uri import Uri
 from tests.app.rig import (
     PLACEHOLDER,
     Application,
@@ -21,6 +29,9 @@ from tests.app.rig import (
     until,
     values,
 )
+from tests.events.peers import TO_BOB, Answer, ScriptedNotifier
+from tests.harness.pair import ALICE as AT_ALICE
+from tests.harness.pair import Pair
 from tests.interop.wire import Message
 
 ALICE, BOB = (f"sip:{name}@example.com" for name in ("alice", "bob"))
@@ -76,12 +87,76 @@ async def test_the_state_that_a_fetch_brings_is_the_answer() -> None:
         assert await there.server.response("NOTIFY", 1) == 200
 
 
-async def test_polls_at_the_same_moment_each_get_an_answer() -> None:
-    async with quiet() as there:
-        polls = [there.poll(), there.poll()]
-        for asked in [await there.fetch(), await there.fetch()]:
-            there.server.notify(asked, document("busy", ALICE), state=OVER)
-        assert [seen(await poll) for poll in polls] == [{"Activity": "Busy"}] * 2
+class Asking:
+    """Fetches over a wire in memory; the server answers with each of `bodies` in turn, then with nothing."""
+
+    def __init__(self, *bodies: bytes) -> None:
+        self.pair = Pair()
+        silent = Answer(notify=None)
+        answers = [Answer(notify=OVER, body=body) for body in bodies]
+        self.server = ScriptedNotifier(self.pair.bob, *answers, silent)
+        self.fetches = Fetches(
+            Subscriber(self.pair.alice, {PRESENCE.name: PRESENCE}),
+            turn=lambda: None,
+            now=lambda: self.pair.now,
+            at=lambda: datetime(2026, 3, 1, 12, tzinfo=UTC),
+            refused=lambda error, kind, trace: None,
+        )
+        self.handled = 0
+
+    async def ask(self, wait: float = LONG) -> "asyncio.Task[PresenceUpdate | None]":
+        alice, bob = Uri.parse(ALICE), Uri.parse(BOB)
+        caller = Caller("app_bob", bob, PresentityKey(BOB))
+        task = asyncio.create_task(
+            self.fetches.ask(caller, alice, PresentityKey(ALICE), TO_BOB, None, wait)
+        )
+        await asyncio.sleep(0)
+        return task
+
+    def turn(self) -> None:
+        self.pair.pass_seconds(0.1)
+        reported = self.pair.reported[AT_ALICE]
+        for said in reported[self.handled :]:
+            self.fetches.handle(said)
+        self.handled = len(reported)
+
+    def over(self) -> bool:
+        return not self.fetches.asked and not self.fetches.newest
+
+
+async def test_who_asks_while_the_answer_is_on_its_way_waits_for_it() -> None:
+    asking = Asking(document("busy", ALICE), document("meal", ALICE))
+    first, second, third = [await asking.ask() for _ in range(3)]
+    first.cancel()  # who gives up takes nothing from the others
+    await asyncio.gather(first, return_exceptions=True)
+    asking.turn()
+    found = [await second, await third]
+    assert found[0] is not None
+    assert found[0].document is not None
+    assert found[1] is found[0]
+    assert len(asking.server.got) == 1
+    assert asking.over()
+    later = await asking.ask()
+    asking.turn()
+    assert await later not in (None, found[0])
+    assert len(asking.server.got) == 2
+
+
+async def test_an_old_question_is_asked_again_however_many_wait_for_it() -> None:
+    asking = Asking()
+    first = await asking.ask(wait=2.0)
+    asking.turn()
+    asking.pair.pass_seconds(1.0)
+    second = await asking.ask(wait=2.0)
+    assert len(asking.server.got) == 1
+    asking.pair.pass_seconds(1.0)
+    third = await asking.ask(wait=2.0)
+    asking.turn()
+    assert len(asking.server.got) == 2
+    for waiting in (first, second, third):
+        waiting.cancel()
+    await asyncio.gather(first, second, third, return_exceptions=True)
+    assert asking.over()
 
 
 @pytest.mark.parametrize("method", ["SUBSCRIBE", "NOTIFY"])

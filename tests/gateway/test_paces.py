@@ -144,6 +144,19 @@ async def test_a_poll_asks_anew_while_news_may_be_held_back() -> None:
     assert len(bench.network.fetched) == fetched + 1
 
 
+async def test_polls_do_not_ask_more_than_once_a_second_for_what_is_held_back() -> None:
+    bench, one, _ = await ready()
+    await start(bench, one, 3600)
+    pair = (one.key, IDENTITIES.canonical(ALICE))
+    bench.network.tell(pair, None)
+    bench.network.holding_back.add(pair)
+    before = len(bench.network.fetched)
+    for _ in range(30):
+        await bench.gateway.get_presence(one, ALICE, frozenset())
+        bench.pass_seconds(0.1)
+    assert len(bench.network.fetched) - before in (3, 4)
+
+
 async def test_contracts_of_before_a_restart_count() -> None:
     bench, one, _ = await ready()
     await start(bench, one, 60)
