@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from sipbridge.agent.ports import Authenticator
-from sipbridge.agent.trust import NOBODY, TrustedPeers, asserted_identity
+from sipbridge.agent.trust import NOBODY, TrustedPeers, asserted_identity, withholds_identity
 from sipbridge.errors import ParseError
 from sipbridge.events.notifier import Admission
 from sipbridge.identities import Identities
@@ -117,7 +117,8 @@ class Door:
             return refusal(404)
         if for_itself and proven and not self.same(user, presentity):
             return refusal(403, "Not Your Presence")
-        return Admission(presentity, user, proven=proven)
+        shown = incoming.request.from_.uri.address if withholds_identity(incoming.request) else None
+        return Admission(presentity, user, proven=proven, shown=shown)
 
     def asker(
         self, incoming: ServerRequest, resource: Uri | None, watcher: Uri | None

@@ -150,6 +150,10 @@ class Virtual:
         return self.subscription.watcher
 
     @property
+    def shown(self) -> Uri:
+        return self.subscription.shown
+
+    @property
     def display_name(self) -> str:
         return self.subscription.display_name
 

@@ -764,6 +764,7 @@ class PresenceAgent:
         kept = {
             "waiting": {
                 "uri": waiting.uri,
+                "shown": waiting.shown,
                 "display_name": waiting.display_name,
                 "event": waiting.event,
                 "age": now - waiting.since,
@@ -900,7 +901,8 @@ class PresenceAgent:
         ends = now + max(left, 0.0)
         since = ends - WAITING_LIFE - (age if isinstance(age, (int, float)) else 0.0)
         presentity = self.presentity(Uri.parse(record.presentity))
-        waiting = Watcher(record.id, str(Uri.parse(uri)), name, WAITING, "timeout", since, ends)
+        uri, shown = str(Uri.parse(uri)), str(stored.get("shown", ""))
+        waiting = Watcher(record.id, uri, name, WAITING, "timeout", since, ends, shown)
         self.tell_watchers(presentity, presentity.watchers.wait(waiting), now)
 
 

@@ -2,7 +2,8 @@
 
 In a trust domain (RFC 3324) a proxy has authenticated its user and says in P-Asserted-Identity who that is.
 Only what comes from a trusted peer counts; from anybody else the header is no better than From and is passed
-over. A peer is trusted by its address, or by a name that the certificate of its connection proves
+over. Who is asserted and asks for privacy (`Privacy: id`, §9.3) is judged as himself, and shown to others as
+his From says. A peer is trusted by its address, or by a name that the certificate of its connection proves
 (RFC 5922). An address can be forged over UDP: it should be one that only the network itself can send from.
 """
 
@@ -17,6 +18,7 @@ from sipbridge.sip.message import Request
 from sipbridge.uri import Uri
 
 ASSERTED = "P-Asserted-Identity"
+PRIVACY = "Privacy"
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -89,3 +91,12 @@ def asserted_identity(request: Request) -> Uri | None:
     if listed:
         raise ParseError("names nobody by sip, sips or tel", field=ASSERTED)
     return None
+
+
+def withholds_identity(request: Request) -> bool:
+    """Does whoever asks want his asserted identity kept from others (RFC 3323 §4.2, RFC 3325 §9.3)?"""
+    return any(
+        wish.strip().lower() == "id"
+        for line in request.headers.get_all(PRIVACY)
+        for wish in line.replace(",", ";").split(";")
+    )

@@ -32,7 +32,10 @@ PENDING, ACTIVE, WAITING, TERMINATED = "pending", "active", "waiting", "terminat
 
 @dataclass(frozen=True, slots=True)
 class Watcher:
-    """One watcher. since, ends: `now` of its subscription and of its end."""
+    """One watcher. since, ends: `now` of its subscription and of its end.
+
+    shown: the address that presence.winfo tells instead of `uri`, of one who withholds who he is.
+    """
 
     id: str
     uri: str
@@ -41,6 +44,7 @@ class Watcher:
     event: str
     since: float
     ends: float
+    shown: str = ""
 
 
 EVENTS: dict[Input, str] = {
@@ -66,6 +70,9 @@ class Followed(Protocol):
 
     @property
     def watcher(self) -> Uri: ...
+
+    @property
+    def shown(self) -> Uri: ...
 
     @property
     def display_name(self) -> str: ...
@@ -153,6 +160,7 @@ def watcher_after(
         event,
         subscription.since,
         ends,
+        str(subscription.shown),
     )
 
 
@@ -190,7 +198,7 @@ class WatcherInfoView:
 def entry(watcher: Watcher, now: float) -> WatcherEntry:
     over = watcher.status == TERMINATED
     return WatcherEntry(
-        uri=watcher.uri,
+        uri=watcher.shown or watcher.uri,
         status=watcher.status,
         event=watcher.event,
         id=watcher.id,

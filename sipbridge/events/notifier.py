@@ -159,7 +159,8 @@ class Admission:
 
     resource: whose state. user: who asks, authenticated if the authority authenticates. headers: of the
     answer; of a 2xx to SUBSCRIBE too, and then of each NOTIFY. Of a SUBSCRIBE only, pending: nobody has
-    decided yet; context: what a new subscription has in its `context`; proven: `user` was authenticated.
+    decided yet; context: what a new subscription has in its `context`; proven: `user` was authenticated;
+    shown: who others are told is asking where `user` withholds who he is (RFC 3325 §9.3).
     """
 
     resource: Uri
@@ -170,6 +171,7 @@ class Admission:
     pending: bool = False
     context: object = None
     proven: bool = False
+    shown: Uri | None = None
 
 
 class SubscriptionAuthority(Protocol):
@@ -597,6 +599,7 @@ class Subscription:
         "reserving",
         "resource",
         "said",
+        "shown",
         "since",
         "state",
         "stated",
@@ -622,6 +625,8 @@ class Subscription:
         self.dialog = dialog
         self.resource = admission.resource
         self.watcher = admission.user
+        self.shown = admission.shown or admission.user
+        """Who others are told the watcher is."""
         self.display_name = ""
         self.event = package.name
         """The Event header, with its id if the subscriber gave one."""
@@ -822,6 +827,7 @@ class Subscription:
             "event": self.event,
             "resource": str(self.resource),
             "watcher": str(self.watcher),
+            "shown": str(self.shown),
             "display_name": self.display_name,
             "state": self.state.value,
             "remaining": self.expires_at - now,
@@ -840,8 +846,11 @@ class Subscription:
             dialog = stored["dialog"]
             if not isinstance(dialog, Mapping):
                 raise TypeError("the dialog is missing")
+            watcher = text(stored["watcher"])
             admission = Admission(
-                Uri.parse(text(stored["resource"])), Uri.parse(text(stored["watcher"]))
+                Uri.parse(text(stored["resource"])),
+                Uri.parse(watcher),
+                shown=Uri.parse(text(stored.get("shown", watcher))),
             )
             made = cls(
                 notifier,

@@ -14,7 +14,16 @@ from sipbridge.sip.message import Request
 from sipbridge.sip.policy import Credentials, PeerPolicy
 from sipbridge.uri import Uri
 from tests.agent.test_admission import ha1_of, known
-from tests.agent.world import CAROL, DAVE, ERIN, AgentWorld, document, with_flow
+from tests.agent.world import (
+    ALLOW,
+    CAROL,
+    CONFIRM,
+    DAVE,
+    ERIN,
+    AgentWorld,
+    document,
+    with_flow,
+)
 from tests.events.peers import TO_BOB
 from tests.harness.pair import ALICE, BOB
 
@@ -54,6 +63,52 @@ def test_whom_the_peer_asserts_counts_and_not_who_from_says() -> None:
     winfo = there.watch(ERIN, CAROL, "presence.winfo", policy=asserting(f"<{CAROL}>"))
     there.watch(Uri.parse("sip:anonymous@anonymous.invalid"), policy=asserting(f"<{DAVE}>"))
     assert (str(DAVE), "active", "subscribe") in there.rows(winfo)
+
+
+ANONYMOUS = Uri.parse("sip:anonymous@anonymous.invalid")
+
+
+@pytest.mark.parametrize("privacy", ["id", "header;ID ; critical", "user, id"])
+def test_who_asks_for_privacy_is_judged_as_himself_and_shown_as_from_says(privacy: str) -> None:
+    there = world(HERE)
+    there.storing, there.sub_handling = True, CONFIRM
+    there.restart()
+    carol = there.watch(CAROL, CAROL, "presence.winfo", policy=asserting(f"<{CAROL}>"))
+    there.watch(ANONYMOUS, policy=hidden(DAVE, privacy))
+    assert there.rows(carol) == [(str(ANONYMOUS), "pending", "subscribe")]
+    there.decide(DAVE, ALLOW)
+    assert there.rows(carol) == [(str(ANONYMOUS), "active", "approved")]
+    there.restart(asleep=60)
+    there.pair.pass_seconds(1)
+    assert there.rows(carol) == [(str(ANONYMOUS), "active", "subscribe")]
+    assert not [one for one in there.pair.wire.named("NOTIFY") if b"dave" in one.data]
+
+
+def test_strangers_without_names_wait_each_for_himself() -> None:
+    there = world(HERE)
+    there.storing, there.sub_handling = True, CONFIRM
+    there.restart()
+    for who in (DAVE, ERIN):
+        there.end(there.watch(ANONYMOUS, policy=hidden(who, "id")))
+    there.restart(asleep=60)
+    carol = there.watch(CAROL, CAROL, "presence.winfo", policy=asserting(f"<{CAROL}>"))
+    assert there.rows(carol) == [(str(ANONYMOUS), "waiting", "timeout")] * 2
+    there.decide(DAVE, ALLOW)
+    assert there.rows(carol) == [(str(ANONYMOUS), "terminated", "approved")]
+
+
+def test_without_that_wish_who_is_asserted_is_shown() -> None:
+    there = world(HERE)
+    carol = there.watch(CAROL, CAROL, "presence.winfo", policy=asserting(f"<{CAROL}>"))
+    there.watch(ANONYMOUS, policy=hidden(DAVE, "none"))
+    there.watch(ANONYMOUS, policy=hidden(ERIN, "user;header"))
+    shown = [row.uri for info in there.watchers(carol) for row in info.lists[0].watchers]
+    assert shown == [str(DAVE), str(ERIN)]
+
+
+def hidden(user: Uri, privacy: str) -> PeerPolicy:
+    """Asserted, and asking for that privacy."""
+    return with_flow(TO_BOB, extra_headers=((ASSERTED, f"<{user}>"), ("Privacy", privacy)))
 
 
 def test_what_anybody_else_asserts_is_passed_over() -> None:
