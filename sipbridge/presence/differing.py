@@ -17,6 +17,7 @@ from lxml import etree
 
 from sipbridge.presence.markup import Element, pairs_of, split
 from sipbridge.presence.namespaces import PIDF, PIDF_DIFF, PREFIXES, XML
+from sipbridge.presence.selecting import MAX_LENGTH, MAX_STEPS
 
 MAX_CHILDREN = 500
 """Children of one element; aligning more costs more than sending them."""
@@ -25,8 +26,15 @@ MAX_ALIGNED = 2500
 """Pairs of children looked at to align what lies between those that stayed at both ends. Aligning takes the
 third power of their number when somebody means ill: 10 ms for fifty and fifty."""
 
-MAX_DEPTH = 20
-"""Elements in elements that are looked into; a presence document has eight."""
+MAX_DEPTH = MAX_STEPS - 2
+"""Elements in elements that are looked into, so that what is in them can be named; a presence document has
+eight."""
+
+MAX_NAME = 64
+"""Characters of a name or an id in a selector."""
+
+MAX_PATH = MAX_LENGTH - 3 * MAX_NAME
+"""Characters of the selector of an element that is looked into: there is room for one more step."""
 
 NAMES: dict[str | None, str] = {
     None: PIDF,
@@ -77,11 +85,11 @@ class Differ:
         """A Clark name as selectors write it; None if there is no prefix for it."""
         namespace, plain = split(tag)
         if attribute and not namespace:
-            return plain
+            return plain if len(plain) <= MAX_NAME else None
         if namespace == XML:
             return f"xml:{plain}"
         prefix = PREFIX_OF.get(namespace, "")
-        if prefix == "" or (prefix is None and attribute):
+        if prefix == "" or len(plain) > MAX_NAME or (prefix is None and attribute):
             return None
         return f"{prefix}:{plain}" if prefix else plain
 
@@ -94,7 +102,8 @@ class Differ:
         if len(alike) == 1:
             return name
         id = child.get("id")
-        if id is not None and "'" not in id and sum(1 for a in alike if a.get("id") == id) == 1:
+        short = id is not None and "'" not in id and len(id) <= MAX_NAME
+        if short and sum(1 for a in alike if a.get("id") == id) == 1:
             return f"{name}[@id='{id}']"
         return f"{name}[{alike.index(child) + 1}]"
 
@@ -102,7 +111,7 @@ class Differ:
 
     def compare(self, old: Element, new: Element, path: str) -> bool:
         """Make one of the other; they have the same name. False if that cannot be said."""
-        if mixed(old) or mixed(new) or path.count("/") > MAX_DEPTH:
+        if mixed(old) or mixed(new) or path.count("/") > MAX_DEPTH or len(path) > MAX_PATH:
             return same(old, new)
         return (
             self.compare_attributes(old, new, path)

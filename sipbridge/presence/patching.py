@@ -7,16 +7,18 @@ it would in the text.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from copy import deepcopy
 from typing import TypeGuard
 
 from lxml import etree
 
 from sipbridge.errors import PatchError
-from sipbridge.presence.markup import Element, attribute, local, split, text_of
+from sipbridge.presence.markup import Element, attribute, local, pairs_of, split, text_of
 from sipbridge.presence.namespaces import PATCH_OPS_ERROR, XML
 from sipbridge.presence.selecting import (
+    CHILDREN,
+    LETTERS,
     NAME,
     AttributeNode,
     Fault,
@@ -24,9 +26,9 @@ from sipbridge.presence.selecting import (
     Node,
     Selecting,
     TextNode,
+    attributes_in,
     clark,
     fail,
-    own_namespaces,
     text_at,
     texts,
 )
@@ -49,8 +51,12 @@ def patch(
 URI = re.compile(r"""[A-Za-z][A-Za-z0-9+.\-]*:[^\s{}<>"'\\^`|]+""")
 XMLNS = "http://www.w3.org/2000/xmlns/"
 
-LETTERS = 16
-"""Of a text that is copied, as much work as one node."""
+MAX_DECLARED = 64
+"""Declarations of namespaces on one element that is given another; documents have up to 20 in all."""
+MOVED = 8
+"""Work of an element that is moved into another, and of a declaration on the way."""
+PAIRS = 64
+"""Of attributes written anew, or of declarations that are moved: each is compared with all others."""
 
 COMPLAINT = "application/patch-ops-error+xml"
 """The media type of §5."""
@@ -70,6 +76,7 @@ class Patching(Selecting):
     def apply(self, operation: Element) -> None:
         word = local(str(operation.tag))
         target = self.select(operation)
+        self.attributes += 1 if not len(operation) else attributes_in(operation)
         if word == "add":
             self.add(operation, target)
         elif word == "replace":
@@ -103,33 +110,32 @@ class Patching(Selecting):
             if parent is None:
                 fail(Fault.ROOT, f"{pos} the root")
             place = parent.index(target)
-            self.spend(place // 8)
+            self.spend(place // CHILDREN)
             self.insert(parent, place + (pos == "after"), operation, at_end=pos == "before")
 
     def insert(self, parent: Element, slot: int, operation: Element, *, at_end: bool) -> None:
         """Put the content of an operation into a slot, behind the slot's text (`at_end`) or before it."""
         there = text_at(parent, slot)
-        self.spend(len(there) // LETTERS + slot // 8)
+        self.spend(len(there) // LETTERS + slot // CHILDREN * 4)
         left, right = (there, "") if at_end else ("", there)
         set_text(parent, slot, left + (operation.text or ""))
-        place = slot
-        for child in operation:
-            parent.insert(place, deepcopy(child))
-            place += 1
+        parent[slot:slot] = [deepcopy(child) for child in operation]
         if right:
+            place = slot + len(operation)
             set_text(parent, place, text_at(parent, place) + right)
 
     def add_named(self, operation: Element, target: Element, kind: str) -> None:
         """An attribute or the declaration of a namespace (§4.3.2, §4.3.3)."""
         value = only_text(operation)
         if kind.startswith("@") and re.fullmatch(NAME, kind[1:]):
-            name = clark(kind[1:], operation, attribute=True)
+            name = clark(kind[1:], self.namespaces(operation), attribute=True)
+            self.spend_looking()
             if name in target.attrib or name == "xmlns":
                 fail(Fault.DIRECTIVE, f"{kind} is there, or cannot be")
             set_attribute(target, name, value)
         elif kind.startswith("namespace::"):
             prefix = kind.removeprefix("namespace::")
-            declared = own_namespaces(target)
+            declared = self.own_namespaces(target)
             if prefix in declared or prefix in ("xml", "xmlns"):
                 fail(Fault.NAMESPACE_PREFIX, kind)
             self.declare(target, {**declared, prefix: namespace_uri(value)})
@@ -138,6 +144,7 @@ class Patching(Selecting):
 
     def replace(self, operation: Element, target: Node) -> None:
         if isinstance(target, AttributeNode):
+            self.spend_looking()
             set_attribute(target.owner, target.name, only_text(operation))
         elif isinstance(target, TextNode):
             set_text(target.parent, target.slot, only_text(operation))
@@ -186,7 +193,7 @@ class Patching(Selecting):
         if ws not in (None, "before", "after", "both"):
             fail(Fault.DIRECTIVE, f"ws {ws}")
         place = parent.index(target)
-        self.spend(place // 8)
+        self.spend(place // CHILDREN)
         before, after = text_at(parent, place), text_at(parent, place + 1)
         self.spend((len(before) + len(after)) // LETTERS)
         if ws in ("before", "both"):
@@ -201,16 +208,20 @@ class Patching(Selecting):
 
     def declare(self, element: Element, declared: dict[str | None, str]) -> None:
         """Give an element these declarations of its own. lxml has to make it anew for that."""
+        if len(declared) > MAX_DECLARED:
+            fail(Fault.DIFF_FORMAT, f"more than {MAX_DECLARED} declarations on one element")
+        pairs = pairs_of(element)
+        self.spend(len(pairs) ** 2 // PAIRS)
+        self.spend_moving(element)
         try:
             fresh = etree.Element(
                 element.tag,
-                attrib={str(name): str(value) for name, value in element.attrib.items()},
+                attrib=dict(pairs),
                 nsmap=declared,  # type: ignore[arg-type]  # None is the default namespace's prefix
             )
         except ValueError:  # a prefix that lxml does not take
             fail(Fault.NAMESPACE_PREFIX, " ".join(map(str, declared)))
         fresh.text, fresh.tail = element.text, element.tail
-        self.spend(len(element))
         fresh.extend(list(element))
         parent = element.getparent()
         if parent is None:
@@ -219,36 +230,59 @@ class Patching(Selecting):
             element.tail = None
             parent.replace(element, fresh)
 
+    def spend_moving(self, element: Element) -> None:
+        """lxml finds the namespaces of all that is moved anew, and whether declarations are needed yet."""
+        nodes = declarations = 0
+        for event, _ in etree.iterwalk(element, events=("start", "start-ns")):
+            nodes += 1
+            declarations += event == "start-ns"
+        self.spend(nodes * MOVED + declarations**2 // PAIRS)
+
     def rename(self, node: NamespaceNode, uri: str) -> None:
         """Another namespace for a prefix: the names that use it follow, as they would in the text."""
         uri = namespace_uri(uri)
-        declared = own_namespaces(node.owner)
+        declared = self.own_namespaces(node.owner)
         before = declared[node.prefix]
         for element in self.in_scope(node):
             if element.prefix == node.prefix and split(str(element.tag))[0] == before:
                 element.tag = f"{{{uri}}}{local(str(element.tag))}"
-            for name in [n for n in map(str, element.keys()) if split(n)[0] == before]:
+            keys = list(map(str, element.keys()))
+            names = [name for name in keys if split(name)[0] == before]
+            self.spend(len(keys) + len(names) * (MOVED * 3 + len(keys)))
+            for name in names:
                 value = str(element.attrib.pop(name))
                 element.set(f"{{{uri}}}{local(name)}", value)
         self.declare(node.owner, {**declared, node.prefix: uri})
 
     def undeclare(self, node: NamespaceNode) -> None:
         """§4.5: not while a name uses it."""
-        declared = own_namespaces(node.owner)
+        declared = self.own_namespaces(node.owner)
         uri = declared.pop(node.prefix)
         for element in self.in_scope(node):
-            names = (n for n in map(str, element.keys()) if split(n)[0] == uri)
-            if element.prefix == node.prefix or next(names, None) is not None:
+            keys = list(map(str, element.keys()))
+            self.spend(len(keys))
+            if element.prefix == node.prefix or any(split(key)[0] == uri for key in keys):
                 fail(Fault.NAMESPACE_PREFIX, f"{node.prefix} is in use")
         self.declare(node.owner, declared)
 
-    def in_scope(self, node: NamespaceNode) -> Iterator[Element]:
+    def in_scope(self, node: NamespaceNode) -> list[Element]:
         """The elements in which this declaration holds."""
-        uri = own_namespaces(node.owner)[node.prefix]
-        for element in list(node.owner.iter(etree.Element)):
-            self.spend(len(element.attrib) + 1)
-            if element.nsmap.get(node.prefix) == uri:
-                yield element
+        uri = self.own_namespaces(node.owner)[node.prefix]
+        found: list[Element] = []
+        uris = [uri]  # of that prefix, the innermost last
+        declared: list[bool] = []  # for each declaration round here: is it of that prefix?
+        for event, what in etree.iterwalk(node.owner, events=("start-ns", "end-ns", "start")):
+            self.spend(MOVED // 2)
+            if event == "start":
+                if uris[-1] == uri:
+                    found.append(what)
+            elif event == "start-ns":
+                prefix, bound = what
+                declared.append(prefix == node.prefix)
+                uris += [bound] if declared[-1] else []
+            elif declared.pop():
+                uris.pop()
+        return found
 
 
 def has_content(node: Node) -> TypeGuard[Element]:

@@ -12,6 +12,7 @@ from sipbridge.presence.differing import MAX_CHILDREN, difference, same
 from sipbridge.presence.markup import Element
 from sipbridge.presence.model import Presence
 from sipbridge.presence.patching import patch
+from sipbridge.presence.selecting import MAX_LENGTH, MAX_STEPS
 from tests.documents.strategies import DOCUMENTS
 
 HEAD = (
@@ -124,10 +125,24 @@ def test_what_was_already_written_of_a_replaced_element_is_taken_back() -> None:
 def test_deep_and_wide_elements_take_bounded_work() -> None:
     deep = "<note>" * 200 + "{}" + "</note>" * 200
     changed = operations(deep.format("a"), deep.format("b"))
-    assert changed[0][0] == "replace" and changed[0][1].count("/") < 25
+    assert changed[0][0] == "replace" and changed[0][1].count("/") == MAX_STEPS - 1
     ids = [f"i{n * 7919 % 400}" for n in range(400)]
     wide, other = ("".join(f'<tuple id="{i}"/>' for i in some) for some in (ids, reversed(ids)))
     assert difference(tree(wide), tree(other)) is not None
+
+
+def test_selectors_are_never_longer_than_what_is_read() -> None:
+    long = "n" * 200
+    old = f'<tuple id="{long}"><{long}><note>x</note></{long}></tuple><tuple id="b"/>'
+    assert operations(old, old.replace(">x<", ">y<")) == [
+        ("replace", "*/tuple[1]/*[1]/note/text()")
+    ]
+    names = [f"n{depth}{'x' * 58}" for depth in range(12)]
+    nested = "".join(f"<{n}>" for n in names) + "{}" + "".join(f"</{n}>" for n in names[::-1])
+    ((_, selector),) = operations(nested.format("a"), nested.format("b"))
+    assert 200 < len(selector) < MAX_LENGTH
+    attribute = f'<note>z</note><note {long}="1"/>'
+    assert operations(attribute, attribute.replace('"1"', '"2"')) == [("replace", "*/note[2]")]
 
 
 def test_sameness_is_not_about_prefixes() -> None:

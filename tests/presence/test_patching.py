@@ -1,5 +1,7 @@
 """RFC 5261: each operation, each kind of node, each error."""
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -192,8 +194,68 @@ def test_what_does_not_fit_is_named(inside: str, operation: str, word: str) -> N
 def test_work_is_bounded() -> None:
     many = DOC.format("<a/>" * 5000)
     assert fault(many, *["<p:remove sel=\"doc/*[a='x']\"/>"]) == "unlocated-node"
-    slow = '<p:add sel="doc/a[4999]" type="@k">v</p:add><p:remove sel="doc/a[4999]/@k"/>' * 40
+    slow = '<p:add sel="doc/a[4999]" type="@k">v</p:add><p:remove sel="doc/a[4999]/@k"/>' * 120
     assert fault(many, slow) == "invalid-diff-format"
+
+
+FLAT = DOC.format("<a k='2'/>" * 4000)
+NESTED = DOC.format("<y><z>" + "<a/>" * 5000 + "</z></y>")
+WIDE = DOC.format("<y " + " ".join(f"k{n}='1'" for n in range(15_000)) + "/>")
+RENAMED = DOC.format("<y xmlns:z='urn:z'>" + "<z:a z:k='1'/>" * 4000 + "</y>")
+DEEP = DOC.format("<a>" * 200 + "<b/>" * 5000 + "</a>" * 200)
+
+
+def declaring(count: int) -> str:
+    return "".join(
+        f'<p:add sel="doc/y" type="namespace::n{n}">urn:{n}</p:add>' for n in range(count)
+    )
+
+
+@pytest.mark.parametrize(
+    ("document", "operations"),
+    [
+        (FLAT, '<p:remove sel="doc/*' + "[@k='2']" * 55 + '[1]"/>' + '<p:remove sel="doc/b"/>' * 9),
+        (FLAT, '<p:remove sel="doc/*' + "[@q:k='2']" * 45 + '"/>'),
+        (FLAT, '<p:remove sel="doc/*' + "[a='']" * 70 + '"/>'),
+        (FLAT, '<p:add sel="doc"><a/></p:add>' * 2000),
+        (DEEP, '<p:remove sel="doc/a' + "[.='']" * 70 + '[2]"/>'),
+        (NESTED, declaring(100)),
+        (DOC.format("<y/>"), declaring(900)),
+        (WIDE, declaring(1)),
+        (WIDE, "".join(f'<p:add sel="doc/y" type="@n{n}">1</p:add>' for n in range(800))),
+        (
+            RENAMED,
+            "".join(f'<p:replace sel="doc/y/namespace::z">urn:{n}</p:replace>' for n in range(100)),
+        ),
+        (DOC.format("x<a/>" * 5000), '<p:replace sel="doc/text()[4999]">y</p:replace>' * 500),
+        (DOC.format("x" * 200_000), '<p:add sel="doc">y</p:add>' * 1000),
+    ],
+    ids=lambda text: f"{len(text)}",
+)
+def test_no_operations_that_fit_into_a_message_take_long(document: str, operations: str) -> None:
+    """A tenth of a second is meant; most of these would take ten of it and more if nobody counted."""
+    assert len(document) <= markup.MAX_BYTES and len(operations) < 64_000
+    began = time.thread_time()
+    assert fault(document, operations) in ("unlocated-node", "invalid-diff-format")
+    assert time.thread_time() - began < 0.6
+
+
+def test_a_selector_has_an_end() -> None:
+    deep = DOC.format("<a>" * 40 + "</a>" * 40)
+    assert fault(deep, f'<p:remove sel="doc{"/a" * 16}"/>') == "invalid-diff-format"
+    assert patched(deep, f'<p:remove sel="doc{"/a" * 15}"/>') == DOC.format(
+        "<a>" * 13 + "<a/>" + "</a>" * 13
+    )
+    assert fault(deep, f'<p:remove sel="doc/a{"[1]" * 200}"/>') == "invalid-diff-format"
+
+
+def test_a_prefix_that_is_bound_anew_inside_is_another_one() -> None:
+    document = (
+        '<doc xmlns="urn:d" xmlns:z="urn:old"><z:a/><b xmlns:z="urn:other"><z:c/></b><z:d/></doc>'
+    )
+    renamed = patched(document, '<p:replace sel="doc/namespace::z">urn:new</p:replace>')
+    tags = [str(e.tag) for e in etree.fromstring(renamed).iter()]
+    assert tags == ["{urn:d}doc", "{urn:new}a", "{urn:d}b", "{urn:other}c", "{urn:new}d"]
 
 
 @given(st.text(alphabet="doc/a*[]@='\"1.:()q text", max_size=40))
