@@ -11,7 +11,7 @@ A list at a presence server is watched like a person, with `Supported: eventlist
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Collection, Container, Mapping
+from collections.abc import Callable, Collection, Container, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -159,6 +159,15 @@ class Watch:
     """The first whole list of watchers has come, or none will come."""
 
 
+@dataclass(slots=True)
+class Asking:
+    """Calls that want one subscription and still wait for something before they ask for it."""
+
+    waiting: int = 0
+    left: bool = False
+    """Nobody wants it any more."""
+
+
 SOON_BACK = frozenset({"deactivated", "timeout"})
 """Reasons of an end that say nothing against what is known: the subscription is made again at once."""
 
@@ -214,6 +223,7 @@ class SipNetwork:
         self.by_id: dict[str, Publication] = {}
         self.watches: dict[tuple[str, PresentityKey, PresentityKey], Watch] = {}
         self.watch_of: dict[str, Watch] = {}
+        self.askings: dict[tuple[str, PresentityKey, PresentityKey], Asking] = {}
         self.watched_by: dict[str, dict[str, Watch]] = {}
         """By application and id."""
         self.paces: dict[tuple[str, PresentityKey, PresentityKey], float] = {}
@@ -390,23 +400,42 @@ class SipNetwork:
         group: Uri | None = None,
     ) -> None:
         kind = self.kind_of(presentity)
-        await self.registered(caller, presentity, patient=resuming)
-        if self.groups is not None and kind == PRESENCE:
-            if self.groups.covers(caller, presentity):
-                return
-            key = (PRESENCE, caller.key, self.identities.canonical(presentity))
-            if group is not None and key not in self.watches:
-                asked = await self.groups.watch(caller, presentity, group, resuming=resuming)
-                if asked:
+        key = (kind, caller.key, self.identities.canonical(presentity))
+        with self.asking(key) as asking:
+            await self.registered(caller, presentity, patient=resuming)
+            if not asking.left and kind == PRESENCE and self.groups is not None:
+                if self.groups.covers(caller, presentity):
                     return
-        if not resuming:
-            await self.accepted(self.subscribe(caller, presentity, kind, keep_trying=False))
-            return
+                if group is not None and key not in self.watches:
+                    asked = await self.groups.watch(caller, presentity, group, resuming=resuming)
+                    if asked:
+                        return
+            if resuming:
+                await self.watch_again(caller, presentity, kind, asking)
+            elif not asking.left:
+                await self.accepted(self.subscribe(caller, presentity, kind, keep_trying=False))
+
+    async def watch_again(self, caller: Caller, presentity: Uri, kind: str, asking: Asking) -> None:
+        """Subscribe as before the restart, few at a time."""
         async with self.resuming:
+            if asking.left:
+                return
             watch = self.subscribe(caller, presentity, kind, keep_trying=True)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(RESUME_SECONDS):
                     await self.accepted(watch)
+
+    @contextlib.contextmanager
+    def asking(self, key: tuple[str, PresentityKey, PresentityKey]) -> Iterator[Asking]:
+        """Inside it somebody wants this subscription; `unwatch` says if nobody does any more."""
+        asking = self.askings.setdefault(key, Asking())
+        asking.waiting += 1
+        try:
+            yield asking
+        finally:
+            asking.waiting -= 1
+            if not asking.waiting and self.askings.get(key) is asking:
+                del self.askings[key]
 
     async def leave(self) -> None:
         """End our subscriptions at servers of others before we go; bounded in time.
@@ -545,10 +574,11 @@ class SipNetwork:
         if self.groups is not None and kind == PRESENCE:
             await self.groups.unwatch(caller, presentity)
         key = (kind, caller.key, self.identities.canonical(presentity))
+        if (asking := self.askings.pop(key, None)) is not None:
+            asking.left = True
         if (watch := self.watches.get(key)) is not None:
-            self.answer_watch(
-                watch.id, None
-            )  # whoever waits for the server's answer needs none any more
+            # Whoever waits for the server's answer needs none any more.
+            self.answer_watch(watch.id, None)
             self.forget_watch(watch)
             self.subscriber.end(watch.id, self.now())
             self.turn()

@@ -327,6 +327,8 @@ class Gateway:
         group: Uri | None = None,
     ) -> None:
         await turn(Uri.parse(record.presentity_uri))
+        if pair not in self.registry.subscriptions:
+            return  # left while it waited
         caller = Caller(record.application, Uri.parse(record.watcher_uri), pair[0])
         try:
             await self.network.watch(

@@ -138,7 +138,7 @@ class PresenceNetwork(Protocol):
         ...
 
     async def unwatch(self, caller: Caller, presentity: Uri) -> None:
-        """End that subscription."""
+        """End that subscription; a `watch` that still waits then returns without having asked for it."""
         ...
 
     async def fetch(self, caller: Caller, presentity: Uri, wait: float) -> PresenceUpdate | None:

@@ -117,6 +117,7 @@ class Subscriptions:
             return
         self.registry.drop_subscription(record)
         self.spawn(self.store.delete_subscription(record.holder, *pair))
+        self.unwatch(record)
 
     # --- what was decided ---
 
@@ -153,8 +154,7 @@ class Subscriptions:
     def leave(self, record: SubscriptionRecord, trace: str = "") -> None:
         """One application does not want it any more: nobody is told."""
         self.drop(record)
-        if (record.watcher, record.presentity) not in self.registry.subscriptions:
-            self.unwatch(record, trace)
+        self.unwatch(record, trace)
 
     def drop(self, record: SubscriptionRecord) -> None:
         """Forget one application's subscription, and its contracts with it."""
@@ -168,8 +168,15 @@ class Subscriptions:
         self.dropped(record)
 
     def unwatch(self, record: SubscriptionRecord, trace: str = "") -> None:
+        """Leave the network, unless somebody wants the pair (still, or again)."""
+        if (record.watcher, record.presentity) not in self.registry.subscriptions:
+            self.spawn(self.let_go(record, trace))
+
+    async def let_go(self, record: SubscriptionRecord, trace: str) -> None:
+        if (record.watcher, record.presentity) in self.registry.subscriptions:
+            return  # somebody came before this had its turn, and relies on what there is
         caller = Caller(record.application, Uri.parse(record.watcher_uri), record.watcher, trace)
-        self.spawn(self.network.unwatch(caller, Uri.parse(record.presentity_uri)))
+        await self.network.unwatch(caller, Uri.parse(record.presentity_uri))
 
     # --- idle ---
 

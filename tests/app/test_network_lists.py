@@ -277,6 +277,21 @@ async def test_a_list_can_be_left(worlds: list[World]) -> None:
     assert len(world.news) == 1
 
 
+async def test_who_leaves_before_its_turn_to_resume_has_come_is_not_subscribed(
+    worlds: list[World],
+) -> None:
+    world = made(worlds, LIST)
+    world.network.resuming = asyncio.Semaphore(1)
+    async with world.network.resuming:
+        waiting = await world.begin(resuming=True)
+        await world.network.unwatch(CALLER, FRIENDS)
+    await waiting
+    world.turn()
+    assert not world.server.got
+    await (await world.begin(resuming=True))  # who comes later is
+    assert len(world.server.got) == 1
+
+
 async def test_it_is_watched_once_however_many_ask(worlds: list[World]) -> None:
     world = made(worlds, LIST)
     await (await world.begin())

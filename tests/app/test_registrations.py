@@ -9,6 +9,7 @@ import pytest
 
 from sipbridge.app import registrations
 from sipbridge.errors import TransportFailed
+from sipbridge.identities import PresentityKey
 from sipbridge.sip.policy import PeerPolicy
 from sipbridge.uri import Uri
 from tests.app.rig import (
@@ -356,6 +357,44 @@ async def test_what_is_taken_up_without_its_tag_and_forbidden_goes_out_with_the_
             assert b"meeting" in (await server.request("PUBLISH", before)).body
 
 
+async def test_who_leaves_while_the_registration_is_waited_for_is_not_subscribed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(registrations, "PATIENCE", 0.1)
+    async with presence_server() as server:
+        server.silent.add("REGISTER")
+        async with site(presence_server=network(server), applications=ONE) as here:
+            monkeypatch.undo()
+            alice = here.application("alice")
+            asking = asyncio.create_task(alice.subscribe(BOB))
+            await leave(here, BOB)
+            server.silent.clear()  # the next copy of the REGISTER is answered
+            await asking
+            await alice.subscribe(CAROL)
+            await server.subscription(CAROL)
+            assert of(server, BOB, "SUBSCRIBE") == []
+
+
+async def test_who_leaves_before_it_is_resumed_is_not_subscribed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registrations, "PATIENCE", 0.1)
+    async with presence_server() as server:
+        wanted = settings(store=kept(tmp_path), presence_server=network(server), applications=ONE)
+        async with site(wanted) as here:
+            for who in (BOB, CAROL):
+                await here.application("alice").subscribe(who, correlator=who)
+        server.got.clear()
+        server.refuse["REGISTER"] = 503
+        async with site(wanted) as here:
+            await leave(here, BOB)
+            server.refuse.clear()
+            register_again(here)
+            await server.subscription(CAROL)
+            await here.application("alice").publish(Activity="Meeting")
+            assert of(server, BOB, "SUBSCRIBE") == []
+
+
 async def test_two_applications_of_one_identity_share_a_registration() -> None:
     both = [application("alice"), {**application("bob"), "uri": ALICE}]
     async with (
@@ -405,8 +444,8 @@ async def test_one_bridge_registers_at_another_with_digest() -> None:
 # --- what the tests look at -----------------------------------------------------------------------------
 
 
-def of(server: PresenceServer, uri: str) -> list[Message]:
-    return [m for m in server.requests("REGISTER") if f"<{uri}>" in m.get("to")]
+def of(server: PresenceServer, uri: str, method: str = "REGISTER") -> list[Message]:
+    return [m for m in server.requests(method) if f"<{uri}>" in m.get("to")]
 
 
 def number(cseq: str) -> int:
@@ -418,6 +457,15 @@ def registrations_of(here: Site) -> registrations.Registrations:
     found = here.graph.network.registrations
     assert found is not None
     return found
+
+
+async def leave(here: Site, presentity: str) -> None:
+    """Alice leaves somebody, as soon as she watches."""
+    assert here.graph is not None
+    gateway, alice = here.graph.gateway, here.graph.callers["app_alice"]
+    pair = (alice.key, PresentityKey(presentity))
+    await until(lambda: asyncio.sleep(0, pair in gateway.registry.subscriptions), bool)
+    await gateway.leave(alice, Uri.parse(presentity))
 
 
 def register_again(here: Site) -> None:

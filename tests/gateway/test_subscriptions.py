@@ -1,5 +1,6 @@
 """Subscriptions that nobody uses end, those that are used do not; a watcher may leave."""
 
+from collections.abc import Coroutine
 from datetime import timedelta
 
 import pytest
@@ -197,6 +198,31 @@ async def test_leaving_leaves_the_other_application_of_the_same_person_alone() -
     assert bench.network.watching == {(bench.bob.key, bench.alice.key)}
 
 
+async def test_who_comes_back_before_the_network_was_left_is_still_watching() -> None:
+    bench = Bench()
+    await subscribed(bench)
+    jobs: list[Coroutine[object, object, None]] = []
+    bench.gateway.subscriptions.spawn = jobs.append
+    await bench.gateway.leave(bench.bob, ALICE)
+    await subscribed(bench)
+    for job in jobs:
+        await job
+    assert bench.network.watching == {(bench.bob.key, bench.alice.key)}
+
+
+async def test_who_leaves_before_its_turn_after_a_restart_is_not_watched_any_more() -> None:
+    store = FakeStore()
+    await subscribed(Bench(store=store))
+    again = Bench(store=store)
+    await again.gateway.load({"app_alice", "app_bob"})
+
+    async def turn(presentity: Uri) -> None:
+        await again.gateway.leave(again.bob, presentity)
+
+    await again.gateway.resume(lambda what, error: None, turn)
+    assert again.network.watching == set()
+
+
 # --- what happens while a call waits ---
 
 
@@ -210,6 +236,7 @@ async def test_a_store_that_fails_leaves_no_subscription_behind() -> None:
     with pytest.raises(StoreUnavailable):
         await subscribed(bench)
     assert bench.gateway.registry.subscriptions == {}
+    assert bench.network.watching == set()
 
 
 async def test_a_block_while_the_network_still_answers_is_not_undone() -> None:
