@@ -196,15 +196,21 @@ class Destinations:
         flows: list[Flow] = []
         large = target.by_default and target.protocol == "udp" and is_large()
         for address in addresses:
-            by_tcp = point_for(self.points, "tcp", address) if large else None
-            if by_tcp is not None and self.refusals.get((address, target.port), now) <= now:
-                flows.append(Flow("tcp", by_tcp.local, (address, target.port)))
+            if large and (by_tcp := self.by_tcp((address, target.port), now)) is not None:
+                flows.append(by_tcp)
             point = point_for(self.points, target.protocol, address)
             if point is not None:
                 flows.append(flow_to(point, target, address))
             elif target.by_default and (point := point_for(self.points, "tcp", address)):
                 flows.append(Flow("tcp", point.local, (address, target.port)))
         return flows
+
+    def by_tcp(self, remote: Address, now: float) -> Flow | None:
+        """The way for what is too large for a datagram (RFC 3261 §18.1.1); None: it was refused lately."""
+        point = point_for(self.points, "tcp", remote[0])
+        if point is None or self.refusals.get(remote, now) > now:
+            return None
+        return Flow("tcp", point.local, remote)
 
     def has_listener(self, flow: Flow) -> bool:
         """Does the flow leave from a listening point of ours?"""

@@ -4,8 +4,9 @@ A request passes through destinations until one answers. They are a flow the cal
 next hops, or the first Route, or the Request-URI (§8.1.2). `locate` and `destinations` make servers,
 addresses and flows of a URI; where DNS has to be asked the request waits for `receive_answer`. Each try has a
 new branch and the Via and Contact of the listening point it leaves from. A request that is too large for UDP,
-where nobody asked for UDP, is tried by TCP first and by UDP when that is refused (§18.1.1). What no datagram
-can hold never goes by UDP: that try has failed, which says nothing of the destination.
+where nobody asked for UDP, is tried by TCP first and by UDP when that is refused (§18.1.1): its size is
+estimated where names are looked up, and counted, with the credentials, before it leaves. What no datagram can
+hold never goes by UDP: that try has failed, which says nothing of the destination.
 
 An error of the transport, silence, or a 503 moves on to the next destination (RFC 3263 §4.3). Where there is
 another one, silence lasts `Locating.patience`, not all of timer F, unless a provisional response has come;
@@ -36,7 +37,7 @@ from sipbridge.sip.address import NameAddr
 from sipbridge.sip.destinations import Destinations, Locating, address_question, read
 from sipbridge.sip.dialog import Dialog
 from sipbridge.sip.digest import Session, introduction, parse_challenges, select
-from sipbridge.sip.flow import SECURE, Flow, ListeningPoint, Transmit
+from sipbridge.sip.flow import SECURE, Address, Flow, ListeningPoint, Transmit
 from sipbridge.sip.headers import Headers
 from sipbridge.sip.identifiers import Identifiers
 from sipbridge.sip.indications import (
@@ -103,6 +104,8 @@ class ClientRequest:
     __slots__ = (
         "answered",
         "began",
+        "by_default",
+        "by_tcp",
         "candidates",
         "credentials",
         "deferred",
@@ -146,6 +149,10 @@ class ClientRequest:
         self.dialog = dialog
         self.trace = trace
         self.divisible = divisible
+        self.by_default = False
+        """Is it UDP because nobody has asked for a transport? As the URI expanded last says."""
+        self.by_tcp: Address | None = None
+        """Where TCP was tried last: what is too large goes there by UDP after that."""
         self.began = 0.0
         self.missing = 0
         """Questions to DNS that are open."""
@@ -194,19 +201,25 @@ class ClientRequest:
         rest = self.began + half.destinations.locating.total - now
         return rest >= (LEAST_TRY * half.timers.t1 if self.tries else 0.0)
 
-    def go(self, flow: Flow, now: float) -> None:
-        """To another destination, which has its own nonces: none of its challenges has been answered yet."""
+    def go(self, flow: Flow, now: float, *, signed: bool = False) -> None:
+        """To another destination, which has nonces of its own, unless only the transport is another."""
         self.tries += 1
-        self.rounds = 0
-        self.answered.clear()
-        self.send(flow, now)
+        if self.flow is None or flow.remote != self.flow.remote:
+            self.rounds = 0
+            self.answered.clear()
+        if flow.protocol == "tcp":
+            self.by_tcp = flow.remote
+        self.send(flow, now, signed=signed)
 
-    def send(self, flow: Flow, now: float) -> None:
-        """One try, in its own transaction; a challenge makes another to the same destination."""
+    def send(self, flow: Flow, now: float, *, signed: bool = False) -> None:
+        """One try, in its own transaction; a challenge makes another to the same destination.
+
+        signed: the credentials for this address are there already.
+        """
         half = self.half
         self.flow = flow
-        branch, data = half.prepare(self, flow)
-        if flow.protocol == "udp" and len(data) > LARGE and self.is_too_large(len(data), now):
+        branch, data = half.prepare(self, flow, signed=signed)
+        if flow.protocol == "udp" and len(data) > LARGE and self.turned_away(flow, len(data), now):
             return
         ClientTransaction(
             (branch, self.request.method),
@@ -223,8 +236,15 @@ class ClientRequest:
             patience=self.patience(now),
         )
 
-    def is_too_large(self, size: int, now: float) -> bool:
-        """May it not go as a datagram of this size? Then it goes elsewhere, or its handler is told."""
+    def turned_away(self, flow: Flow, size: int, now: float) -> bool:
+        """May it not leave as a datagram of this size? Then it goes elsewhere, or its handler is told."""
+        places = self.half.destinations
+        if self.by_default and self.by_tcp != flow.remote:
+            by_tcp = places.by_tcp(flow.remote, now)
+            if by_tcp is not None and places.avoids(by_tcp, now) is None:
+                self.candidates.appendleft(flow)
+                self.go(by_tcp, now, signed=True)
+                return True
         if self.divisible:
             self.why = "too-large"
             self.candidates.clear()
@@ -440,7 +460,7 @@ class AskingHalf:
         found: Sequence[Candidate]
         if isinstance(candidate, str):
             try:
-                read(candidate)
+                asked.by_default = read(candidate)[1].targets[0].by_default
             except (LocalProtocolError, ParseError) as error:
                 self.report_unusable(asked, candidate, str(error))
                 return True
@@ -451,6 +471,7 @@ class AskingHalf:
                 self.report_unusable(asked, candidate, led.why)
             found = led.ways
         else:
+            asked.by_default = candidate.by_default
             addresses = places.addresses(candidate, now, asked.began)
             if addresses is None:
                 return not self.wait(asked, candidate, (address_question(candidate),))
@@ -518,7 +539,9 @@ class AskingHalf:
 
     # --- one message ------------------------------------------------------------------------------
 
-    def prepare(self, asked: ClientRequest, flow: Flow) -> tuple[str, bytes]:
+    def prepare(
+        self, asked: ClientRequest, flow: Flow, *, signed: bool = False
+    ) -> tuple[str, bytes]:
         """Via, Contact and credentials for one try; returns its branch and bytes."""
         request = asked.request
         headers = request.headers
@@ -530,7 +553,7 @@ class AskingHalf:
             "Via", f"SIP/2.0/{flow.protocol.upper()} {point.sent_by};branch={branch}{asks}"
         )
         self.place_contact(request, point)
-        if asked.credentials is not None:
+        if asked.credentials is not None and not signed:
             self.authorise(asked, flow, asked.credentials)
         return branch, bytes(request)
 

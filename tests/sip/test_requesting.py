@@ -14,6 +14,7 @@ from sipbridge.sip.indications import (
     Resolve,
     StrayResponse,
 )
+from sipbridge.sip.locate import LARGE
 from sipbridge.sip.message import Request
 from sipbridge.sip.parser import parse_datagram
 from sipbridge.sip.policy import NO_POLICY, Credentials, PeerPolicy
@@ -415,6 +416,67 @@ def test_when_tcp_is_refused_it_goes_by_udp_with_a_new_via(pair: Pair) -> None:
     later, _ = send(pair, publish(pair, size=1300))
     pair.turn()
     assert later.status == 200 and bob.got[2].flow.protocol == "tcp"
+
+
+SMALL_ALONE = 900
+"""Bytes of a body with which a PUBLISH fits into a datagram, but not with credentials."""
+
+
+def went_by(net: Net) -> list[str]:
+    """How each PUBLISH left, and "signed" if it had credentials."""
+    return [
+        one.flow.protocol + (" signed" if one.header("Authorization") else "")
+        for one in net.wire.named("PUBLISH")
+    ]
+
+
+def test_what_credentials_make_too_large_goes_by_tcp(pair: Pair) -> None:
+    pair.bob.serve("PUBLISH", guard := Guard(pair, {"example.com": 401}))
+    for _ in range(2):
+        outcome, _ = send(pair, publish(pair, size=SMALL_ALONE), credentials=ALICES)
+        pair.turn()
+        assert outcome.status == 200
+    first, second, third = pair.wire.named("PUBLISH")
+    assert went_by(pair) == ["udp", "tcp signed", "tcp signed"]
+    assert len(first.data) <= LARGE < len(second.data)
+    counts = [s.header("Authorization").rpartition("nc=")[2] for s in (second, third)]
+    assert counts == ["00000001", "00000002"]
+    assert guard.cseqs == [1, 2, 1]
+
+
+@pytest.mark.parametrize("how", ["refused", "silent"])
+def test_what_credentials_make_too_large_goes_by_udp_where_there_is_no_tcp(
+    pair: Pair, how: str
+) -> None:
+    pair.bob.serve("PUBLISH", Guard(pair, {"example.com": 401}))
+    send(pair, publish(pair), credentials=ALICES)
+    pair.turn()
+    if how == "refused":
+        pair.refused.add(("tcp", BOB))
+    else:
+        pair.wire.drop_next("PUBLISH")
+    for _ in range(2):
+        outcome, _ = send(pair, publish(pair, size=SMALL_ALONE), credentials=ALICES)
+        pair.pass_seconds(20)
+        assert outcome.status == 200
+    tcp = [] if how == "refused" else ["tcp signed"]
+    assert went_by(pair) == ["udp", "udp signed", *tcp, "udp signed", "udp signed"]
+
+
+def test_a_wrong_password_is_told_by_the_same_server_over_tcp_too(pair: Pair) -> None:
+    pair.bob.serve("PUBLISH", Guard(pair, {"example.com": 401}))
+    wrong = Credentials("alice", "wrong")
+    outcome, _ = send(pair, publish(pair, size=SMALL_ALONE), credentials=wrong)
+    pair.turn()
+    assert outcome.status == 401 and went_by(pair) == ["udp", "tcp signed"]
+
+
+def test_with_credentials_too_it_stays_where_udp_was_asked_for(pair: Pair) -> None:
+    pair.bob.serve("PUBLISH", Guard(pair, {"example.com": 401}))
+    request = publish(pair, "sip:bob@192.0.2.2;transport=udp", size=SMALL_ALONE)
+    outcome, _ = send(pair, request, credentials=ALICES)
+    pair.turn()
+    assert outcome.status == 200 and went_by(pair) == ["udp", "udp signed"]
 
 
 def test_a_large_request_stays_where_udp_was_asked_for(pair: Pair) -> None:
