@@ -37,7 +37,6 @@ from sipbridge.agent.publications import PublishedState, View
 from sipbridge.errors import DocumentError, ParseError
 from sipbridge.events.list_body import PART_OVERHEAD, Row, body_of
 from sipbridge.events.notifier import (
-    ROOM_FOR_HEAD,
     Admission,
     Content,
     Input,
@@ -51,7 +50,7 @@ from sipbridge.presence import lists as resource_lists
 from sipbridge.presence.lists import Entry
 from sipbridge.presence.rlmi import Instance
 from sipbridge.presence.rules import Permission, SubHandling
-from sipbridge.sip.dialog import Json
+from sipbridge.sip.dialog import ROOM_FOR_HEAD, Json
 from sipbridge.sip.locate import LARGE
 from sipbridge.sip.message import Request
 from sipbridge.uri import Uri

@@ -68,9 +68,6 @@ subscription that is refreshed each hour would need 27 a second to use them up b
 RESTORE_RATE = 500.0
 """NOTIFYs a second after a restart."""
 
-ROOM_FOR_HEAD = 600
-"""Bytes of a NOTIFY besides its body, about."""
-
 BUSY_RETRY_AFTER = 60
 """Seconds named when no more subscriptions are taken."""
 
@@ -392,9 +389,7 @@ class Notifier:
         if admission.status >= 300:
             incoming.respond(admission.status, reason=admission.reason, headers=admission.headers)
             return
-        target = subscription.dialog.target_in(incoming.request, incoming.flow)
-        if target is not None and target != subscription.dialog.remote_target:
-            doubt(subscription.dialog, incoming, admission.proven)
+        doubt(subscription.dialog, incoming, admission.proven)
         self.hear_wishes(subscription, incoming.request, now)
         subscription.extend(expires, now)
         stated = conditional.condition(incoming.request) if self.entity_tags else ""
@@ -469,8 +464,8 @@ class Notifier:
         The rest follows when that address has answered.
         """
         content = self.authority.content(subscription, now)
-        credit = subscription.dialog.credit
-        if credit is None or content is None or len(content.body) + ROOM_FOR_HEAD <= credit:
+        dialog = subscription.dialog
+        if content is None or not dialog.is_doubtful or dialog.affords(len(content.body)):
             return content, False
         return None, True
 
@@ -781,6 +776,10 @@ class Subscription:
         self.in_flight = False
         if reason == "too-large":
             self.datagrams = self.must = True
+            self.notifier.flush(self, now)
+            return
+        if reason == "unproven":  # what there is to say follows when it has answered there
+            self.must = True
             self.notifier.flush(self, now)
             return
         self.notifier.notify_failed(self, None, None, now)

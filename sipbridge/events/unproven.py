@@ -1,8 +1,10 @@
-"""Watchers that nobody has heard from: their SUBSCRIBE came as a datagram, and its sender may be anybody.
+"""Watchers who have proven nothing: who they are, nobody knows, and where they are, only they say.
 
-Until such a watcher has answered a NOTIFY, its dialog has a `credit` (`sip.dialog`): what goes to its address
-is a small multiple of what asked for it. And there may be only so many of them at a time, from one address
-and in all, like half-open connections: a flood of forged SUBSCRIBEs fills a bounded place.
+The dialog of such a stranger has a `credit` (`sip.dialog`): until he has answered a NOTIFY there, what goes
+to an address he names is a small multiple of what named it, at the beginning as well as when he moves. A
+connection shows where its other end is. Of those whose SUBSCRIBE came as a datagram, whose sender may be
+anybody, there may be only so many at a time, from one address and in all, like half-open connections: a flood
+of forged SUBSCRIBEs fills a bounded place.
 """
 
 from sipbridge.sip.dialog import CREDIT, Dialog
@@ -16,11 +18,16 @@ MAX_PER_ADDRESS = 4096
 
 
 def doubt(dialog: Dialog, incoming: ServerRequest, proven: bool) -> bool:
-    """A datagram of nobody in particular names an address: it may cost no more than so much. Is it so?"""
-    if proven or incoming.flow.protocol != "udp":
+    """A SUBSCRIBE has come: is its sender a stranger of whom nobody has heard yet?"""
+    flow = incoming.flow
+    if proven or flow.protocol == "memory":
+        dialog.credit = None
         return False
-    dialog.credit = CREDIT * len(bytes(incoming.request))
-    return True
+    if dialog.credit is None:
+        dialog.credit = CREDIT * len(bytes(incoming.request))
+    if flow.reliable:
+        dialog.proven = flow.remote[0]
+    return dialog.is_doubtful
 
 
 class Unproven:

@@ -11,6 +11,11 @@ peer's (`check`) and follows its Contact (`refresh_target`). It knows no transac
 
 `flow` is a hint: where the peer's last message came from, if that was a connection or an in-memory flow. The
 core prefers it to the remote target, which behind a NAT or for a client without listener leads nowhere.
+A dialog with a `credit` is that of a stranger: nobody has proven who he is, and what he says of his
+whereabouts may be meant for somebody else. Requests to an address from which no request of ours was ever
+answered may cost no more than that (`is_unheard`, `affords`, `copies`), however he came to name it: in a
+Contact, by a name that leads elsewhere today, or when the connection is gone by which he came.
+
 `snapshot` gives plain JSON, so a dialog survives a restart; connections do not, in-memory flows do.
 """
 
@@ -38,6 +43,9 @@ CREDIT = 8
 """Bytes that may go to an address nobody has heard from, for each byte that named it: whoever writes a false
 one gets little more out of us than he puts in."""
 
+ROOM_FOR_HEAD = 600
+"""Bytes of a request besides its body, about."""
+
 MAX_UNPROVEN = 3
 """Copies of one request to such an address: at 0, 0.5 and 1.5 seconds."""
 
@@ -60,6 +68,7 @@ class Dialog:
         "local_tag",
         "lower",
         "nat",
+        "proven",
         "remote",
         "remote_cseq",
         "remote_tag",
@@ -101,7 +110,9 @@ class Dialog:
         self.flow = flow
         self.nat = Nat.OFF
         self.credit: int | None = None
-        """Bytes that requests may cost until the peer has answered one; None: it is where it says it is."""
+        """Bytes that requests may cost a place from which a stranger was not heard; None: he is none."""
+        self.proven = ""
+        """The address from which a stranger was heard last: over a connection, or by an answer."""
         self.heard: tuple[str | None, ...] = ()
         """The `words` of the peer's last sound request: the next one will mostly say the same."""
 
@@ -253,9 +264,22 @@ class Dialog:
             return None
         return contact.uri_text if self.route_set else reachable(contact.uri_text, flow, self.nat)
 
+    @property
+    def is_doubtful(self) -> bool:
+        """Is it a stranger's who was not heard from where our requests went last?"""
+        return self.credit is not None and not self.proven
+
+    def is_unheard(self, flow: Flow) -> bool:
+        """Would this way lead to where a stranger was not heard? His own connection leads to him."""
+        return self.credit is not None and not flow.connection and flow.remote[0] != self.proven
+
+    def affords(self, body: int) -> bool:
+        """May a request with so many bytes of body go to where a stranger was not heard?"""
+        return self.credit is None or body + ROOM_FOR_HEAD <= self.credit
+
     def copies(self, size: int) -> int | None:
         """How often a datagram of this size may leave; None: as often as the timers say."""
-        if self.credit is None:
+        if self.credit is None or self.proven:
             return None
         return max(1, min(MAX_UNPROVEN, self.credit // size))
 
@@ -272,6 +296,8 @@ class Dialog:
             "contact": None if self.contact is None else str(self.contact),
             "secure": self.secure,
             "flow": flow_snapshot(self.flow),
+            "credit": self.credit,
+            "proven": self.proven,
         }
 
     @classmethod
@@ -284,8 +310,9 @@ class Dialog:
         try:
             contact = stored["contact"]
             remote_cseq = stored["remote_cseq"]
+            credit = stored.get("credit")
             routes = stored["route_set"]
-            return cls(
+            dialog = cls(
                 text(stored["call_id"]),
                 NameAddr.parse(text(stored["local"])),
                 NameAddr.parse(text(stored["remote"])),
@@ -297,6 +324,9 @@ class Dialog:
                 secure=bool(stored["secure"]),
                 flow=restore_flow(stored.get("flow")),
             )
+            dialog.credit = None if credit is None else number(credit)
+            dialog.proven = text(stored.get("proven", ""))
+            return dialog
         except (KeyError, TypeError, IndexError) as error:
             raise LocalProtocolError(f"not a snapshot of a dialog: {error}") from error
 

@@ -176,8 +176,8 @@ class ClientRequest:
     @property
     def has_more(self) -> bool:
         """May there be another destination?"""
-        proven = self.dialog is None or self.dialog.credit is None
-        most = MAX_TRIES if proven else MAX_UNPROVEN_TRIES
+        doubtful = self.dialog is not None and self.dialog.is_doubtful
+        most = MAX_UNPROVEN_TRIES if doubtful else MAX_TRIES
         return bool(self.candidates or self.deferred) and self.tries < most
 
     def try_next(self, now: float) -> None:
@@ -216,8 +216,11 @@ class ClientRequest:
 
         signed: the credentials for this address are there already.
         """
-        half = self.half
+        half, dialog = self.half, self.dialog
         self.flow = flow
+        if dialog is not None and dialog.is_unheard(flow) and not self.may_go_there(dialog):
+            self.stop("unproven", now)
+            return
         branch, data = half.prepare(self, flow, signed=signed)
         if flow.protocol == "udp" and len(data) > LARGE and self.turned_away(flow, len(data), now):
             return
@@ -232,7 +235,7 @@ class ClientRequest:
             registry=half.transactions,
             trace=self.trace,
             now=now,
-            copies=self.dialog.copies(len(data)) if self.dialog is not None else None,
+            copies=dialog.copies(len(data)) if dialog is not None else None,
             patience=self.patience(now),
         )
 
@@ -246,10 +249,7 @@ class ClientRequest:
                 self.go(by_tcp, now, signed=True)
                 return True
         if self.divisible:
-            self.why = "too-large"
-            self.candidates.clear()
-            self.deferred.clear()
-            self.give_up(now)
+            self.stop("too-large", now)
             return True
         if size <= MAX_DATAGRAM:
             return False
@@ -257,6 +257,23 @@ class ClientRequest:
         self.half.report_unusable(self, self.where(), f"{size} bytes are too many for a datagram")
         self.try_next(now)
         return True
+
+    def may_go_there(self, dialog: Dialog) -> bool:
+        """A stranger's requests lead to where he was not heard: may this one? He has to prove himself anew.
+
+        Where that was known before, whoever made the request has measured it.
+        """
+        if dialog.is_doubtful:
+            return True
+        dialog.proven = ""
+        return dialog.affords(len(self.request.body))
+
+    def stop(self, why: str, now: float) -> None:
+        """Try nothing more."""
+        self.why = why
+        self.candidates.clear()
+        self.deferred.clear()
+        self.give_up(now)
 
     @property
     def keeps_alive(self) -> bool:
@@ -293,8 +310,8 @@ class ClientRequest:
         if self.finished:
             return
         half, flow, status = self.half, self.flow, response.status
-        if self.dialog is not None:
-            self.dialog.credit = None  # nobody else knows the branch
+        if self.dialog is not None and flow is not None and self.dialog.is_unheard(flow):
+            self.dialog.proven = flow.remote[0]  # nobody else knows the branch
         if status in (401, 407) and self.answer_challenge(response, now):
             return
         half.follow_nonce(self, response)

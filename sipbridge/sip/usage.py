@@ -72,7 +72,8 @@ class ResponseHandler(Protocol):
     def request_failed(self, reason: str, now: float) -> None:
         """No answer: `reason` is "timeout" or "transport" (RFC 3261 §8.1.3.1).
 
-        Or "too-large", if that was asked for (`UserAgent.request_in_dialog`).
+        Or "too-large", if that was asked for (`UserAgent.request_in_dialog`). Or "unproven": a stranger has
+        moved, and this is more than may go to where he was not heard (`Dialog.affords`).
         """
         ...
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from sipbridge.agent.trust import TrustedPeers
 from sipbridge.events.resource_list import ListView
 from sipbridge.events.unproven import Unproven
 from sipbridge.identities import PresentityKey
@@ -107,3 +108,172 @@ def test_a_list_too_large_for_a_stranger_follows_whole() -> None:
     view = ListView()
     assert not view.receive(world.last(watch).content_type, bodies[1]).missed
     assert len(view.roster()) == 60
+
+
+HOME, VICTIM = "203.0.113.5", "198.51.100.9"
+AT_HOME, AT_VICTIM = f"sip:x@{HOME};transport=udp", f"sip:x@{VICTIM};transport=udp"
+NEWS = document("closed", more=f"<note>{'y' * 30_000}</note>")
+
+
+class Stranger:
+    """Somebody who subscribes by hand and may say anything of his whereabouts."""
+
+    def __init__(self, world: AgentWorld, contact: str = AT_HOME, protocol: str = "udp") -> None:
+        self.world, self.contact = world, contact
+        self.flow = Flow(protocol, BOB, (HOME, 5060), 77 if protocol == "tcp" else 0)
+        self.tag = self.fields = ""
+        self.number = 0
+
+    def send(self, text: str, flow: Flow | None = None) -> None:
+        pair, flow = self.world.pair, flow or self.flow
+        data = text.replace("\n", "\r\n").encode()
+        if flow.protocol == "udp":
+            pair.bob.receive_datagram(data, flow, pair.now)
+        else:
+            pair.bob.receive_stream(data, flow, pair.now)
+        pair.turn()
+
+    def subscribe(self) -> None:
+        self.number += 1
+        protocol = self.flow.protocol.upper()
+        self.send(
+            "SUBSCRIBE sip:carol@example.com SIP/2.0\n"
+            f"Via: SIP/2.0/{protocol} {HOME};branch=z9hG4bKs{self.number}\nMax-Forwards: 70\n"
+            f"From: <sip:x@example.com>;tag=a\nTo: <sip:carol@example.com>{self.tag}\n"
+            f"Call-ID: stranger\nCSeq: {self.number} SUBSCRIBE\nContact: <{self.contact}>\n"
+            f"{self.fields}Event: presence\nContent-Length: 0\n\n"
+        )
+        (answer,) = [s for s in self.world.pair.wire.sent if "200 SUBSCRIBE" in s.words][-1:]
+        self.tag = ";tag=" + answer.header("To").partition(";tag=")[2]
+
+    def answer(self, contact: str = "", flow: Flow | None = None) -> None:
+        """200 to the last NOTIFY, whoever got it."""
+        notify = self.world.pair.wire.named("NOTIFY")[-1]
+        fields = [
+            f"{name}: {notify.header(name)}" for name in ("Via", "From", "To", "Call-ID", "CSeq")
+        ]
+        fields += [f"Contact: <{contact}>"] if contact else []
+        self.send("\n".join(["SIP/2.0 200 OK", *fields, "Content-Length: 0", "", ""]), flow)
+
+    def got(self, host: str) -> list[int]:
+        """The sizes of all that was sent to an address."""
+        return [len(s.data) for s in self.world.pair.wire.sent if s.flow.remote[0] == host]
+
+
+def met(contact: str = AT_HOME, protocol: str = "udp") -> Stranger:
+    """A stranger who has answered, and has the large document."""
+    world = AgentWorld()
+    world.publish(LARGE)
+    stranger = Stranger(world, contact, protocol)
+    stranger.subscribe()
+    if protocol == "udp":
+        stranger.answer()
+    assert max(stranger.got(HOME)) > 30_000
+    return stranger
+
+
+def suffers(stranger: Stranger) -> list[int]:
+    """What the victim gets when there is news."""
+    before = len(stranger.got(VICTIM))
+    stranger.world.publish(NEWS)
+    stranger.world.pair.pass_seconds(40)
+    assert not stranger.world.agent.notifier.subscriptions
+    return stranger.got(VICTIM)[before:]
+
+
+@pytest.mark.parametrize("how", ["answer", "subscribe"])
+def test_a_stranger_who_moves_has_to_answer_there_too(how: str) -> None:
+    stranger = met()
+    if how == "answer":
+        stranger.answer(AT_VICTIM)
+    else:
+        stranger.answer()
+        stranger.contact = AT_VICTIM
+        stranger.subscribe()
+    sizes = suffers(stranger)
+    assert 1 <= len(sizes) <= 3 and max(sizes) < 1500
+
+
+def test_a_stranger_who_has_really_moved_gets_everything_there() -> None:
+    stranger = met()
+    stranger.answer(AT_VICTIM)
+    stranger.world.publish(NEWS)
+    stranger.world.pair.pass_seconds(0.1)
+    assert max(stranger.got(VICTIM)) < 1500
+    stranger.answer(flow=Flow("udp", BOB, (VICTIM, 5060)))
+    assert stranger.got(VICTIM)[-1] > 30_000
+
+
+def test_a_connection_proves_nothing_of_a_contact_elsewhere() -> None:
+    stranger = met(AT_VICTIM, "tcp")
+    stranger.answer()
+    assert not stranger.got(VICTIM)
+    pair = stranger.world.pair
+    pair.bob.connection_closed(stranger.flow, pair.now)
+    sizes = suffers(stranger)
+    assert 1 <= len(sizes) <= 3 and max(sizes) < 1500
+
+
+def test_nor_does_one_that_is_closed_while_a_notify_is_on_it() -> None:
+    stranger = met(AT_VICTIM, "tcp")
+    pair = stranger.world.pair
+    pair.bob.connection_closed(stranger.flow, pair.now)
+    pair.pass_seconds(40)
+    sizes = stranger.got(VICTIM)
+    assert 1 <= len(sizes) <= 3 and max(sizes) < 1500
+    assert not stranger.world.agent.notifier.subscriptions
+
+
+def test_a_connection_shows_where_its_other_end_is() -> None:
+    stranger = met(AT_HOME, "tcp")
+    stranger.answer()
+    pair = stranger.world.pair
+    pair.bob.connection_closed(stranger.flow, pair.now)
+    stranger.world.publish(NEWS)
+    pair.turn()
+    assert stranger.got(HOME)[-1] > 30_000
+
+
+def test_a_name_that_leads_elsewhere_today_is_somewhere_new() -> None:
+    world = AgentWorld()
+    world.publish(LARGE)
+    world.pair.names["x.example.net"] = [HOME]
+    stranger = Stranger(world, "sip:x@x.example.net:5060;transport=udp")
+    stranger.subscribe()
+    stranger.answer()
+    assert stranger.got(HOME)[-1] > 30_000
+    stranger.answer()
+    world.pair.names["x.example.net"] = [VICTIM]
+    world.pair.pass_seconds(31)
+    sizes = suffers(stranger)
+    assert 1 <= len(sizes) <= 3 and max(sizes) < 1500
+
+
+def test_what_is_known_of_a_stranger_survives_a_restart() -> None:
+    world = AgentWorld(storing=True)
+    stranger = Stranger(world)
+    stranger.subscribe()
+    stranger.answer()
+    stranger.contact = AT_VICTIM
+    stranger.subscribe()
+    stranger.subscribe()
+    (first,) = stranger.got(VICTIM)
+    assert first < 1500
+    world.publish(LARGE)
+    world.restart()
+    world.pair.pass_seconds(60)
+    sizes = stranger.got(VICTIM)[1:]
+    assert 1 <= len(sizes) <= 3 and max(sizes) < 1500
+
+
+def test_who_is_proven_may_be_anywhere() -> None:
+    world = AgentWorld(trusted=TrustedPeers.parse([HOME]))
+    world.publish(LARGE)
+    stranger = Stranger(world)
+    stranger.fields = "P-Asserted-Identity: <sip:x@example.com>\n"
+    stranger.subscribe()
+    assert stranger.got(HOME)[-1] > 30_000
+    stranger.answer(AT_VICTIM)
+    world.publish(NEWS)
+    world.pair.turn()
+    assert stranger.got(VICTIM)[0] > 30_000
