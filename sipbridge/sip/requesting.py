@@ -246,6 +246,8 @@ class ClientRequest:
             by_tcp = places.by_tcp(flow.remote, now)
             if by_tcp is not None and places.avoids(by_tcp, now) is None:
                 self.candidates.appendleft(flow)
+                if not self.rounds:
+                    self.tries -= 1  # of this one nothing has left
                 self.go(by_tcp, now, signed=True)
                 return True
         if self.divisible:
