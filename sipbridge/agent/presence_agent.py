@@ -37,7 +37,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sipbridge.agent.admission import Door, refusal
-from sipbridge.agent.lists import LIST_HEADERS, VERSION_LEAP, Lister, ListUse, Virtual
+from sipbridge.agent.lists import (
+    LIST_HEADERS,
+    VERSION_LEAP,
+    Lister,
+    ListUse,
+    Virtual,
+    brings_list,
+)
 from sipbridge.agent.ports import (
     Authenticator,
     PublicationRemoved,
@@ -173,12 +180,14 @@ class Presentity:
 class Seen:
     """What the agent remembers of a subscription: whose it is, and how it sees that presentity."""
 
-    __slots__ = ("filters", "presentity", "seen", "told", "view")
+    __slots__ = ("before", "filters", "presentity", "seen", "told", "view")
 
     def __init__(self, presentity: Presentity) -> None:
         self.presentity = presentity
         self.filters: Filters = ()
         """What it wants of what it may see (RFC 4660)."""
+        self.before: Filters | None = None
+        """What it wanted until the SUBSCRIBE that is being answered; None if that brings no filters."""
         self.seen: bytes | None = None
         """What it might have seen when it was last asked whether that is worth a NOTIFY."""
         self.view: View | None = None
@@ -219,6 +228,22 @@ class Seen:
     def not_filtered(self, error: SipBridgeError) -> None:
         """It is told whole then, and nobody else misses anything."""
         self.presentity.published.report(NotShown(self.presentity.key, str(error)))
+
+
+@dataclass(frozen=True, slots=True)
+class Refiltered:
+    """New filters of a watcher, not stored yet: if they cannot be, he is told 500 and keeps the old ones."""
+
+    seen: Seen
+    before: Filters
+    after: Filters
+
+    def change_committed(self, now: float) -> None:
+        """They stay."""
+
+    def change_failed(self, now: float) -> None:
+        if self.seen.filters is self.after:
+            self.seen.filters = self.before
 
 
 @dataclass(frozen=True, slots=True)
@@ -422,17 +447,20 @@ class PresenceAgent:
         self, request: Request, admission: Admission, subscription: Subscription | None
     ) -> Admission:
         """The admission with the filters that the SUBSCRIBE brings (RFC 4660 §5), or a refusal."""
+        if subscription is not None and brings_list(request):
+            return refusal(415, headers=(("Accept", SIMPLE_FILTER),))
         if not brings_filter(request):
             return admission
         seen = subscription.context if subscription is not None else None
         before = seen.filters if isinstance(seen, Seen) else ()
         try:
-            news = simple_filter.parse(request.body)
+            kind = request.content_type
+            news = simple_filter.parse(request.body, kind.charset if kind is not None else None)
             filters = merged(before, tuple(f for f in news if self.is_about(f, admission.resource)))
         except DocumentError as error:
             return refusal(error.status_hint or 400, headers=(warning(self.ua.name, error),))
         if isinstance(seen, Seen):
-            seen.filters = filters
+            seen.before, seen.filters = seen.filters, filters
         return replace(admission, context=filters)
 
     def is_about(self, one: Filter, resource: Uri) -> bool:
@@ -480,6 +508,9 @@ class PresenceAgent:
         else:
             mine[subscription.id] = subscription
         number = self.store_subscription(presentity, subscription, now)
+        before, seen.before = seen.before, None
+        if number is not None and before is not None:
+            self.ua.when_stored(number, Refiltered(seen, before, seen.filters))
         self.plan_judging(presentity, now)
         self.tidy(presentity)
         return number

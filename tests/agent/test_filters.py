@@ -13,11 +13,12 @@ from sipbridge.mapping.attributes import AttributeKind
 from sipbridge.mapping.filters import NO_FILTER, filter_for
 from sipbridge.presence import simple_filter
 from sipbridge.presence.rules import ALL, Provide, Transformations
+from sipbridge.sip.address import NameAddr
 from sipbridge.sip.policy import PeerPolicy
 from tests.agent.world import ALLOW, CAROL, CONFIRM, DAVE, ERIN, KEY, AgentWorld, document
 from tests.events.peers import ALICE_URI, BOB_URI, TO_BOB, Answer
 from tests.events.test_subscriber import World
-from tests.harness.pair import BOB
+from tests.harness.pair import BOB, Outcome
 
 FILTERS = replace(TO_BOB, name="bob", filters=True)
 ACTIVITY = filter_for({AttributeKind.ACTIVITY})
@@ -114,6 +115,43 @@ def test_a_new_filter_takes_the_place_of_the_old_one_at_once() -> None:
     world.pair.turn()
     assert len(world.seen(watching).persons[0].moods) == 1
     assert len(world.pair.wire.named("SUBSCRIBE")) == 3
+
+
+def test_a_new_filter_that_cannot_be_stored_changes_nothing() -> None:
+    world = AgentWorld(storing=True)
+    publication = world.publish(says())
+    watching = watch(world, ACTIVITY)
+    world.pair.commit_at_once = False
+    world.subscriber.set_filter(watching, PLACE, world.pair.now)
+    world.pair.turn()
+    core, number, _ = world.pair.stored[-1]
+    core.store_failed(number, world.pair.now)
+    world.pair.turn()
+    assert world.pair.wire.named("500")
+    world.pair.commit_at_once = True
+    world.subscriber.subscriptions[watching].filter = b""
+    world.modify(publication, says(activity="away"))
+    (person,) = world.seen(watching).persons
+    assert (len(person.activities), person.place_types) == (1, ())
+
+
+def test_the_charset_of_a_filter_is_that_of_its_media_type() -> None:
+    world = AgentWorld()
+    world.publish(says())
+    body = filter_of("<what><include>//r:mood</include></what>", id="gefühl")
+    headers = ("Event", "presence"), ("Content-Type", f"{SIMPLE_FILTER};charset=iso-8859-1")
+    outcome, to = Outcome(), NameAddr(str(CAROL))
+    request = world.pair.alice.new_request(
+        "SUBSCRIBE",
+        CAROL,
+        from_=NameAddr(str(DAVE)),
+        to=to,
+        headers=headers,
+        body=body.decode().replace(' encoding="UTF-8"', "").encode("iso-8859-1"),
+    )
+    world.pair.alice.request(request, outcome, world.pair.now, policy=TO_BOB)
+    world.pair.turn()
+    assert outcome.status == 200
 
 
 def test_a_filter_that_comes_while_a_subscribe_is_in_flight_is_not_forgotten() -> None:

@@ -518,6 +518,16 @@ def test_another_list_in_the_dialog_is_refused_and_the_same_one_taken() -> None:
     assert world.rows_told(listed) == [("carol", "active", None, False)]
 
 
+def test_a_list_in_the_dialog_of_a_subscription_to_one_person_is_refused() -> None:
+    world = ListWorld()
+    world.says(CAROL)
+    watching = world.subscribe(CAROL)
+    body = resource_lists.serialise(resource_lists.of([str(ERIN)]))
+    outcome = world.send_subscribe(body, RESOURCE_LISTS, in_dialog_of=watching)
+    assert outcome.status == 415
+    assert len(world.notified(watching)) == 1
+
+
 def test_nobody_waits_for_strangers_that_a_list_names() -> None:
     world = ListWorld(sub_handling=CONFIRM, storing=True)
     world.says(CAROL)
