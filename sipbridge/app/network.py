@@ -21,7 +21,7 @@ import orjson
 from sipbridge.app.fetching import Fetches
 from sipbridge.app.group_watch import GroupWatches
 from sipbridge.app.list_watch import ListWatch
-from sipbridge.app.peers import PeerStates, tell
+from sipbridge.app.peers import tell
 from sipbridge.app.placeholders import is_placeholder
 from sipbridge.app.registrations import Entry, Registrations
 from sipbridge.app.winfo import WatcherTable
@@ -213,7 +213,6 @@ class SipNetwork:
         self.groups: GroupWatches | None = None
         self.resuming = asyncio.Semaphore(RESUMING)
         self.fetches = Fetches(subscriber, turn=turn, now=now, at=at, refused=refused)
-        self.states = PeerStates()
         self.registrations: Registrations | None = None
         """Set where a server wants us registered."""
         self.peer_watches = [p.watch for p in (default, *peers.values()) if p.watch is not None]
@@ -609,17 +608,13 @@ class SipNetwork:
         if type(said) is Notified and not self.attentive:
             return  # as nearly always
         server = self.server_of(said)
-        if server is None:
-            return
-        if (up := self.states.news(said)) is not None:
-            self.states.heard(server.policy.name, up)
-        if server.watch is not None:
+        if server is not None and server.watch is not None:
             tell(server.watch, said, self.now())
 
     @property
     def attentive(self) -> bool:
         """Does anybody wait for a sign of life?"""
-        return bool(self.states.silent) or any(watch.attentive for watch in self.peer_watches)
+        return any(watch.attentive for watch in self.peer_watches)
 
     def server_of(self, said: object) -> Peer | None:
         """The server that an indication is about."""
@@ -644,8 +639,7 @@ class SipNetwork:
 
     def up(self, peer: Peer) -> bool:
         """Does the server answer?"""
-        suspect = peer.watch is not None and peer.watch.state is PeerState.SUSPECT
-        return self.states.up(peer.policy.name) and not suspect
+        return peer.watch is None or peer.watch.state is not PeerState.SUSPECT
 
     def suspect(self, said: PeerSuspect) -> None:
         """What is known from a server may be old: whoever looks is told so."""

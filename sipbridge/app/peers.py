@@ -1,29 +1,15 @@
-"""Which presence servers answer, told by what our requests to them came to.
+"""What the indications of our machines say about the presence server they come from.
 
 Every usage of a server says something about it: what was accepted or notified shows that it is there, what
-timed out or could not be sent that it is not. The last word counts. Readiness shows a server that does not
-answer as degraded; everybody else is still served. The same goes, in finer words, to the `PeerWatch` of the
-server, which probes it and has everything there refreshed when it is back.
+timed out, could not be sent, or was answered by somebody who says that nobody is there, that it may not be.
+All of it goes to the `PeerWatch` of the server, which probes it and has everything there refreshed when it is
+back. It alone decides whether a server is there: readiness, metrics and the operator's routes ask it.
 """
 
-from sipbridge.events.peer_watch import PeerWatch
+from sipbridge.events.peer_watch import NOBODY_THERE, PeerWatch
 from sipbridge.events.publisher import Published, PublishFailed, TagForgotten, Unpublished
 from sipbridge.events.registration import Registered, RegistrationFailed
 from sipbridge.events.subscriber import Accepted, Notified, RefreshFailed, Refused, Terminated
-
-DOWN = (None, 408, 503)
-"""Statuses of a failure that say so: no answer, too late, not able to (RFC 3261 §8.1.3.1)."""
-
-
-def answered(said: object) -> bool | None:
-    """Does the server answer? None: this says nothing about it."""
-    match said:
-        case Accepted() | Notified() | Published() | Registered():
-            return True
-        case RefreshFailed() | Refused() | PublishFailed() | RegistrationFailed():
-            return said.status not in DOWN
-    return None
-
 
 NO_ANSWER = ("timeout", "transport")
 """How a request ends that had no answer (`ResponseHandler.request_failed`)."""
@@ -38,31 +24,11 @@ def tell(watch: PeerWatch, said: object, now: float) -> None:
             if said.reason in NO_ANSWER:
                 refresh = said.subscription if isinstance(said, RefreshFailed) else ""
                 watch.failed(said.reason, now, refresh)
-            elif said.status not in DOWN:
+            elif said.status in NOBODY_THERE:
+                watch.refused(said.status, now)
+            elif said.status is not None:
                 watch.answered(now)
         case TagForgotten():
             watch.forgot(now)
         case Terminated() if said.status == 481 and said.will_retry:
             watch.forgot(now)
-
-
-class PeerStates:
-    """The last word about each server, by its name."""
-
-    def __init__(self) -> None:
-        self.silent: set[str] = set()
-
-    def news(self, said: object) -> bool | None:
-        """What `heard` should be told; None when it would change nothing, as nearly always."""
-        up = answered(said)
-        return None if up and not self.silent else up
-
-    def heard(self, name: str, up: bool) -> None:
-        """This server has answered, or has not."""
-        if up:
-            self.silent.discard(name)
-        else:
-            self.silent.add(name)
-
-    def up(self, name: str) -> bool:
-        return name not in self.silent

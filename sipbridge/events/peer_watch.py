@@ -17,6 +17,9 @@ A request of ours that has no answer, or cannot be sent, is probed after and not
 where the dialog leads, which need not be where the peer is. If the peer answers the probe, a subscription
 whose refresh could not be sent gets a new dialog. Where no probes are sent it gets one at once.
 
+The same goes for a request by whose answer somebody says that nobody is there: one PUBLISH that gets 503 says
+little of a server that answers OPTIONS. Where nothing lives that could be probed for, the last word counts.
+
 A peer may forget one dialog for reasons of its own, so that alone starts a recovery only now and then: after
 one in which hardly anything else was forgotten the next has to wait twice as long. And one that never answers
 OPTIONS, but our requests, is not asked that way any more.
@@ -186,7 +189,7 @@ class PeerWatch:
 
         subscription: the id of the one whose refresh it was, "" for another request.
         """
-        if not self.probes:
+        if not self.probes or not self.is_used:
             if not self.subscriber.leave_dialog(subscription, now):
                 self.suspect(why, now)  # else the new SUBSCRIBE decides
             return
@@ -194,6 +197,16 @@ class PeerWatch:
             self.dead_ends.add(subscription)
         if self.client is None:
             self.next_look.set(now)  # it may be unanswered for reasons of its own
+
+    def refused(self, status: int, now: float) -> None:
+        """A request got one of `NOBODY_THERE`.
+
+        Without probes it is passed over, for whoever is overloaded is not helped by refreshes of everything.
+        """
+        if not self.is_used:
+            self.suspect(f"a request got {status}", now)
+        elif self.probes and self.client is None and now - self.probed >= SUSPECT_INTERVAL:
+            self.next_look.set(now)
 
     def forgot(self, now: float) -> None:
         """It has forgotten a dialog or an entity-tag."""
@@ -337,6 +350,11 @@ class PeerWatch:
             (at, usage) for at, usage in self.unanswered if at > since and usage.client is not None
         ]
         return len(self.unanswered) >= max(self.budget.rate * AT_ONCE, 1.0)
+
+    @property
+    def is_used(self) -> bool:
+        """Does anything of ours live there?"""
+        return next(iter(self.usages()), None) is not None
 
     @property
     def has_forgotten_all(self) -> bool:

@@ -462,6 +462,57 @@ def test_one_request_without_an_answer_is_no_outage() -> None:
     assert world.said(PeerSuspect) == []
 
 
+def refuse(world: World, status: int) -> None:
+    """A subscription is refreshed, and gets this answer once."""
+    world.notifier.answers = [Answer(status), Answer(body=pidf())]
+    world.subscriber.refresh(next(iter(world.subscriber.subscriptions)), world.pair.now)
+    world.settle()
+
+
+@pytest.mark.parametrize("status", [408, 503, 504])
+def test_a_request_that_nobody_serves_is_probed_after_at_once(status: int) -> None:
+    world = World(publications=1, subscriptions=1)
+    world.pass_seconds(3.0)
+    begun = world.pair.now
+    refuse(world, status)
+    world.pass_seconds(0.1)
+    assert len(world.sent("OPTIONS", after=begun)) == 1
+    assert world.said(PeerSuspect) == []
+
+
+def test_a_request_that_nobody_serves_and_a_probe_too_make_a_server_suspect() -> None:
+    world = World(publications=1, subscriptions=1)
+    world.pair.bob.serve("OPTIONS", Answers(503))
+    world.pass_seconds(3.0)
+    refuse(world, 503)
+    world.pass_seconds(0.1)
+    assert world.said(PeerSuspect) == [PeerSuspect("bob", "a probe got 503")]
+
+
+def test_without_probes_one_request_that_nobody_serves_is_passed_over() -> None:
+    world = World(publications=1, subscriptions=1, interval=0.0)
+    refuse(world, 503)
+    world.pass_seconds(3.0)
+    assert world.said(PeerSuspect) == [] and world.state() is PeerState.UP
+
+
+@pytest.mark.parametrize("status", [0, 503])
+def test_where_nothing_lives_the_last_word_counts(status: int) -> None:
+    world = World(publications=0, subscriptions=0)
+    world.notifier.answers = [Answer(status), Answer()]
+    world.subscriber.subscribe(
+        someone(0), ALICE_URI, "presence", world.pair.now, policy=world.policy, keep_trying=False
+    )
+    world.settle()
+    world.pass_seconds(40.0)
+    assert not world.subscriber.subscriptions
+    assert world.state() is PeerState.SUSPECT
+    world.subscribe(0)
+    world.settle()
+    world.pass_seconds(1.0)
+    assert world.state() is PeerState.UP
+
+
 def test_a_server_that_answers_everything_but_options_is_not_probed_any_more() -> None:
     world = World(publications=1, subscriptions=3)
     world.pair.bob.serve("OPTIONS", Answers(0))
