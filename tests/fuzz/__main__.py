@@ -2,7 +2,7 @@
 
     --seconds N   for each target (default 60)
     --inputs N    instead, so many inputs for each target
-    --target T    sip or document; default: both
+    --target T    sip, document or validation; default: all
     --seed N      the same inputs again (mutations only)
     --engine E    atheris (coverage-guided; default where it is installed) or mutation
     --save DIR    where inputs that broke something are put (default: fuzz-findings)

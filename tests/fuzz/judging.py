@@ -1,7 +1,7 @@
 """One input, judged: does it crash a target, take too long, or too much memory?
 
 Time is CPU time of this thread. A machine is busy now and then, so what took too long is run again, and
-the best of three counts. What never ends is interrupted by a signal. Memory is the growth of the process's
+the best of three counts. What never ends is interrupted by a signal, after so much CPU time too. Memory is the growth of the process's
 highest water mark, which the kernel is asked to forget whenever it has risen, so libraries in C count too.
 """
 
@@ -17,7 +17,7 @@ from types import FrameType
 MAX_SECONDS = 0.1
 MAX_BYTES = 64 << 20
 NEVER = 5.0
-"""Seconds after which an input is interrupted."""
+"""CPU seconds after which an input is interrupted."""
 FORGET = Path("/proc/self/clear_refs")
 
 Step = Callable[[bytes], None]
@@ -61,8 +61,8 @@ def crash_of(step: Step, data: bytes, most: float) -> Finding | None:
     """An error or a hang."""
     fastest = NEVER
     for _ in range(3):
-        signal.signal(signal.SIGALRM, interrupt)
-        signal.setitimer(signal.ITIMER_REAL, NEVER)
+        signal.signal(signal.SIGPROF, interrupt)
+        signal.setitimer(signal.ITIMER_PROF, NEVER)
         started = time.thread_time()
         try:
             step(data)
@@ -71,7 +71,7 @@ def crash_of(step: Step, data: bytes, most: float) -> Finding | None:
         except Exception as error:
             return Finding("crash", "".join(traceback.format_exception(error)), place_of(error))
         finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.setitimer(signal.ITIMER_PROF, 0)
         fastest = min(fastest, time.thread_time() - started)
         if fastest <= most:
             return None

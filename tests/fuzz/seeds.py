@@ -89,19 +89,24 @@ TRICKS = {
 }
 
 
+def kind_of(target: str) -> str:
+    """What its inputs are: targets can share theirs."""
+    return "document" if target == "validation" else target
+
+
 def seeds(target: str) -> list[bytes]:
     """Messages or documents, ours first."""
     files = [
         path
-        for place in PLACES[target]
+        for place in PLACES[kind_of(target)]
         if place.is_dir()
         for path in sorted(place.rglob("*"))
-        if path.suffix in SUFFIXES[target]
+        if path.suffix in SUFFIXES[kind_of(target)]
     ]
-    files += sorted(FOUND.glob(f"{target}-*"))
+    files += sorted(FOUND.glob(f"{kind_of(target)}-*"))
     return [body for path in files if 0 < len(body := path.read_bytes()) <= MAX_SEED]
 
 
 def words(target: str, of: list[bytes]) -> list[bytes]:
     """Tricks, and what stands in the seeds."""
-    return TRICKS[target] + sorted({word for seed in of for word in WORD.findall(seed)})
+    return TRICKS[kind_of(target)] + sorted({word for seed in of for word in WORD.findall(seed)})
