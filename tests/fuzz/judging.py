@@ -1,7 +1,7 @@
 """One input, judged: does it crash a target, take too long, or too much memory?
 
 Time is CPU time of this thread. A machine is busy now and then, so what took too long is run again, and
-the best of three counts. What never ends is interrupted by a signal, after so much CPU time too. Memory is the growth of the process's
+the best of three counts. What never ends is interrupted by a signal. Memory is the growth of the process's
 highest water mark, which the kernel is asked to forget whenever it has risen, so libraries in C count too.
 """
 
