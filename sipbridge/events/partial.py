@@ -82,9 +82,9 @@ class Holding:
         """A new SIP subscription: versions start anew."""
         self.document, self.version, self.missed = b"", None, 0
 
-    def refuse(self) -> None:
-        """The peer refused to be asked."""
-        self.wanted, self.refused = False, True
+    def refuse(self, *, certain: bool) -> None:
+        """The peer refused to be asked; or, where that is not certain, something else of the request."""
+        self.wanted, self.refused = False, certain
 
     def whole(self, content_type: str, body: bytes) -> tuple[str, bytes]:
         """Type and body of what a NOTIFY says, a partial one put together; nothing if a part was missed."""

@@ -36,6 +36,7 @@ Partial documents (`partial`) are asked for where the peer's policy allows it, p
 as whole ones. One that does not fit is reported without body, and the whole is asked for by a refresh. A peer
 that cannot keep count is asked again a few times, then for whole documents only; one that refuses to be
 asked is asked again without, and if it then accepts, that is remembered for all subscriptions to that peer.
+So it is with rates.
 
 A filter (RFC 4660) goes out with each SUBSCRIBE, so a notifier that keeps it and one that does not tell the
 same. A new one is sent at once, since it may ask for more. A notifier that refuses it, or ends a subscription
@@ -217,7 +218,7 @@ class Subscriber:
         """From now on this filter set; `removing` one if none is wanted any more. Sent at once."""
         subscription = self.subscriptions.get(id)
         if subscription is not None and subscription.filter != filter:
-            subscription.filter = filter
+            subscription.filter, subscription.filter_refused = filter, False
             subscription.refilter(now)
 
     def set_rate(self, id: str, rate: Rate, now: float) -> None:
@@ -345,6 +346,7 @@ class Subscription:
         "plan",
         "policy",
         "rate",
+        "rate_refused",
         "rate_told",
         "sent",
         "state",
@@ -412,7 +414,7 @@ class Subscription:
         self.filter_told = b""
         """That of the last SUBSCRIBE."""
         self.filter_refused = False
-        """The peer refused it, and has not accepted since."""
+        """The peer refused this filter."""
         self.etag = ""
         """The entity-tag of the body that we hold."""
         self.holds_whole = False
@@ -422,6 +424,8 @@ class Subscription:
         self.rate = NO_RATE
         self.rate_told = NO_RATE
         """That of the last SUBSCRIBE."""
+        self.rate_refused = False
+        """The peer takes a rate for another package, or so it seems."""
         self.held_back = 0.0
         """Seconds between two NOTIFYs of news, as the notifier says ..."""
         self.notified_at = 0.0
@@ -460,8 +464,7 @@ class Subscription:
 
     def headers(self, expires: int) -> list[tuple[str, str]]:
         types = self.package.body_types
-        knows_rates = self.policy.rate_control and self.policy.name not in self.subscriber.no_rates
-        self.rate_told = self.rate if knows_rates and expires else NO_RATE
+        self.rate_told = self.rate if expires and self.may_rate else NO_RATE
         fields = [("Event", f"{self.event}{self.rate_told}"), ("Expires", str(expires))]
         if EVENTLIST in self.policy.capabilities or self.members:
             fields.append(("Supported", EVENTLIST))
@@ -478,6 +481,15 @@ class Subscription:
         if self.filter_told:
             fields.append(("Content-Type", SIMPLE_FILTER))
         return fields
+
+    @property
+    def may_rate(self) -> bool:
+        """May a SUBSCRIBE to this peer ask for a rate?"""
+        return (
+            self.policy.rate_control
+            and not self.rate_refused
+            and self.policy.name not in self.subscriber.no_rates
+        )
 
     @property
     def may_filter(self) -> bool:
@@ -627,15 +639,15 @@ class Subscription:
         """423, and 400 to a fetch: ask with another Expires. Or without rates, or for whole documents."""
         status = response.status
         if status == 489 and self.rate_told != NO_RATE and self.state is not State.ENDING:
-            self.subscriber.no_rates.add(self.policy.name)
+            self.rate_refused = True
             self.ask_again(now)
             return True
         if status in REFUSES_FILTER and self.filter_told and not self.end_asked:
             self.begin_unfiltered(status, now)
             return True
-        asked = self.asks_partial(self.asked) and not (self.end_asked or self.condition)
-        if status in REFUSES_PARTIAL and asked:
-            self.partial.refuse()
+        if status in REFUSES_PARTIAL and self.asks_partial(self.asked) and not self.end_asked:
+            self.partial.refuse(certain=status == 406 or not self.condition)
+            self.etag = ""  # perhaps the condition was too much for the peer
             self.ask_again(now)
             return True
         fetching = self.once and self.asked == 0
@@ -654,6 +666,8 @@ class Subscription:
             self.subscriber.without_partial.add(self.policy.name)
         if self.policy.name and self.filter_refused:
             self.subscriber.without_filter.add(self.policy.name)
+        if self.policy.name and self.rate_refused:
+            self.subscriber.no_rates.add(self.policy.name)
         self.partial.refused = False
 
     def begin_unfiltered(self, status: int, now: float) -> None:

@@ -308,6 +308,16 @@ def test_a_subscription_that_ends_because_of_its_filter_begins_anew_without() ->
     assert world.state is State.ACTIVE
 
 
+def test_another_filter_may_please_a_peer_that_refused_one() -> None:
+    world = subscribe(World(Answer(), Answer(488), Answer()), replace(FILTERS, name=""))
+    world.refresh()
+    world.pair.pass_seconds(2)
+    world.subscriber.set_filter(world.id, ACTIVITY.replace(b"</filter>", b" </filter>"), 0.0)
+    world.pair.turn()
+    assert brought(world) == [True, True, False, True]
+    assert world.state is State.ACTIVE
+
+
 def test_a_refusal_for_another_reason_is_told() -> None:
     world = subscribe(World(Answer(488), Answer(403)))
     assert [r.status for r in world.refused] == [403]

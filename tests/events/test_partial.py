@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sipbridge.events.conditional import condition
 from sipbridge.events.partial import LEAP, Holding, Telling, is_partial, prefers_partial
 from sipbridge.events.presence_package import PIDF, PIDF_DIFF
 from sipbridge.events.subscriber import Notified, State
@@ -350,6 +351,27 @@ def test_a_refresh_that_is_refused_goes_on_with_whole_documents() -> None:
     world.refresh()
     assert accepts(world) == [True, True, False]
     assert world.state is State.ACTIVE
+
+
+@pytest.mark.parametrize("status", [400, 406, 489])
+@pytest.mark.parametrize("renewed", [False, True], ids=["in the dialog", "a new one"])
+def test_a_node_that_takes_no_parts_loses_no_subscription_that_says_what_it_holds(
+    status: int, renewed: bool
+) -> None:
+    """One node of a server knows parts, the one that takes over does not."""
+    answers = (Answer(body=document(), etag="e1"), Answer(status), Answer(body=document()))
+    world = World(*answers).subscribe(policy=PARTIAL_ONLY)
+    if renewed:
+        world.subscriber.leave_dialog(world.id, world.pair.now)
+        world.pair.pass_seconds(1.0)
+    else:
+        world.subscriber.refresh(world.id, world.pair.now, conditional=True)
+        world.pair.turn()
+    assert [condition(i.request) for i in world.notifier.got] == ["", "e1", ""]
+    assert accepts(world) == [True, True, False]
+    assert (world.state, world.terminated, world.refused) == (State.ACTIVE, [], [])
+    world.subscribe(policy=PARTIAL_ONLY)
+    assert accepts(world)[3:] == [status != 406]  # else the condition may have been too much
 
 
 def test_a_peer_that_cannot_count_is_asked_a_few_times_then_for_whole_documents() -> None:

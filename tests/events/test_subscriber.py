@@ -829,16 +829,38 @@ def test_what_is_no_snapshot_is_refused() -> None:
 def test_a_peer_that_takes_rates_for_another_package_is_asked_without_any() -> None:
     """Kamailio answers 489 to any parameter of Event."""
     world = World(Answer(489), Answer(expires=600))
+    named = replace(TO_BOB, name="bob")
     world.rate = Rate.every(10.0)
-    world.subscribe()
+    world.subscribe(policy=named)
     assert [i.request.headers.get("Event") for i in world.notifier.got] == [
         "presence;max-rate=0.1",
         "presence",
     ]
     assert world.state is State.ACTIVE and world.refused == []
     world.refresh()
-    world.subscribe()  # another one: the peer is known by now
+    world.subscribe(policy=named)  # another one: the peer is known by now
     assert {i.request.headers.get("Event") for i in world.notifier.got[1:]} == {"presence"}
+
+
+def test_a_489_for_another_reason_says_nothing_about_rates() -> None:
+    world = World(Answer(489), Answer(489), Answer(489), Answer(expires=600))
+    world.rate = Rate.every(10.0)
+    for _ in range(2):
+        world.subscribe(policy=replace(TO_BOB, name="bob"))
+    assert [said.status for said in world.refused] == [489]
+    events = [i.request.headers.get("Event") for i in world.notifier.got]
+    assert events == ["presence;max-rate=0.1", "presence", "presence", "presence;max-rate=0.1"]
+
+
+def test_what_a_peer_without_a_name_refuses_is_not_laid_to_others() -> None:
+    unnamed = replace(TO_BOB, name="")
+    world = World(Answer(489), Answer(expires=600))
+    world.rate = Rate.every(10.0)
+    world.subscribe(policy=unnamed)
+    world.refresh()
+    world.subscribe(policy=unnamed)
+    events = [i.request.headers.get("Event") for i in world.notifier.got]
+    assert events == ["presence;max-rate=0.1", "presence", "presence", "presence;max-rate=0.1"]
 
 
 def test_a_489_without_rates_is_a_489() -> None:
