@@ -375,10 +375,15 @@ class ListUse:
         """
         if datagram and not self.by_datagram:
             self.by_datagram = True
-            for use, version in self.before.items():
-                use.version = version
+            self.take_back()
         table = TABLE_OVERHEAD + (len(self.rows) * ROW_OVERHEAD if full else 0)
         return Room((DATAGRAM if datagram else OCTETS) - table, 0 if full else 1)
+
+    def take_back(self) -> None:
+        """The last body did not leave: its versions are free. The next has to be a full one."""
+        for use, version in self.before.items():
+            use.version = version
+        self.begins = True
 
     def kept(self) -> list[Json] | None:
         """What has to survive a restart: who was brought along; None for a list of ours."""

@@ -483,6 +483,13 @@ class PresenceAgent:
         worth_telling = seen.worth_telling()
         return seen.content() if subscription.must or worth_telling else NOTHING_NEW
 
+    def take_back(self, subscription: Subscription) -> None:
+        seen = subscription.context
+        if isinstance(seen, ListUse):
+            seen.take_back()
+        elif isinstance(seen, Seen) and seen.told is not None:
+            seen.told.take_back()
+
     def entity_tag(self, subscription: Subscription, now: float) -> str:
         seen = subscription.context
         if not isinstance(seen, Seen) or seen.view is None:

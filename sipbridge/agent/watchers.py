@@ -194,6 +194,11 @@ class WatcherInfoView:
         self.changed = {}
         return Content(WATCHERINFO, watcherinfo.serialise(document))
 
+    def take_back(self) -> None:
+        """The last document did not leave: its version is free (RFC 3858 §4.1 has the first be 0)."""
+        self.version -= 1
+        self.full = True
+
 
 def entry(watcher: Watcher, now: float) -> WatcherEntry:
     over = watcher.status == TERMINATED

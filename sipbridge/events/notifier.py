@@ -188,6 +188,10 @@ class SubscriptionAuthority(Protocol):
         """What a NOTIFY says at this moment; None: no body. It counts as said."""
         ...
 
+    def take_back(self, subscription: "Subscription") -> None:
+        """The last content did not leave and counts as not said; the next is all there is."""
+        ...
+
     def entity_tag(self, subscription: "Subscription", now: float) -> str:
         """The entity-tag of what a NOTIFY would say; "" where there is none."""
         ...
@@ -441,7 +445,7 @@ class Notifier:
             s.dirty = False
             return
         etag = content.etag if content is not None and self.entity_tags else ""
-        known = s.must and conditional.holds(s.stated, etag)
+        known = content is not None and self.is_known(s, content)
         more = content is not None and content.more
         told = None if known else self.told(s, content)
         s.must, s.dirty = kept_back and s.state is not State.TERMINATED, more
@@ -467,7 +471,18 @@ class Notifier:
         dialog = subscription.dialog
         if content is None or not dialog.is_doubtful or dialog.affords(len(content.body)):
             return content, False
+        if not content.body or self.is_known(subscription, content):
+            return content, False
+        self.authority.take_back(subscription)
         return None, True
+
+    def is_known(self, subscription: "Subscription", content: Content) -> bool:
+        """Does its subscriber hold this content, as it said?"""
+        return (
+            self.entity_tags
+            and subscription.must
+            and conditional.holds(subscription.stated, content.etag)
+        )
 
     def told(self, subscription: "Subscription", content: Content | None) -> Content | None:
         """The content as it goes out: a part of it, if the watcher takes partial documents."""

@@ -3,9 +3,10 @@
 import pytest
 
 from sipbridge.agent.trust import TrustedPeers
-from sipbridge.events.resource_list import ListView
+from sipbridge.events.resource_list import ListView, opened
 from sipbridge.events.unproven import Unproven
 from sipbridge.identities import PresentityKey
+from sipbridge.presence import watcherinfo
 from sipbridge.presence.lists import Entry
 from sipbridge.sip.flow import Flow
 from sipbridge.uri import Uri
@@ -105,9 +106,32 @@ def test_a_list_too_large_for_a_stranger_follows_whole() -> None:
     watch = world.watch(target=Uri.parse(key), policy=listing)
     bodies = [n.body for n in world.notified(watch)]
     assert bodies[0] == b"" and len(bodies) == 2
+    table, _ = opened(world.last(watch).content_type, bodies[1])
+    assert (table.version, table.full) == (0, True)  # the first body that was seen (RFC 4662 §5.2)
     view = ListView()
     assert not view.receive(world.last(watch).content_type, bodies[1]).missed
     assert len(view.roster()) == 60
+
+
+def test_watcher_information_too_large_for_a_stranger_begins_with_version_0() -> None:
+    world = AgentWorld()
+    for number in range(30):
+        world.watch(Uri.parse(f"sip:watcher{number}@example.com"))
+    bodies = [n.body for n in world.notified(world.winfo())]
+    assert bodies[0] == b"" and len(bodies) == 2
+    told = watcherinfo.parse(bodies[1])
+    assert (told.version, told.state) == (0, "full")
+    assert len(told.lists[0].watchers) == 30
+
+
+def test_a_stranger_who_holds_the_document_already_is_not_sent_it_once_it_has_answered() -> None:
+    world = AgentWorld()
+    world.publish(LARGE)
+    watch = world.watch()
+    world.subscriber.leave_dialog(watch, world.pair.now)
+    world.pair.pass_seconds(1.0)
+    later = world.notified(watch)[2:]
+    assert [(n.body, n.is_unchanged) for n in later] == [(b"", True)]
 
 
 HOME, VICTIM = "203.0.113.5", "198.51.100.9"
