@@ -257,7 +257,7 @@ class PeerWatch:
             to=NameAddr.parse(f"<{target}>"),
         )
         self.probed = now
-        self.client = self.ua.request(request, self, now, policy=self.policy)
+        self.client = self.ua.request(request, self, now, policy=self.policy, sustains=True)
         self.next_look.set(now + min(PATIENCE, self.interval))
 
     def receive_response(self, response: Response, now: float) -> None:

@@ -287,7 +287,12 @@ class Registration:
             ],
         )
         self.client = self.ua.request(
-            request, self, now, policy=self.policy, credentials=self.credentials
+            request,
+            self,
+            now,
+            policy=self.policy,
+            credentials=self.credentials,
+            sustains=self.bound(now),
         )
 
     def receive_response(self, response: Response, now: float) -> None:

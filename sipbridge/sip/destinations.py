@@ -10,7 +10,8 @@ A destination that was silent or could not be reached is avoided for some time: 
 is left (RFC 3263 §4.3 asks to go on to the next; this list spares the following requests the wait). A 503
 with Retry-After means more: until then nothing new is begun there (RFC 3261 §21.5.4), be it the only one;
 what keeps something alive still goes there if there is no other, for many servers limit only what is new.
-Whatever answers is taken off the list. Connections that are there, and memory flows, are never on it.
+Whatever answers is taken off the list, but not that one for its answer to OPTIONS. Connections that are
+there, and memory flows, are never on it.
 """
 
 from collections.abc import Callable, Sequence
@@ -240,10 +241,12 @@ class Destinations:
             self.avoided.pop(way, None)
             keep(self.avoided, way, avoided, MAX_AVOIDED)
 
-    def answered(self, flow: Flow) -> None:
-        """It is there."""
+    def answered(self, flow: Flow, *, probed: bool = False) -> None:
+        """It is there. What it says to a probe does not say that it wants more work again."""
         if self.avoided:
-            self.avoided.pop(way_of(flow), None)
+            found = self.avoided.get(way_of(flow))
+            if found is not None and not (probed and found.held):
+                del self.avoided[way_of(flow)]
 
     def avoids(self, flow: Flow, now: float) -> Avoided | None:
         """Is it to be left alone?"""

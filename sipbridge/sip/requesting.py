@@ -120,6 +120,7 @@ class ClientRequest:
         "request",
         "rounds",
         "starting",
+        "sustains",
         "trace",
         "tried",
         "tries",
@@ -137,8 +138,12 @@ class ClientRequest:
         dialog: Dialog | None,
         trace: str,
         divisible: bool = False,
+        sustains: bool = False,
     ) -> None:
-        """divisible: fail with "too-large" rather than go as a datagram of more than `LARGE` bytes."""
+        """divisible: fail with "too-large" rather than go as a datagram of more than `LARGE` bytes.
+
+        sustains: something would end without it, also where that cannot be seen of the request.
+        """
         self.request = request
         self.handler: ResponseHandler | None = handler
         self.candidates: deque[Candidate] = deque(candidates)
@@ -149,6 +154,7 @@ class ClientRequest:
         self.dialog = dialog
         self.trace = trace
         self.divisible = divisible
+        self.sustains = sustains
         self.by_default = False
         """Is it UDP because nobody has asked for a transport? As the URI expanded last says."""
         self.by_tcp: Address | None = None
@@ -280,7 +286,7 @@ class ClientRequest:
     @property
     def keeps_alive(self) -> bool:
         """Would something end without it? Then a wish for rest counts only while there is another way."""
-        return self.dialog is not None or "SIP-If-Match" in self.request.headers
+        return self.sustains or self.dialog is not None or "SIP-If-Match" in self.request.headers
 
     def is_large(self) -> bool:
         """Does it not fit into a datagram?"""
@@ -318,7 +324,7 @@ class ClientRequest:
             return
         half.follow_nonce(self, response)
         if flow is not None:
-            half.destinations.answered(flow)
+            half.destinations.answered(flow, probed=self.request.method == "OPTIONS")
         if status == 503:
             self.last_503 = response
             if flow is not None and response.retry_after:

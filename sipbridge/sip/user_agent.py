@@ -321,8 +321,12 @@ class UserAgent:
         credentials: Credentials | None = None,
         trace: str = "",
         flow: Flow | None = None,
+        sustains: bool = False,
     ) -> ClientRequest:
         """Send a request outside dialogs; `handler` hears exactly once, never before this returns.
+
+        sustains: something would end without it (the refresh of a registration, a probe), so it goes also to
+        a server that wants nothing new for a while (503 with Retry-After).
 
         Adds Via, Max-Forwards, User-Agent, Contact for SUBSCRIBE and NOTIFY, the policy's routes and
         headers. Answers 401 and 407 with `credentials` (`request.cseq` then rises by one). The request
@@ -344,7 +348,7 @@ class UserAgent:
         else:
             routes = request.route
             candidates = (routes[0].uri_text if routes else request.uri,)
-        return self.send(request, handler, candidates, now, credentials, trace)
+        return self.send(request, handler, candidates, now, credentials, trace, sustains=sustains)
 
     def request_in_dialog(
         self,
@@ -378,6 +382,7 @@ class UserAgent:
         trace: str,
         dialog: Dialog | None = None,
         divisible: bool = False,
+        sustains: bool = False,
     ) -> ClientRequest:
         headers = request.headers
         if "Max-Forwards" not in headers:
@@ -393,6 +398,7 @@ class UserAgent:
             dialog=dialog,
             trace=trace,
             divisible=divisible,
+            sustains=sustains,
         )
         return self.asking.begin(asked, now)
 

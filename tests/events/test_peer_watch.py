@@ -24,6 +24,7 @@ from sipbridge.events.publisher import Publisher
 from sipbridge.events.publisher import State as PublicationState
 from sipbridge.events.registration import Registrant
 from sipbridge.events.subscriber import State, Subscriber
+from sipbridge.sip.address import NameAddr
 from sipbridge.sip.policy import Credentials
 from sipbridge.sip.usage import ServerRequest
 from sipbridge.sip.user_agent import UserAgent
@@ -38,7 +39,7 @@ from tests.events.peers import (
     ScriptedNotifier,
     pidf,
 )
-from tests.harness.pair import ALICE, Answers, Pair
+from tests.harness.pair import ALICE, Answers, Outcome, Pair
 
 RATE = 10.0
 HOUR = 3600
@@ -218,6 +219,18 @@ def test_what_a_proxy_says_of_an_absent_server_is_no_answer(status: int) -> None
     world.pass_seconds(INTERVAL)
     assert world.state() is PeerState.SUSPECT
     assert world.said(PeerSuspect) == [PeerSuspect("bob", f"a probe got {status}")]
+
+
+def test_a_server_that_wants_nothing_new_for_a_while_is_not_taken_for_away() -> None:
+    world = World(1, 1)
+    busy = Answers(503, headers=[("Retry-After", "300")])
+    world.pair.bob.serve("MESSAGE", busy)
+    sender = NameAddr(str(ALICE_URI))
+    message = world.pair.alice.new_request("MESSAGE", someone(1), from_=sender, to=sender)
+    world.pair.alice.request(message, Outcome(), world.pair.now, policy=world.policy)
+    world.pass_seconds(5 * INTERVAL)
+    assert len(busy.got) == 1 and len(world.sent("OPTIONS")) >= 5
+    assert world.state() is PeerState.UP and world.said(PeerSuspect) == []
 
 
 # --- away and back

@@ -20,13 +20,14 @@ from sipbridge.events.registration import (
     Unregistered,
     granted_seconds,
 )
+from sipbridge.sip.flow import Flow
 from sipbridge.sip.headers import Headers
 from sipbridge.sip.message import Response
 from sipbridge.sip.policy import Credentials, PeerPolicy
 from sipbridge.sip.usage import ServerRequest
 from sipbridge.uri import Uri
 from tests.events.peers import ALICE_URI, TO_BOB, Reply
-from tests.harness.pair import ALICE, ALICES, Pair
+from tests.harness.pair import ALICE, ALICES, BOB, Pair
 
 SILENT = Reply(0)
 GOOD = Reply()
@@ -382,6 +383,19 @@ def test_a_failed_refresh_is_not_lost_while_the_binding_lives() -> None:
     world = World(GOOD, Reply(503), GOOD).register().pass_seconds(3500)
     assert [f.lost for f in world.failed] == [False]
     assert world.registered[-1].renewed
+
+
+def test_a_binding_is_refreshed_while_its_registrar_wants_nothing_new() -> None:
+    world = World(GOOD).register()
+    flow = Flow("udp", ALICE, BOB)
+    world.pass_seconds(2990)
+    world.pair.alice.asking.destinations.hold(flow, 300, world.pair.now)
+    world.pass_seconds(280)
+    assert len(world.server.got) == 2 and not world.failed
+    first = World(GOOD)
+    first.pair.alice.asking.destinations.hold(flow, 300, first.pair.now)
+    first.register().pass_seconds(1)
+    assert not first.server.got and first.failed
 
 
 def test_a_refused_refresh_loses_the_binding() -> None:

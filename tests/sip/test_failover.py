@@ -14,7 +14,7 @@ from sipbridge.sip.indications import (
 from sipbridge.sip.policy import PeerPolicy
 from sipbridge.sip.records import Answer, Kind, Naptr, Question, Srv
 from tests.harness.pair import ALICE, BOB, Answers, Net, Outcome
-from tests.sip.test_requesting import CAROL, bobs_side, dialog_of, publish, send
+from tests.sip.test_requesting import CAROL, SENDER, bobs_side, dialog_of, publish, send
 
 DAVE: Address = ("192.0.2.4", 5060)
 URI = "sip:bob@example.com"
@@ -421,6 +421,20 @@ def test_what_keeps_something_alive_is_sent_even_then() -> None:
     outcome, _ = send(world, refresh)
     world.turn()
     assert outcome.status == 200
+
+
+def test_a_probe_is_sent_even_then_and_its_answer_is_no_wish_for_more() -> None:
+    world = World()
+    world.says(BOB, 503, 200, retry_after=20)
+    world.ask("sip:bob@192.0.2.2")
+    world.pass_seconds(5.0)
+    probe = world.alice.new_request("OPTIONS", "sip:192.0.2.2", from_=SENDER, to=SENDER)
+    world.alice.request(probe, outcome := Outcome(), world.now, sustains=True)
+    world.turn()
+    assert outcome.status == 200
+    new = world.ask("sip:bob@192.0.2.2")
+    world.pass_seconds(0.0)
+    assert new.status == 503 and len(world.sent_to()) == 1
 
 
 def test_a_retry_after_of_hours_is_heeded_for_five_minutes() -> None:
