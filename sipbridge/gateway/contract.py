@@ -9,6 +9,8 @@ state goes out once at the end of the first interval, changed or not, and only c
 A contract on a group has one interval, one count and one duration over all members together. Members whose
 news wait are served in turn, the one that has waited longest first.
 
+Whoever was told values that may be old is told them once more when they are known not to be, changed or not.
+
 What was told last, and when, is part of the record: after a restart nothing is said twice and no interval
 is cut short. Durations are calendar-aware: a Month from 31 January ends on the last day of February.
 """
@@ -193,6 +195,7 @@ class Contract:
         "record",
         "remaining",
         "sent",
+        "stale",
         "told",
         "waiting",
     )
@@ -212,6 +215,8 @@ class Contract:
         self.sent = record.sent
         self.told = told
         """Digests by kind of what was last said about each member; replaced, never changed."""
+        self.stale: frozenset[PresentityKey] = frozenset()
+        """Members of whom it was said last that this may be old."""
         self.members = tuple(members) or (record.presentity,)
         self.ends = None if record.ends is None else now + (record.ends - at).total_seconds()
         """Monotonic seconds at which the duration is over; None: never."""
@@ -247,8 +252,21 @@ class Contract:
     def drop(self, member: PresentityKey) -> None:
         """The watcher has no subscription to this member any more."""
         self.waiting.pop(member, None)
+        self.stale -= {member}
         if self.told.pop(member, None) is not None:
             self.changed = True
+
+    def said(self, member: PresentityKey, *, stale: bool) -> None:
+        """A statement about a member has left. stale: with the word that it may be old."""
+        if stale != (member in self.stale):
+            self.stale = self.stale | {member} if stale else self.stale - {member}
+            self.changed = True
+
+    def refreshed(self, member: PresentityKey) -> None:
+        """What is known of a member is not old any more: if it was told as old, all of it is news."""
+        if member in self.stale:
+            self.stale -= {member}
+            self.told[member] = dict.fromkeys(self.told.get(member, NOTHING), OLD)
 
     def due(self, now: float) -> bool:
         """Is there something to look at, and is the interval over?"""
@@ -294,14 +312,16 @@ class Contract:
         return self.not_before if self.ends is None else min(self.ends, self.not_before)
 
     def state(self) -> ContractState:
-        """What of the contract has to be kept now."""
+        """What of the contract has to be kept now; after a restart everything known is fresh."""
         self.changed = False
-        record = self.record
-        return ContractState(
-            record.application, record.correlator, self.sent, self.remaining, dict(self.told)
-        )
+        record, told = self.record, dict(self.told)
+        for member in self.stale:
+            told[member] = dict.fromkeys(told.get(member, NOTHING), OLD)
+        return ContractState(record.application, record.correlator, self.sent, self.remaining, told)
 
 
 KINDS = len(AttributeKind)
 NOTHING: Digests = {}
 """Was said of a member that nothing was said of."""
+OLD = ""
+"""No digest: whatever is said of this kind next is news."""

@@ -72,6 +72,11 @@ class Contracts:
             self.pump(contract, trace, looked_at=pair[1])
         self.observed(pair, trace)
 
+    def refreshed(self, pair: Pair) -> None:
+        """What is known of the pair is not old any more; `report` follows."""
+        for contract in self.registry.contracts_of.get(pair, {}).values():
+            contract.refreshed(pair[1])
+
     def begin(self, contract: Contract, trace: str = "") -> None:
         """What there is to see now is the first news of a contract."""
         for member in contract.members:
@@ -141,6 +146,8 @@ class Contracts:
         grant = Grant(*pair, names_of(decision.granted), decision.polite)
         view = self.registry.views.get(pair)
         stale = view is not None and view.stale
+        if stale or contract.stale:
+            contract.said(report.member, stale=stale)
         return notifications.status_changed(
             record, uri, report.attributes, grant, trace, stale=stale
         )

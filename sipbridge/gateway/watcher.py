@@ -350,13 +350,15 @@ class Watchers:
         if self.decisions.served_here(update.presentity):
             view.shown = decision.granted
         was_stale, view.stale = view.stale, False
+        if was_stale:
+            self.contracts.refreshed(pair)
         if update.document is not view.document:
             view.document = update.document
             self.remap(pair, view, decision)
         elif decision is view.decision:
             if was_stale:
-                self.contracts.observed(pair, update.trace)
-            return view  # a refresh: nothing is new
+                self.contracts.report(pair, update.trace, decision)
+            return view  # a refresh: nothing is new but that it is fresh
         view.decision = decision
         self.contracts.report(pair, update.trace, decision)
         return view

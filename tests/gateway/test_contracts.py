@@ -1,5 +1,7 @@
 """Notifications across restarts, revocations and the end of things: what is sent once, and what never."""
 
+from copy import copy
+
 import pytest
 
 from sipbridge.errors import StoreUnavailable, UnknownCorrelator
@@ -7,6 +9,7 @@ from sipbridge.gateway import StartNotification
 from sipbridge.gateway.contract import Metric, TimeMetric
 from sipbridge.gateway.ports import ContractRecord, Notification, Reference
 from sipbridge.mapping.attributes import Activity, Attribute, AttributeKind, Other, Place
+from sipbridge.presence.model import Presence
 from sipbridge.presence.rules import SubHandling
 from sipbridge.uri import Uri
 from tests.gateway.fakes import Bench
@@ -340,6 +343,60 @@ async def test_what_is_told_while_the_server_is_away_says_that_it_may_be_old() -
     assert not bench.gateway.is_stale(bench.bob, ALICE)
     (new,) = bench.sink.take()
     assert "stale" not in new["statusChanged"]
+
+
+async def told_while_old(bench: Bench, count: int | None = None) -> None:
+    """Alice is busy in her office, and her server is away; a contract that begins now was told so."""
+    await granted(bench)
+    await bench.gateway.publish(bench.alice, [BUSY, OFFICE])
+    bench.gateway.presence_outdated(bench.bob.key, bench.alice.key)
+    await started(bench, count=count)
+    (old,) = bench.sink.take()
+    assert old["statusChanged"]["stale"] is True
+
+
+def known(bench: Bench) -> Presence:
+    """The very document that is known of Alice."""
+    document = bench.gateway.registry.views[bench.bob.key, bench.alice.key].document
+    assert document is not None
+    return document
+
+
+async def test_what_was_told_as_perhaps_old_is_told_once_more_when_it_turns_out_to_be_right() -> (
+    None
+):
+    bench = Bench()
+    await told_while_old(bench)
+    bench.network.tell((bench.bob.key, bench.alice.key), known(bench))
+    (new,) = bench.sink.take()
+    assert "stale" not in new["statusChanged"]
+    assert len(new["statusChanged"]["changedAttributes"]) == 2
+    bench.network.tell((bench.bob.key, bench.alice.key), known(bench))
+    bench.gateway.presence_outdated(bench.bob.key, bench.alice.key)
+    bench.network.tell((bench.bob.key, bench.alice.key), copy(known(bench)))
+    assert bench.sink.take() == []  # who was not told of it is not told that it is over
+
+
+async def test_of_what_was_told_as_perhaps_old_all_is_told_that_is_true_now() -> None:
+    bench = Bench()
+    await told_while_old(bench)
+    await bench.gateway.publish(bench.alice, [Attribute(K.PLACE, Place.NONE)])
+    assert values(bench) == [["Busy", "PlaceNone"]]
+
+
+async def test_that_values_are_not_old_any_more_counts_and_waits_for_its_turn() -> None:
+    bench = Bench()
+    await told_while_old(bench, count=2)
+    bench.network.tell((bench.bob.key, bench.alice.key), known(bench))
+    assert kinds(bench) == ["statusChanged", "statusEnd"]
+
+
+async def test_what_was_told_as_perhaps_old_before_a_restart_is_told_once_more() -> None:
+    bench = Bench()
+    await told_while_old(bench)
+    again = await restarted(bench)
+    assert values(again) == [["Busy", "Office"]]  # and what she published is told anew
+    assert (await restarted(again)).sink.take() == []
 
 
 async def test_of_whom_nothing_is_known_nothing_is_old() -> None:
