@@ -97,6 +97,7 @@ def play_modules(wanted: Sequence[str], *, brief: bool) -> dict[str, Verdict]:
     with tempfile.TemporaryDirectory(prefix="sipbridge-interop-") as folder:
         report = Path(folder) / "junit.xml"
         command = [sys.executable, "-m", "pytest", "-q", f"--junitxml={report}", *wanted]
+        command += ["-o", "junit_family=xunit1"]  # it takes what tests record
         told = {**os.environ, **({"SIPBRIDGE_INTEROP_BRIEF": "1"} if brief else {})}
         subprocess.run(
             command, cwd=HERE.parents[1], stdout=subprocess.DEVNULL, check=False, env=told
@@ -113,8 +114,10 @@ def name_of(case: ElementTree.Element) -> str:
 
 
 def verdict_of(case: ElementTree.Element) -> Verdict:
-    """What pytest says of one test; one that was skipped did not pass."""
+    """What pytest says of one test; one that was skipped did not pass. It may record what was `seen`."""
     wrong = next((w for word in ("failure", "error", "skipped") for w in case.iter(word)), None)
+    said = {p.get("name"): p.get("value", "") for p in case.iter("property")}
+    seen = str(said.get("seen", ""))
     name, _, variant = case.get("name", "").partition("[")
     module = case.get("classname", "").rpartition(".")[2]
     return Verdict(
@@ -125,7 +128,7 @@ def verdict_of(case: ElementTree.Element) -> Verdict:
         sections_of(module),
         "pass" if wrong is None else "fail",
         round(float(case.get("time", "0")), 2),
-        "" if wrong is None else wrong.text or wrong.get("message") or "",
+        seen if wrong is None else wrong.text or wrong.get("message") or "",
     )
 
 
