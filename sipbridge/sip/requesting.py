@@ -459,6 +459,8 @@ class AskingHalf:
         self.destinations = Destinations(points, locating, identifiers.fraction)
         self.waiting: dict[Question, list[ClientRequest]] = {}
         self.waiters = 0
+        self.for_strangers: set[Question] = set()
+        """Those that were first asked for a stranger's sake."""
         self.error = ""
 
     def begin(self, asked: ClientRequest, now: float) -> ClientRequest:
@@ -527,8 +529,17 @@ class AskingHalf:
         self, asked: ClientRequest, candidate: Candidate, questions: Sequence[Question]
     ) -> bool:
         """Ask DNS; the request goes on with this candidate afterwards. False: too many wait already."""
+        limit = ""
         if self.waiters + len(questions) > self.limits.waiting_for_names:
-            self.report(LimitReached("waiting_for_names", questions[0].name, asked.trace))
+            limit = "waiting_for_names"
+        elif asked.dialog is not None and asked.dialog.credit is not None:
+            new = [question for question in questions if question not in self.waiting]
+            if len(self.for_strangers) + len(new) > self.limits.names_of_strangers:
+                limit = "names_of_strangers"
+            else:
+                self.for_strangers.update(new)
+        if limit:
+            self.report(LimitReached(limit, questions[0].name, asked.trace))
             asked.note(str(candidate), "too many requests wait for DNS")
             return False
         asked.candidates.appendleft(candidate)
@@ -549,6 +560,7 @@ class AskingHalf:
         self.destinations.receive(question, answer, now)
         queue = self.waiting.pop(question, [])
         self.waiters -= len(queue)
+        self.for_strangers.discard(question)
         failed: Exception | None = None
         for asked in queue:
             asked.missing -= 1

@@ -84,7 +84,10 @@ class CoreLimits:
     client_requests: int = 32_768
     """Requests of ours without an answer: 1,000 a second to a peer that is silent for 32 s."""
     waiting_for_names: int = 4096
-    """Requests that wait for DNS."""
+    """Questions to DNS that requests wait for, each as often as it is waited for."""
+    names_of_strangers: int = 32
+    """Different ones, open for peers who have proven nothing: half of what is asked at a time, so that names
+    nobody answers for keep no other waiting."""
 
 
 class IncomingRequest:

@@ -9,6 +9,10 @@ from sipbridge.identities import PresentityKey
 from sipbridge.presence import watcherinfo
 from sipbridge.presence.lists import Entry
 from sipbridge.sip.flow import Flow
+from sipbridge.sip.indications import LimitReached
+from sipbridge.sip.records import Answer, Kind, Question
+from sipbridge.sip.user_agent import CoreLimits
+from sipbridge.transports.resolver import AT_ONCE
 from sipbridge.uri import Uri
 from tests.agent.world import AgentWorld, document, with_flow
 from tests.events.peers import TO_BOB
@@ -145,6 +149,7 @@ class Stranger:
     def __init__(self, world: AgentWorld, contact: str = AT_HOME, protocol: str = "udp") -> None:
         self.world, self.contact = world, contact
         self.flow = Flow(protocol, BOB, (HOME, 5060), 77 if protocol == "tcp" else 0)
+        self.call_id = "stranger"
         self.tag = self.fields = ""
         self.number = 0
 
@@ -162,9 +167,9 @@ class Stranger:
         protocol = self.flow.protocol.upper()
         self.send(
             "SUBSCRIBE sip:carol@example.com SIP/2.0\n"
-            f"Via: SIP/2.0/{protocol} {HOME};branch=z9hG4bKs{self.number}\nMax-Forwards: 70\n"
+            f"Via: SIP/2.0/{protocol} {HOME};branch=z9hG4bK{self.call_id}{self.number}\nMax-Forwards: 70\n"
             f"From: <sip:x@example.com>;tag=a\nTo: <sip:carol@example.com>{self.tag}\n"
-            f"Call-ID: stranger\nCSeq: {self.number} SUBSCRIBE\nContact: <{self.contact}>\n"
+            f"Call-ID: {self.call_id}\nCSeq: {self.number} SUBSCRIBE\nContact: <{self.contact}>\n"
             f"{self.fields}Event: presence\nContent-Length: 0\n\n"
         )
         (answer,) = [s for s in self.world.pair.wire.sent if "200 SUBSCRIBE" in s.words][-1:]
@@ -271,6 +276,24 @@ def test_a_name_that_leads_elsewhere_today_is_somewhere_new() -> None:
     world.pair.pass_seconds(31)
     sizes = suffers(stranger)
     assert 1 <= len(sizes) <= 3 and max(sizes) < 1500
+
+
+def test_names_nobody_answers_for_keep_no_others_waiting() -> None:
+    world = AgentWorld()
+    asking, most = world.pair.bob.asking, CoreLimits().names_of_strangers
+    for number in range(most + 8):
+        stranger = Stranger(world, f"sip:x@{number}.example.net:5060")
+        stranger.call_id = f"stranger{number}"
+        stranger.subscribe()
+    assert len(asking.waiting) == most <= AT_ONCE // 2
+    reached = [s.limit for s in world.pair.reported[BOB] if isinstance(s, LimitReached)]
+    assert reached == ["names_of_strangers"] * 8
+    world.pair.pass_seconds(0)
+    assert len(world.agent.notifier.subscriptions) == most
+    for number in range(most):
+        question = Question(Kind.ADDRESS, f"{number}.example.net")
+        world.pair.bob.receive_answer(question, Answer(addresses=(HOME,)), world.pair.now)
+    assert not asking.for_strangers and not asking.waiting
 
 
 def test_what_is_known_of_a_stranger_survives_a_restart() -> None:
