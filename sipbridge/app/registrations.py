@@ -18,6 +18,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
 import orjson
 
@@ -31,11 +32,12 @@ from sipbridge.events.registration import (
 )
 from sipbridge.gateway.caller import Caller
 from sipbridge.identities import PresentityKey
+from sipbridge.sip.dialog import Json
 from sipbridge.sip.policy import Credentials, PeerPolicy
 from sipbridge.uri import Uri
 
 KIND = "registration"
-"""Kind of the snapshots that keep Call-ID and CSeq."""
+"""Kind of the snapshots that keep Call-ID, CSeq, and how long there is a binding."""
 PATIENCE = 5.0
 """Seconds a call waits for a registration that has not been answered yet, and the start of the bridge."""
 DOUBT_EVERY = 600.0
@@ -81,6 +83,7 @@ class Registrations:
         *,
         turn: Callable[[], None],
         now: Callable[[], float],
+        at: Callable[[], datetime],
         begun: Callable[[Caller], None],
         moved: Callable[[Entry], None],
         restored: Callable[[Entry], None],
@@ -97,6 +100,7 @@ class Registrations:
         self.policy_of = policy_of
         self.turn = turn
         self.now = now
+        self.at = at
         self.begun = begun
         self.moved = moved
         self.restored = restored
@@ -163,12 +167,7 @@ class Registrations:
         stored = self.kept.pop(key, None)
         if stored is not None:
             with contextlib.suppress(SipBridgeError, ValueError):
-                entry.id = self.registrant.restore(
-                    orjson.loads(stored),
-                    self.now(),
-                    policy=entry.base,
-                    credentials=entry.credentials,
-                )
+                entry.id = self.restore(entry, orjson.loads(stored))
         if not entry.id:
             entry.id = self.registrant.register(
                 self.directory.identities.address(entry.caller.identity),
@@ -179,6 +178,18 @@ class Registrations:
         self.by_id[entry.id] = entry
         self.begun(entry.caller)
         self.turn()
+
+    def restore(self, entry: Entry, stored: dict[str, Json]) -> str:
+        """Take up a registration of an earlier life. Raises LocalProtocolError or ValueError: it is none."""
+        at = stored.get("at")
+        kept_at = datetime.fromisoformat(at) if isinstance(at, str) else self.at()
+        return self.registrant.restore(
+            stored,
+            self.now(),
+            policy=entry.base,
+            credentials=entry.credentials,
+            elapsed=max(0.0, (self.at() - kept_at).total_seconds()),
+        )
 
     def drop(self, entry: Entry, *, replaced: bool = False) -> None:
         """Take the binding away; a registration that replaces it needs it, and takes it over."""
@@ -268,8 +279,8 @@ class Registrations:
         entry = self.by_id.get(said.registration)
         if entry is None:
             return
-        kept = orjson.dumps(self.registrant.snapshot(entry.id, self.now())).decode()
-        self.remember(entry.caller.key, kept)
+        kept = {"at": self.at().isoformat(), **self.registrant.snapshot(entry.id, self.now())}
+        self.remember(entry.caller.key, orjson.dumps(kept).decode())
         self.move(entry, entry.base.registered(said.service_route, said.path, said.associated))
         news = entry.in_doubt or not entry.registered.is_set()
         entry.registered.set()

@@ -456,6 +456,7 @@ def make_network(
             network.home_policy,
             turn=driver.turn,
             now=tower.clock.now,
+            at=tower.clock.at,
             begun=lambda caller: network.used(network.peer_of(caller.identity)),
             moved=network.moved,
             restored=network.restored,

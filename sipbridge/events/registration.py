@@ -54,6 +54,10 @@ MAX_ROUTES = 16
 """URIs taken from one header: a home network has two or three proxies on the way."""
 
 
+UNCERTAIN = frozenset({None, 408, 504})
+"""No answer, or that of a proxy that had none (RFC 3261 §21.4.9, §21.5.5): there may be a binding."""
+
+
 class State(StrEnum):
     """Where a registration stands."""
 
@@ -192,13 +196,15 @@ class Registrant:
         *,
         policy: PeerPolicy = NO_POLICY,
         credentials: Credentials | None = None,
+        elapsed: float,
     ) -> str:
         """Take up a registration of an earlier life and register at once; returns its id.
 
-        The registrar sees the Call-ID it knows and a higher CSeq, and replaces the binding it has. Raises
-        LocalProtocolError when it is no snapshot.
+        elapsed: seconds since the snapshot. The registrar sees the Call-ID it knows and a higher CSeq, and
+        replaces the binding it has. Raises LocalProtocolError when it is no snapshot.
         """
         made = Registration.restored(self, stored, policy, credentials)
+        made.ends += now - elapsed
         self.registrations[made.id] = made
         made.send(now)
         return made.id
@@ -234,6 +240,8 @@ class Registration:
         self.too_brief = 0
         self.ends = 0.0
         """When the registrar forgets the binding by itself; 0: there is none."""
+        self.perhaps_until = 0.0
+        """Until then it may have one of a REGISTER whose answer was lost."""
         self.plan = Alarm(self.ua, self.due)
         self.turn = Turn(self.plan)
         self.client: ClientRequest | None = None
@@ -243,7 +251,8 @@ class Registration:
     def remove(self, now: float) -> None:
         self.removal_asked = True
         before = self.state
-        if before in (State.WAITING, State.REFUSED) and not self.bound(now):
+        perhaps = self.bound(now) or self.perhaps_until > now
+        if before in (State.WAITING, State.REFUSED) and not perhaps:
             self.state = step(NEXT, before, Input.DISCARD)
             self.over()
             return
@@ -331,6 +340,7 @@ class Registration:
         self.failures = self.too_brief = 0
         renewed = self.bound(now)
         self.ends = now + granted
+        self.perhaps_until = 0.0  # this REGISTER has replaced whatever those before it did
         routes = addresses(response, "Service-Route")
         self.ua.report(
             Registered(
@@ -361,7 +371,9 @@ class Registration:
         if status == 423:
             self.expires = self.wanted
         if not passing:
-            self.ends = 0.0
+            self.ends = self.perhaps_until = 0.0
+        elif status in UNCERTAIN:
+            self.perhaps_until = now + self.expires
         spread = self.ua.identifiers.fraction()
         seldom = LONGEST_PAUSE * (1.0 + 0.1 * spread)
         wait = (
@@ -393,6 +405,7 @@ class Registration:
             "expires": self.expires,
             "call_id": self.call_id,
             "cseq": self.cseq,
+            "remaining": max(0, int(self.ends - now)),
         }
 
     @classmethod
@@ -414,6 +427,7 @@ class Registration:
             )
             made.call_id = text(stored["call_id"])
             made.cseq = number(stored["cseq"]) + CSEQ_LEAP
+            made.ends = number(stored.get("remaining", 0))
         except (KeyError, TypeError, ParseError) as error:
             raise LocalProtocolError(f"not a snapshot of a registration: {error}") from error
         return made

@@ -419,7 +419,9 @@ def test_a_restart_goes_on_with_the_call_id_and_higher_numbers() -> None:
     first = World().register()
     kept = json.loads(json.dumps(first.registrant.snapshot(first.id, first.pair.now)))
     second = World()
-    second.id = second.registrant.restore(kept, second.pair.now, policy=TO_BOB, credentials=ALICES)
+    second.id = second.registrant.restore(
+        kept, second.pair.now, policy=TO_BOB, credentials=ALICES, elapsed=5.0
+    )
     second.pair.turn()
     assert second.id == first.id
     before, after = first.server.got[0].request, second.server.got[0].request
@@ -428,10 +430,44 @@ def test_a_restart_goes_on_with_the_call_id_and_higher_numbers() -> None:
     assert second.state is State.REGISTERED
 
 
+def test_after_a_restart_the_binding_of_before_is_still_known() -> None:
+    first = World().register()
+    kept = json.loads(json.dumps(first.registrant.snapshot(first.id, first.pair.now)))
+    for elapsed, lives in ((3000.0, True), (4000.0, False)):
+        second = World(Reply(503), GOOD)
+        second.id = second.registrant.restore(
+            kept, second.pair.now, policy=TO_BOB, credentials=ALICES, elapsed=elapsed
+        )
+        second.pair.turn()
+        assert [f.lost for f in second.failed] == [not lives]
+        second.remove()
+        asked = [s.request.expires for s in second.server.got]
+        assert asked == [3600, 0] if lives else [3600]
+        assert second.over
+
+
+@pytest.mark.parametrize("lost", [SILENT, Reply(408), Reply(504)])
+def test_a_binding_whose_200_was_lost_is_taken_away_too(lost: Reply) -> None:
+    world = World(lost, GOOD).register()
+    if lost is SILENT:
+        world.pass_seconds(32.5)
+    assert world.state is State.WAITING and world.failed[0].lost
+    world.remove()
+    assert [s.request.expires for s in world.server.got] == [3600, 0]
+    assert world.over
+
+
+def test_after_a_certain_refusal_there_is_nothing_to_take_away() -> None:
+    world = World(SILENT, Reply(403), GOOD).register().pass_seconds(40)
+    assert world.state is State.REFUSED
+    world.remove()
+    assert len(world.server.got) == 2 and world.over
+
+
 @pytest.mark.parametrize("stored", [{}, {"id": 1}, {"id": "x", "identity": "sip:"}])
 def test_what_is_no_snapshot_is_refused(stored: dict[str, object]) -> None:
     world = World()
     with pytest.raises(LocalProtocolError):
-        world.registrant.restore(json.loads(json.dumps(stored)), 0.0)
+        world.registrant.restore(json.loads(json.dumps(stored)), 0.0, elapsed=0.0)
     with pytest.raises(LocalProtocolError):
         world.registrant.snapshot("nobody", 0.0)
