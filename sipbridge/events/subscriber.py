@@ -59,7 +59,6 @@ from sipbridge.events.presence_package import (
 )
 from sipbridge.events.rate import NO_RATE, Rate
 from sipbridge.events.retry import (
-    CSEQ_LEAP,
     ENDS_SUBSCRIPTION,
     MAX_TOO_BRIEF,
     longer,
@@ -86,11 +85,10 @@ from sipbridge.events.subscriber_tables import (
 from sipbridge.events.waiting import Alarm, Turn
 from sipbridge.presence import lists
 from sipbridge.sip.address import NameAddr
-from sipbridge.sip.dialog import Dialog, Json, number, text
+from sipbridge.sip.dialog import Dialog
 from sipbridge.sip.encoding import open_body
 from sipbridge.sip.fields import Event, MediaType, SubscriptionState
 from sipbridge.sip.message import Request, Response
-from sipbridge.sip.parameters import Parameters
 from sipbridge.sip.policy import NO_POLICY, Credentials, PeerPolicy
 from sipbridge.sip.usage import ServerRequest
 from sipbridge.sip.user_agent import ClientRequest, UserAgent
@@ -278,35 +276,6 @@ class Subscriber:
         if name not in self.packages:
             raise LocalProtocolError(f"no event package {name}")
         return self.packages[name]
-
-    def snapshot(self, id: str, now: float) -> dict[str, Json]:
-        """A subscription as plain JSON, for `restore`."""
-        if id not in self.subscriptions:
-            raise LocalProtocolError(f"no subscription {id}")
-        return self.subscriptions[id].snapshot(now)
-
-    def restore(
-        self,
-        stored: Mapping[str, Json],
-        now: float,
-        *,
-        elapsed: float,
-        policy: PeerPolicy = NO_POLICY,
-        credentials: Credentials | None = None,
-        holds_state: bool = False,
-    ) -> str:
-        """Take up a subscription of an earlier life; returns its id. elapsed: seconds since the snapshot.
-
-        One that is still alive is refreshed at once, in its dialog: the answer brings the state that was
-        missed. Otherwise a new SUBSCRIBE follows. holds_state: the caller kept the last body, which need not
-        come again. Raises LocalProtocolError when it is no snapshot.
-        """
-        made = Subscription.restored(self, stored, policy, credentials)
-        if not holds_state:
-            made.etag = ""
-        self.subscriptions[made.id] = made
-        made.resume(stored, elapsed, now)
-        return made.id
 
 
 class Subscription:
@@ -962,77 +931,3 @@ class Subscription:
     def forget(self) -> None:
         self.release()
         del self.subscriber.subscriptions[self.id]
-
-    # --- keeping ----------------------------------------------------------------------------------
-
-    def snapshot(self, now: float) -> dict[str, Json]:
-        alive = self.dialog is not None and self.state in (State.PENDING, State.ACTIVE)
-        return {
-            "id": self.id,
-            "target": str(self.target),
-            "identity": str(self.identity),
-            "package": self.package.name,
-            "asked": self.asked,
-            "once": self.once,
-            "established": self.established,
-            "etag": self.etag,
-            "holds_whole": self.holds_whole,
-            "rate": str(self.rate),
-            "partial": self.partial.wanted,
-            "filter": self.filter.decode(),
-            "filter_refused": self.filter_refused,
-            "state": self.state.value if alive else State.WAITING.value,
-            "dialog": self.dialog.snapshot() if self.dialog is not None and alive else None,
-            "members": list(self.members),
-            "remaining": self.ends - now if alive else 0.0,
-        }
-
-    @classmethod
-    def restored(
-        cls,
-        subscriber: Subscriber,
-        stored: Mapping[str, Json],
-        policy: PeerPolicy,
-        credentials: Credentials | None,
-    ) -> "Subscription":
-        try:
-            made = cls(
-                subscriber,
-                Uri.parse(text(stored["target"])),
-                Uri.parse(text(stored["identity"])),
-                subscriber.package(text(stored["package"])),
-                number(stored["asked"]),
-                policy,
-                credentials,
-                "",
-            )
-            made.id = text(stored["id"])
-            made.once = bool(stored["once"])
-            members = stored.get("members")
-            made.members = tuple(map(text, members)) if isinstance(members, list) else ()
-            made.established = bool(stored["established"])
-            made.etag = text(stored.get("etag", ""))
-            made.holds_whole = bool(stored.get("holds_whole", False))
-            made.rate = Rate.of(Parameters.parse(text(stored.get("rate", ""))))
-            made.filter = text(stored.get("filter", "")).encode()
-            made.filter_refused = bool(stored.get("filter_refused", False))
-            made.partial.wanted = made.partial.wanted and bool(stored.get("partial", True))
-            made.state = State(text(stored["state"]))
-            dialog = stored["dialog"]
-            if isinstance(dialog, Mapping):
-                made.dialog = Dialog.restore(dialog, skip=CSEQ_LEAP)
-        except (KeyError, TypeError, ValueError) as error:
-            raise LocalProtocolError(f"not a snapshot of a subscription: {error}") from error
-        return made
-
-    def resume(self, stored: Mapping[str, Json], elapsed: float, now: float) -> None:
-        remaining = stored.get("remaining")
-        left = (remaining if isinstance(remaining, (int, float)) else 0.0) - elapsed
-        if self.dialog is None or left <= 0:
-            self.dialog = None
-            self.state = State.WAITING
-        else:
-            self.ua.add_dialog(self.dialog, self)
-            self.ends, self.began = now + left, now
-            self.expiry.set(self.ends)
-        self.plan.set(now + AT_ONCE * self.ua.identifiers.fraction())

@@ -322,12 +322,3 @@ def test_a_refusal_for_another_reason_is_told() -> None:
     world = subscribe(World(Answer(488), Answer(403)))
     assert [r.status for r in world.refused] == [403]
     assert brought(subscribe(World(Answer()))) == [True]
-
-
-def test_a_filter_survives_in_the_snapshot() -> None:
-    world = subscribe(World())
-    stored = world.subscriber.snapshot(world.id, world.pair.now)
-    again = World(Answer())
-    again.subscriber.restore(stored, again.pair.now, elapsed=10_000, policy=FILTERS)
-    again.pair.pass_seconds(2)
-    assert brought(again) == [True]

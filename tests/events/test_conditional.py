@@ -487,29 +487,6 @@ def test_a_condition_that_waits_with_its_notify_is_compared_when_it_leaves() -> 
 # --- snapshots
 
 
-def test_a_restored_subscription_is_conditional_only_if_its_owner_kept_the_body() -> None:
-    for kept, conditions in ((True, HELLO), (False, "")):
-        world = World().subscribe()
-        stored = json.loads(json.dumps(world.subscriber.snapshot(world.id, world.pair.now)))
-        del world.pair.cores[ALICE]
-        world.pair.alice = world.pair.add(ALICE)
-        again = Subscriber(world.pair.alice, {"toy": TOY})
-        again.restore(stored, world.pair.now, elapsed=0.0, policy=TO_BOB, holds_state=kept)
-        world.pair.pass_seconds(2)
-        assert world.conditions[-1] == conditions
-        assert world.answers[-1] == ("204" if kept else "200")
-
-
-def test_a_snapshot_of_a_version_without_tags_is_taken_up() -> None:
-    world = World().subscribe()
-    stored = dict(world.subscriber.snapshot(world.id, world.pair.now))
-    del stored["etag"], stored["holds_whole"]
-    again = Subscriber(world.pair.alice, {"toy": TOY})
-    again.restore(stored, world.pair.now, elapsed=0.0, policy=TO_BOB, holds_state=True)
-    world.pair.pass_seconds(2)
-    assert world.conditions[-1] == ""
-
-
 def test_a_restored_notifier_knows_what_its_watcher_holds() -> None:
     """The tag is that of the content, so it says the same in the next life."""
     world = World()

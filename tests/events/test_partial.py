@@ -407,13 +407,3 @@ def test_a_fetch_and_an_end_ask_for_nothing_partial() -> None:
     world = World(Answer(body=document())).subscribe()
     world.end()
     assert accepts(world) == [True, False]
-
-
-def test_what_was_learnt_survives_in_the_snapshot() -> None:
-    world = World(Answer(), Answer(406), Answer()).subscribe()
-    world.refresh()
-    stored = world.subscriber.snapshot(world.id, world.pair.now)
-    again = World(Answer())
-    again.subscriber.restore(stored, again.pair.now, elapsed=0, policy=TO_BOB)
-    again.pair.pass_seconds(2)
-    assert accepts(again) == [False]

@@ -473,24 +473,10 @@ def test_a_restored_notifier_keeps_the_rate() -> None:
     assert min(world.gaps[1:]) >= 9.9 and max(world.gaps[1:]) <= 20.1
 
 
-def test_a_restored_subscriber_asks_for_the_same_rate() -> None:
-    world = World(EVERY_MINUTE)
-    stored = json.loads(json.dumps(world.subscriber.snapshot(world.id, world.pair.now)))
-    del world.pair.cores[ALICE]
-    world.pair.alice = world.pair.add(ALICE)
-    again = Subscriber(world.pair.alice, {"toy": TOY})
-    again.restore(stored, world.pair.now, elapsed=0.0, policy=TO_BOB)
-    world.pair.pass_seconds(2)
-    assert world.events[-1] == "toy;max-rate=0.0166666667"
-
-
 def test_snapshots_of_a_version_without_rates_are_taken_up() -> None:
     world = World()
-    ours = dict(world.subscriber.snapshot(world.id, world.pair.now))
     theirs = dict(world.authority.subscriptions[-1].snapshot(world.pair.now))
-    del ours["rate"], theirs["rate"]
-    again = Subscriber(Pair().alice, {"toy": TOY})
-    assert again.subscriptions[again.restore(ours, 0.0, elapsed=0.0)].rate == NO_RATE
+    del theirs["rate"]
     world.pair.bob = Pair().bob
     assert world.new_notifier().restore(theirs, 0.0, elapsed=0.0).pace is None
 

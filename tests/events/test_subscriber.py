@@ -1,4 +1,3 @@
-import json
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -19,7 +18,7 @@ from sipbridge.events.subscriber import (
     Subscriber,
     Terminated,
 )
-from sipbridge.sip.policy import NO_POLICY, PeerPolicy
+from sipbridge.sip.policy import PeerPolicy
 from tests.events.peers import ALICE_URI, BOB_URI, PACKAGES, TO_BOB, Answer, ScriptedNotifier, pidf
 from tests.harness.pair import ALICE, BOB, Pair
 
@@ -767,63 +766,6 @@ def test_a_bad_wire_only_delays(seed: int) -> None:
     world.notify("active", pidf("closed"))
     pair.pass_seconds(1)
     assert world.notified[-1].body == pidf("closed")
-
-
-# --- restart --------------------------------------------------------------------------------------------
-
-
-def restarted(world: World, elapsed: float) -> World:
-    """Another subscriber takes up the snapshot; the notifier lives on."""
-    stored = json.loads(json.dumps(world.subscriber.snapshot(world.id, world.pair.now)))
-    world.pair.pass_seconds(0)
-    after = World.__new__(World)
-    after.pair, after.notifier, after.id = world.pair, world.notifier, world.id
-    core = world.pair.alice
-    core.dialogs.clear()
-    core.expected.clear()
-    core.deadlines.entries.clear()
-    after.subscriber = Subscriber(core, PACKAGES)
-    assert (
-        after.subscriber.restore(stored, world.pair.now, elapsed=elapsed, policy=TO_BOB) == world.id
-    )
-    return after
-
-
-def test_after_a_restart_it_goes_on_in_its_dialog() -> None:
-    world = World(Answer(notify="active;expires=3600")).subscribe()
-    after = restarted(world, 100.0)
-    after.pair.pass_seconds(2)
-    assert len(world.notifier.got) == 2
-    second = world.notifier.got[1].request
-    assert second.call_id == world.notifier.got[0].request.call_id
-    assert second.cseq.number > 1000
-    assert after.state is State.ACTIVE
-
-
-def test_after_a_long_sleep_it_begins_anew() -> None:
-    world = World().subscribe()
-    after = restarted(world, 5000.0)
-    after.pair.pass_seconds(2)
-    first, second = world.notifier.got
-    assert second.request.call_id != first.request.call_id
-    assert after.state is State.ACTIVE
-
-
-@pytest.mark.parametrize("reach", REACH.values(), ids=[s.value for s in REACH])
-def test_a_restart_in_any_state_ends_in_a_living_subscription(reach: Callable[[], World]) -> None:
-    world = reach()
-    world.notifier.answers = [Answer()]
-    after = restarted(world, 1.0)
-    after.pair.pass_seconds(100)
-    assert after.state is State.ACTIVE
-
-
-def test_what_is_no_snapshot_is_refused() -> None:
-    world = World()
-    with pytest.raises(LocalProtocolError, match="not a snapshot"):
-        world.subscriber.restore({"id": "x"}, 0.0, elapsed=0.0, policy=NO_POLICY)
-    with pytest.raises(LocalProtocolError, match="no subscription"):
-        world.subscriber.snapshot("x", 0.0)
 
 
 def test_a_peer_that_takes_rates_for_another_package_is_asked_without_any() -> None:
