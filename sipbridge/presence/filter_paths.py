@@ -6,6 +6,8 @@ perhaps an attribute. A step may be narrowed by a position or by conditions in b
 the examples of the RFC write OPEN for what PIDF writes open; with `<` and `>` as numbers. Prefixes are those
 of the filter's `ns-bindings`. Whatever is beyond that is refused with 488 (RFC 4660 §5.2) when the filter
 comes, so nothing strange is left to be found when a notification is due.
+
+Documents and expressions come from strangers who may know each other, so the work of looking is counted.
 """
 
 import re
@@ -14,6 +16,7 @@ from dataclasses import dataclass
 
 from sipbridge.errors import FilterError
 from sipbridge.presence.markup import Element
+from sipbridge.presence.selecting import attributes_in
 
 MAX_STEPS = 12
 """The deepest element of a presence document that we know stands in the eighth step."""
@@ -32,29 +35,73 @@ CONDITION = re.compile(
 )
 
 
+PASSED = 16
+"""Elements of other names that are as much work as a found one."""
+CHECKED = 6
+"""Work of a condition for one element, whatever its texts."""
+LETTERS = 16
+"""Of a text: as much work as a found element."""
+MANY = 2**16
+"""Finding an attribute takes the square of the number of all, divided by this (`selecting.MANY`)."""
+
+
+class TooMuchWork(Exception):
+    """A document and a filter are too much together. Never leaves `presence`."""
+
+
+class Work:
+    """What may be done with one document, in quarters of a microsecond."""
+
+    def __init__(self, root: Element, limit: int) -> None:
+        self.size = sum(1 for _ in root.iter())
+        """Elements."""
+        self.looking = attributes_in(root) ** 2 // MANY
+        self.left = limit
+
+    def spend(self, work: int) -> None:
+        """Raises TooMuchWork."""
+        self.left -= work
+        if self.left < 0:
+            raise TooMuchWork
+
+    def text(self, element: Element) -> str:
+        """All character data inside an element."""
+        if not len(element):
+            text = element.text or ""
+        else:
+            self.spend(2 * sum(1 for _ in element.iter()))
+            text = "".join(map(str, element.itertext()))
+        self.spend(len(text) // LETTERS)
+        return text
+
+
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """A value that a child (`path`), its attribute, or with an empty path the element itself must have."""
+    """A value that a child (`path`), its attribute, or with an empty path the element itself must have.
+
+    value: case-folded.
+    """
 
     path: tuple[str, ...]
     attribute: str
     operator: str
     value: str
 
-    def holds(self, element: Element) -> bool:
+    def holds(self, element: Element, work: Work) -> bool:
         nodes = [element]
         for name in self.path:
             nodes = [child for node in nodes for child in node.iterchildren(tag=name)]
+            work.spend(len(nodes))
         if self.attribute:
             return any(self.fits(node.get(self.attribute)) for node in nodes)
-        return any(self.fits("".join(map(str, node.itertext()))) for node in nodes)
+        return any(self.fits(work.text(node)) for node in nodes)
 
     def fits(self, found: object) -> bool:
         if found is None:
             return False
         text = str(found).strip()
         if self.operator in ("=", "!="):
-            return (text.casefold() == self.value.casefold()) == (self.operator == "=")
+            return (text.casefold() == self.value) == (self.operator == "=")
         ours, theirs = number(text), number(self.value)
         if ours is None or theirs is None:
             return False
@@ -72,24 +119,39 @@ class Step:
     deep: bool
     tests: tuple[int | tuple[tuple[Condition, ...], ...], ...] = ()
 
-    def of(self, parent: Element) -> list[Element]:
+    @property
+    def attributes(self) -> int:
+        """How many attributes it looks for."""
+        return sum(
+            bool(condition.attribute)
+            for test in self.tests
+            if not isinstance(test, int)
+            for group in test
+            for condition in group
+        )
+
+    def of(self, parent: Element, work: Work) -> list[Element]:
         tag = self.name or "*"
         found = list(parent.iterdescendants(tag) if self.deep else parent.iterchildren(tag=tag))
-        return self.narrowed(found)
+        return self.narrowed(found, work)
 
-    def narrowed(self, found: list[Element]) -> list[Element]:
+    def narrowed(self, found: list[Element], work: Work) -> list[Element]:
+        work.spend(2 + len(found))
         for test in self.tests:
             if isinstance(test, int):
                 found = found[test - 1 : test] if test else []
-            else:
-                found = [e for e in found if any(all(c.holds(e) for c in group) for group in test)]
+                continue
+            work.spend(sum(map(len, test)) * (len(found) * CHECKED))
+            found = [
+                e for e in found if any(all(c.holds(e, work) for c in group) for group in test)
+            ]
         return found
 
-    def starts(self, root: Element) -> list[Element]:
+    def starts(self, root: Element, work: Work) -> list[Element]:
         """The first step: the root itself, or with `//` everything."""
         if self.deep:
-            return self.narrowed(list(root.iter(self.name or "*")))
-        return self.narrowed([root] if self.name in ("", root.tag) else [])
+            return self.narrowed(list(root.iter(self.name or "*")), work)
+        return self.narrowed([root] if self.name in ("", root.tag) else [], work)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,15 +162,21 @@ class Path:
     steps: tuple[Step, ...]
     attribute: str = ""
 
-    def elements(self, root: Element) -> list[Element]:
-        """The elements it names, or those that have the attribute it names, in no particular order."""
+    def elements(self, root: Element, work: Work) -> list[Element]:
+        """The elements it names, or those that have the attribute it names; none before one round it.
+
+        Raises TooMuchWork.
+        """
         found: list[Element] = []
         for place, step in enumerate(self.steps):
+            # what is looked at in one step is nowhere twice: there is one // at most
+            work.spend(work.size // PASSED + step.attributes * work.looking)
             if place == 0:
-                found = step.starts(root)
+                found = step.starts(root, work)
             else:
-                found = list(dict.fromkeys(child for node in found for child in step.of(node)))
+                found = list(dict.fromkeys(c for node in found for c in step.of(node, work)))
         if self.attribute:
+            work.spend(len(found) + work.looking)
             return [e for e in found if e.get(self.attribute) is not None]
         return found
 
@@ -178,7 +246,7 @@ def condition(found: re.Match[str], namespaces: Mapping[str, str], default: str)
         tuple(resolved(name, namespaces, default) for name in names),
         attribute,
         found["operator"],
-        value[1:-1] if value[0] in "\"'" else value,
+        (value[1:-1] if value[0] in "\"'" else value).casefold(),
     )
 
 

@@ -1,5 +1,7 @@
 """Filters at work: what is told, what is left out, which changes count."""
 
+import time
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -160,10 +162,67 @@ def test_one_trigger_of_several_and_a_filter_without_any_are_enough() -> None:
 
 
 def test_too_much_work_tells_everything() -> None:
-    long = document(more='<tuple id="t"><status/></tuple>' * 2000)
-    many = filters(*(what(include="//r:activities " * 8) for _ in range(5)))
+    long = document(more='<tuple id="t"><status/></tuple>' * 3000)
+    asks = " or ".join(f"@a{n}='x'" for n in range(40))
+    many = filters(*(f"<what><include>//*[{asks}]</include></what>" for _ in range(5)))
     assert narrowed(long, many) == long
     assert triggered(long, document(), many)
+    changed = filters(f"<trigger><changed>//*[{asks}]</changed></trigger>" * 5)
+    assert triggered(long, document(), changed)
+    assert not triggered(document(), document("closed"), changed)
+
+
+NESTED = '<x xmlns="urn:x">' * 200 + "{}" + "</x>" * 200
+FORESTS = '<z xmlns="urn:x">' + ("<x>" * 100 + "{}" + "</x>" * 100) * 39 + "</z>"
+MANY_ATTRIBUTES = "".join(f" a{n}='1'" for n in range(15_000))
+ASKS = " or ".join(['.="a"'] * 50)
+
+
+@pytest.mark.parametrize(
+    ("more", "asked"),
+    [
+        (NESTED.format("t" * 20_000), f"<what><include>//*[{ASKS}]</include></what>"),
+        ("<note>{}</note>" * 4000, "<trigger><changed>//*</changed></trigger>"),
+        ('<x xmlns="urn:x" b="1"/>' * 2000, "<what><exclude>//*/@b</exclude></what>"),
+        (FORESTS, "<trigger><changed>//*</changed></trigger>"),
+        (FORESTS, "<what><include>//*</include><exclude>//*</exclude></what>" * 10),
+        (
+            f'<x xmlns="urn:x"><y{MANY_ATTRIBUTES} z="{{}}"/></x>',
+            "<trigger><changed>//*</changed></trigger>",
+        ),
+        (
+            "<note>" + "A" * 200_000 + "{}</note>",
+            f"<what><include>//*[{ASKS}]</include></what>" * 9,
+        ),
+    ],
+    ids=["nested", "beside", "attributes", "forests", "forests told", "wide", "text"],
+)
+def test_no_filter_and_document_that_fit_into_messages_take_long(more: str, asked: str) -> None:
+    """A tenth of a second is meant; most of these would take one and more if nobody counted."""
+    given = filters(asked)
+    before, after = (document(more=more.replace("{}", text)) for text in ("", "x"))
+    began = time.thread_time()
+    narrowed(before, given)
+    assert time.thread_time() - began < 0.6
+    triggered(before, after, given)
+    assert time.thread_time() - began < 1.2
+
+
+def test_what_is_excluded_by_attribute_is_gone_from_many_elements() -> None:
+    many = document(more='<x xmlns="urn:x" b="1" c="2"/>' * 500)
+    seen = narrowed(many, filters(what(exclude="//*/@b")))
+    assert (seen.count(b'b="1"'), seen.count(b'c="2"')) == (0, 500)
+
+
+def test_an_element_without_id_is_the_same_at_the_same_place_among_its_like() -> None:
+    notes = "<note>{}</note><tuple id='{}'><status/><note>{}</note></tuple><note>{}</note>"
+    before = document(more=notes.format("a", "x", "b", "c"))
+    inner = filters('<trigger><changed from="b">//p:tuple/p:note</changed></trigger>')
+    assert triggered(before, document(more=notes.format("a", "x", "B2", "c")), inner)
+    assert not triggered(before, document(more=notes.format("a", "y", "B2", "c")), inner)
+    outer = filters('<trigger><changed from="a" to="A2">/p:presence/p:note</changed></trigger>')
+    assert triggered(before, document(more=notes.format("A2", "x", "b", "c")), outer)
+    assert not triggered(before, document(more=notes.format("a", "x", "b", "A2")), outer)
 
 
 def test_what_we_print_longer_than_we_read_is_told_whole_and_every_change_counts() -> None:
