@@ -16,9 +16,10 @@ Each answer to a SUBSCRIBE, and each repeat of a NOTIFY that failed, brings the 
 brings the rows that have changed since, gathered over a moment (`AgentLimits.list_gather`). The version grows
 by one with each body, that of an inner list with each of its own. What does not fit into one NOTIFY waits for
 the next, which follows at once: the table of a full state is always whole, and a row whose document had to
-wait is shown without it. A NOTIFY too large for a datagram goes by TCP; where the subscriber takes none, it
-is said in several, which have one document each at least. Nothing less can be said at a time: a table of many
-members, and a document in its wrapping, may still be more than the 1,300 bytes of a datagram, and go as one.
+wait is shown without it. So it is with a fetch, which ends with the last part. A NOTIFY too large for a
+datagram goes by TCP; where the subscriber takes none, it is said in several, which have one document each at
+least. Nothing less can be said at a time: a table of many members, and a document in its wrapping, may still
+be more than the 1,300 bytes of a datagram, and go as one.
 
 A SUBSCRIBE can bring its list along (RFC 5367). Any address of our domain takes it, but for one that is a
 list itself; only members of our domain are subscribed to, and one must be there. Who is not decided waits, as
@@ -329,7 +330,7 @@ class ListUse:
         self.in_full = False
         self.opened = False
         self.last: Content | None = None
-        """What a fetch is told."""
+        """What a fetch was told last: should that have to be said again, the list is closed already."""
         self.subscription: Subscription
         self.token: Callable[[], str]
         self.domain = ""

@@ -593,9 +593,11 @@ class PresenceAgent:
         full = subscription.must or use.begins
         room = use.room(full, subscription.datagrams)
         content = use.content(full, room)
-        if content is None:
-            return NOTHING_NEW
-        return replace(content, more=bool(use.changed), divisible=room.divisible)
+        if content is not None:
+            content = replace(content, more=bool(use.changed), divisible=room.divisible)
+        if subscription.fetch:
+            use.last = content
+        return content or NOTHING_NEW
 
     def within_limits(self, listed: Admission) -> Admission:
         """Each member of a list counts as a subscription."""
@@ -612,8 +614,6 @@ class PresenceAgent:
         if not use.opened:
             self.lister.open(use, subscription, now)
         if subscription.state is State.TERMINATED:
-            if subscription.fetch:
-                use.last = use.content(True, use.room(True))
             self.lister.close(use, happened, now)
         return self.store_list(subscription, use, now)
 

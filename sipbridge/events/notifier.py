@@ -8,7 +8,9 @@ A SUBSCRIBE is checked in this order: the package (489 with Allow-Events), Accep
 use (415), Expires (423 below the package's minimum, lowered above its maximum), and then by whoever owns
 the resource, the *authority*: may this be, by whom, for what, is it decided? The 200 makes the dialog and
 a NOTIFY follows at once (§4.2.1.2); where the 200 waits for the store, so does the NOTIFY. Refresh, end
-(Expires 0) and fetch (Expires 0 outside a dialog) take the same way.
+(Expires 0) and fetch (Expires 0 outside a dialog) take the same way. A fetch is over with the NOTIFY that has
+the last of its state. Those before say `active;expires=0`: parts of what does not fit into one, and one with
+no body to an address that has yet to answer.
 
 One NOTIFY of a subscription is in flight. `offer` says that the content may have changed; what is sent is
 asked of the authority at the moment of sending, so of many changes only the newest state goes out, and equal
@@ -336,7 +338,7 @@ class Notifier:
         happened = Input.UNDECIDED if admission.pending else Input.APPROVED
         subscription.fetch = expires == 0
         number = self.step(subscription, happened, now)
-        if subscription.fetch:
+        if subscription.fetch and admission.pending:
             number = self.step(subscription, Input.UNSUBSCRIBED, now)
         self.answer(subscription, incoming, expires, number, now)
 
@@ -380,9 +382,7 @@ class Notifier:
     ) -> None:
         """A SUBSCRIBE in the dialog: refresh or end (§4.2.1.3)."""
         event = incoming.request.event
-        if subscription.state is State.TERMINATED or (
-            event is not None and not subscription.is_about(event)
-        ):
+        if subscription.ends or (event is not None and not subscription.is_about(event)):
             incoming.respond(481)
             return
         package = self.acceptable(incoming)
@@ -435,18 +435,21 @@ class Notifier:
             if s.wake is None:
                 s.wake = self.ua.schedule(s.not_before, Wake(s))
             return
-        if now >= s.expires_at and s.state is not State.TERMINATED:
+        if now >= s.expires_at and not s.ends:
             return  # its end is due at this very moment, and says more
         if s.dialog.local_cseq >= s.reserved and not self.reserve(s, now):
             return
         content, kept_back = self.affordable(s, now)
+        more = content is not None and content.more
+        if s.fetch and s.state is not State.TERMINATED and not (more or kept_back):
+            self.step(s, Input.UNSUBSCRIBED, now)
+            content = None if content is NOTHING_NEW else content
         body = content.body if content is not None else b""
         if not s.must and (body == s.said or content is NOTHING_NEW):
             s.dirty = False
             return
         etag = content.etag if content is not None and self.entity_tags else ""
         known = content is not None and self.is_known(s, content)
-        more = content is not None and content.more
         told = None if known else self.told(s, content)
         s.must, s.dirty = kept_back and s.state is not State.TERMINATED, more
         s.stated = ""
@@ -459,7 +462,7 @@ class Notifier:
             headers.append((conditional.SIP_ETAG, etag))
         body = dressed(told, s.coding, headers) if told is not None else b""
         request = s.dialog.new_request("NOTIFY", headers, body)
-        divisible = content is not None and content.divisible and not s.datagrams
+        divisible = content is not None and content.divisible and s.divides
         self.ua.request_in_dialog(s.dialog, request, s, now, trace=s.trace, divisible=divisible)
 
     def affordable(self, subscription: "Subscription", now: float) -> tuple[Content | None, bool]:
@@ -686,6 +689,16 @@ class Subscription:
         """It was ended by a 204: no last NOTIFY."""
         self.failures = 0
         self.not_before = 0.0
+
+    @property
+    def ends(self) -> bool:
+        """Is it about to be over, by its state or as a fetch?"""
+        return self.fetch or self.state is State.TERMINATED
+
+    @property
+    def divides(self) -> bool:
+        """Can what is too large for a datagram be said in several NOTIFYs, and is not yet?"""
+        return not self.datagrams and self.state is not State.TERMINATED
 
     def extend(self, seconds: float, now: float) -> None:
         """It lives so long from now."""

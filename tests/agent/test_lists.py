@@ -32,7 +32,7 @@ from tests.agent.world import (
     document,
 )
 from tests.events.peers import TO_BOB
-from tests.harness.pair import ALICE, Outcome
+from tests.harness.pair import ALICE, Answers, Outcome
 from tests.harness.wire import Sent
 
 FRIENDS = Uri.parse("sip:friends@example.com")
@@ -629,6 +629,71 @@ def test_a_notify_holds_so_many_documents() -> None:
     assert sum(told) == 130 and max(told) <= 100 and len(told) == 2
     assert max(len(s.data) for s in notifies(world)) < 60_000
     assert len(world.view(listed).roster()) == 130
+
+
+class Fetcher:
+    """Asks once and takes whatever comes until it is told that this was all."""
+
+    def __init__(self, world: ListWorld, target: Uri, *more: tuple[str, str]) -> None:
+        self.answers = Answers(200)
+        headers = [("Event", "presence"), ("Expires", "0"), ("Supported", "eventlist"), *more]
+        request = world.pair.alice.new_request(
+            "SUBSCRIBE",
+            target,
+            from_=NameAddr(str(DAVE)),
+            to=NameAddr(str(target)),
+            headers=headers,
+        )
+        world.pair.alice.expect_dialog(request.call_id, request.from_.tag or "", self.answers)
+        world.pair.alice.request(request, Outcome(), world.pair.now, policy=TO_BOB)
+        world.pair.turn()
+
+    @property
+    def states(self) -> list[str]:
+        got = [one.request.headers.get("Subscription-State") or "" for one in self.answers.got]
+        return [state.partition(";reason")[0] for state in got]
+
+    @property
+    def tables(self) -> list[ResourceList]:
+        requests = [one.request for one in self.answers.got if one.request.body]
+        return [opened(r.headers.get("Content-Type") or "", r.body)[0] for r in requests]
+
+    @property
+    def documents(self) -> list[int]:
+        """How many each table brought."""
+        return [
+            sum(i.cid is not None for row in table.resources for i in row.instances)
+            for table in self.tables
+        ]
+
+
+def test_a_fetch_of_a_long_list_goes_on_until_everything_is_told() -> None:
+    world = with_documents(130)
+    fetched = Fetcher(world, FRIENDS)
+    assert fetched.states == ["active;expires=0", "active;expires=0", "terminated"]
+    assert [table.full for table in fetched.tables] == [True, False]
+    assert sum(fetched.documents) == 130
+    assert world.agent.notifier.subscriptions == {}
+    assert all(not p.members for p in world.agent.presentities.values())
+    assert world.agent.listed == 0
+
+
+def test_a_fetch_where_only_datagrams_get_through_comes_in_parts() -> None:
+    world = with_documents(130)
+    world.only_udp()
+    fetched = Fetcher(world, FRIENDS)
+    assert sum(fetched.documents) == 130
+    assert fetched.states[-1] == "terminated"
+    assert world.agent.notifier.subscriptions == {}
+
+
+def test_a_fetcher_who_falls_silent_leaves_nothing() -> None:
+    world = with_documents(130)
+    world.pair.wire.drop_next("NOTIFY", 1000)
+    assert Fetcher(world, FRIENDS).states == []
+    world.pair.pass_seconds(70)
+    assert world.agent.notifier.subscriptions == {}
+    assert world.agent.listed == 0
 
 
 def test_a_list_in_a_list_waits_for_room() -> None:

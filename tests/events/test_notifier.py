@@ -10,6 +10,8 @@ from sipbridge.events.machine import step
 from sipbridge.events.notifier import (
     ENDINGS,
     NEXT,
+    NOTHING_NEW,
+    Content,
     Input,
     Notifier,
     State,
@@ -387,6 +389,61 @@ def test_a_fetch_gets_the_state_once() -> None:
     assert world.notifier.subscriptions == {}
     world.pair.pass_seconds(10_000)
     assert len(world.peer.notifies) == 1
+
+
+def test_a_fetch_of_more_than_an_unproven_address_may_get_goes_on_when_it_has_answered() -> None:
+    world = World(notify_status=0)
+    world.authority.word = b"x" * 9000
+    world.peer.subscribe(0)
+    world.pair.pass_seconds(20)
+    assert world.peer.told == [("active", b"")]
+    assert world.peer.notifies[0].headers.get("Subscription-State") == "active;expires=0"
+    world.peer.answer_notify()
+    assert world.peer.told[1:] == [("terminated;reason=timeout", b"x" * 9000)]
+    world.peer.answer_notify()
+    assert world.notifier.subscriptions == {}
+
+
+def test_a_fetch_by_nobody_is_forgotten_without_its_state() -> None:
+    world = World(notify_status=0)
+    world.authority.word = b"x" * 9000
+    world.peer.subscribe(0)
+    world.pair.pass_seconds(70)
+    assert world.peer.told == [("active", b"")]
+    assert world.notifier.subscriptions == {}
+
+
+def test_the_dialog_of_a_fetch_takes_no_subscribe() -> None:
+    world = World(notify_status=0)
+    world.authority.word = b"x" * 9000
+    world.peer.subscribe(0)
+    world.peer.subscribe(600)
+    assert world.peer.statuses == [200, 481]
+    world.peer.answer_notify()
+    assert world.peer.told[-1] == ("terminated;reason=timeout", b"x" * 9000)
+
+
+def test_a_fetch_ends_without_the_rest_if_that_is_no_news_any_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World(notify_status=0)
+    parts = [Content("application/x-toy", b"one", more=True), NOTHING_NEW]
+    monkeypatch.setattr(world.authority, "content", lambda subscription, now: parts.pop(0))
+    world.peer.subscribe(0)
+    world.peer.answer_notify()
+    assert world.peer.told == [("active", b"one"), ("terminated;reason=timeout", b"")]
+    world.peer.answer_notify()
+    assert world.notifier.subscriptions == {}
+
+
+def test_whoever_is_refused_in_the_middle_of_a_fetch_gets_no_more() -> None:
+    world = World(notify_status=0)
+    world.authority.word = b"x" * 9000
+    world.peer.subscribe(0)
+    world.happen(Input.REJECTED)
+    world.authority.word = b""
+    world.peer.answer_notify()
+    assert world.peer.told == [("active", b""), ("terminated;reason=rejected", b"")]
 
 
 def test_another_method_in_the_dialog_gets_405() -> None:
