@@ -168,9 +168,9 @@ class Bridge:
             graph.agent.restore(records, graph.agent_driver.now())
             await graph.agent_driver.start()
         await graph.gateway_driver.start()
-        if graph.network.registrations is not None:
+        if graph.network.standing.registrations is not None:
             kept = await graph.store.load_snapshots(REGISTRATION)
-            await graph.network.registrations.start(dict(kept))
+            await graph.network.standing.registrations.start(dict(kept))
         await self.restore_publications(graph)
         await graph.watching.load(graph.callers)
         graph.watching.resume()
@@ -196,8 +196,8 @@ class Bridge:
             kept = known.get(pair)
             identity = Uri.parse(kept.presentity_uri if kept is not None else presentity)
             acting = Caller(application, identity, pair[1])
-            graph.network.keep_publication(acting, text)
-            self.spawn(graph.network.resume_publication(acting, removed=kept is None))
+            graph.network.publications.keep(acting, text)
+            self.spawn(graph.network.publications.resume(acting, removed=kept is None))
 
     async def restore_deliveries(self, graph: Graph) -> None:
         """What Bayeux clients and URLs had not been told; from now on it is written down regularly."""
@@ -296,8 +296,8 @@ class Bridge:
         graph.scheduler.stop()
         if graph.gateway_driver.running:
             await graph.network.leave()
-            if graph.network.registrations is not None:
-                await graph.network.registrations.stop()
+            if graph.network.standing.registrations is not None:
+                await graph.network.standing.registrations.stop()
         await graph.gateway_driver.stop()
         if graph.agent_driver is not None:
             await graph.agent_driver.stop()

@@ -1,9 +1,9 @@
 """The presence network on real SIP: `gateway.ports.PresenceNetwork` over the event machines.
 
-Thin on purpose. A publication is a (application, presentity) with one id in `events.publisher`; a watcher's
-subscription is a (watcher, presentity) with one id in `events.subscriber`. Calls of the gateway turn into
-calls of these machines and wait for the indication that answers them; indications that answer nobody become
-news for the gateway. The peer is chosen by the presentity's domain, once, in `peer_of`.
+Thin on purpose. A watcher's subscription is a (watcher, presentity) with one id in `events.subscriber`; what
+is published is in `publications.py`, which server is asked and how in `standing.py`. Calls of the gateway
+turn into calls of these machines and wait for the indication that answers them; indications that answer
+nobody become news for the gateway.
 
 A list at a presence server is watched like a person, with `Supported: eventlist`. What answers without
 `Require: eventlist`, and sends no list either, is none.
@@ -11,36 +11,32 @@ A list at a presence server is watched like a person, with `Supported: eventlist
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Collection, Container, Iterator, Mapping
+from collections.abc import Callable, Collection, Container, Iterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-import orjson
-
+from sipbridge.app.failures import failure
 from sipbridge.app.fetching import Fetches
 from sipbridge.app.group_watch import GroupWatches
 from sipbridge.app.list_watch import ListWatch
 from sipbridge.app.peers import tell
 from sipbridge.app.placeholders import is_placeholder
-from sipbridge.app.registrations import Entry, Registrations
+from sipbridge.app.publications import Publications
+from sipbridge.app.registrations import Entry
+from sipbridge.app.standing import Peer, Standing
 from sipbridge.app.winfo import WatcherTable
 from sipbridge.errors import (
     DocumentError,
     NotAList,
-    RequestRejected,
     SignallingError,
-    SipBridgeError,
-    TransactionTimeout,
-    TransportFailed,
 )
-from sipbridge.events.peer_watch import PeerState, PeerSuspect, PeerWatch
-from sipbridge.events.presence_package import EVENTLIST, PIDF
+from sipbridge.events.peer_watch import PeerState, PeerSuspect
+from sipbridge.events.presence_package import EVENTLIST
 from sipbridge.events.publisher import (
     Published,
     Publisher,
     PublishFailed,
-    State,
     TagForgotten,
     Unpublished,
 )
@@ -56,15 +52,14 @@ from sipbridge.events.subscriber import (
 )
 from sipbridge.gateway.caller import Caller
 from sipbridge.gateway.ports import Listener, ListListener, PresenceUpdate, WatchersUpdate
-from sipbridge.identities import Identities, PresentityKey
+from sipbridge.identities import PresentityKey
 from sipbridge.mapping.attributes import AttributeKind
 from sipbridge.mapping.filters import NO_FILTER, filter_for
 from sipbridge.observability.indications import DocumentTolerated, NotifyHandled
 from sipbridge.observability.logs import logger
-from sipbridge.presence import pidf
 from sipbridge.presence.model import Presence
 from sipbridge.presence.reading import read
-from sipbridge.sip.policy import NO_POLICY, Credentials, PeerPolicy
+from sipbridge.sip.policy import PeerPolicy
 from sipbridge.uri import Uri
 
 log = logger("sipbridge.app")
@@ -93,48 +88,6 @@ REGISTRATIONS = (Registered, RegistrationFailed, Unregistered)
 
 NO_LIST = frozenset({404, 405, 410, 420, 421, 489, 501, 604})
 """Refusals that say that there is no list, or that lists are not known there."""
-
-
-@dataclass(frozen=True, slots=True)
-class Peer:
-    """A presence server: ours (`embedded`) or somebody else's.
-
-    domain: the only one it serves; "" for a remote server that is asked about any domain. register: it hears
-    only who is registered (`app.registrations`). watch: of a remote server, whether it is there.
-    """
-
-    domain: str
-    embedded: bool
-    policy: PeerPolicy = NO_POLICY
-    register: bool = False
-    watch: PeerWatch | None = None
-
-
-@dataclass(slots=True)
-class Publication:
-    """One caller's publication; the lock keeps calls in their order."""
-
-    key: tuple[str, PresentityKey]
-    peer: Peer
-    id: str = ""
-    kept: str = ""
-    """What is known of it from an earlier life, until it is taken up."""
-    held: bool = False
-    """The server has had it."""
-    revision: int = 1
-    """Of the body the caller waits for."""
-    waiting: asyncio.Future[str] | None = None
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-
-    def answer(self, etag: str) -> None:
-        """Tell whoever waits that it is done."""
-        if self.waiting is not None and not self.waiting.done():
-            self.waiting.set_result(etag)
-
-    def fail(self, error: SignallingError) -> None:
-        """Tell whoever waits that it failed; a later try of the machine tells nobody."""
-        if self.waiting is not None and not self.waiting.done():
-            self.waiting.set_exception(error)
 
 
 @dataclass(slots=True)
@@ -179,11 +132,7 @@ class SipNetwork:
         self,
         publisher: Publisher,
         subscriber: Subscriber,
-        identities: Identities,
-        peers: Mapping[str, Peer],
-        default: Peer,
-        credentials: Mapping[str, Credentials],
-        callers: Mapping[str, Caller],
+        standing: Standing,
         *,
         turn: Callable[[], None],
         now: Callable[[], float],
@@ -194,17 +143,12 @@ class SipNetwork:
     ) -> None:
         self.publisher = publisher
         self.subscriber = subscriber
-        self.identities = identities
-        self.peers = peers
-        self.default = default
-        self.credentials = credentials
-        self.callers = callers
-        """Who each application itself is."""
+        self.standing = standing
+        self.identities = standing.identities
         self.turn = turn
         self.now = now
         self.at = at
         self.refused = refused
-        self.remember = remember
         self.observe = observe
         self.listener: Listener | None = None
         self.list_listener: ListListener | None = None
@@ -213,13 +157,10 @@ class SipNetwork:
         self.groups: GroupWatches | None = None
         self.resuming = asyncio.Semaphore(RESUMING)
         self.fetches = Fetches(subscriber, turn=turn, now=now, at=at, refused=refused)
-        self.registrations: Registrations | None = None
-        """Set where a server wants us registered."""
-        self.peer_watches = [p.watch for p in (default, *peers.values()) if p.watch is not None]
-        self.publications: dict[tuple[str, PresentityKey], Publication] = {}
-        self.published_by: dict[str, list[Publication]] = {}
-        """The same, by application."""
-        self.by_id: dict[str, Publication] = {}
+        self.publications = Publications(
+            publisher, standing, turn=turn, now=now, at=at, remember=remember
+        )
+        self.peer_watches = [p.watch for p in standing.all_peers() if p.watch is not None]
         self.watches: dict[tuple[str, PresentityKey, PresentityKey], Watch] = {}
         self.watch_of: dict[str, Watch] = {}
         self.askings: dict[tuple[str, PresentityKey, PresentityKey], Asking] = {}
@@ -235,158 +176,59 @@ class SipNetwork:
             RefreshFailed: self.refresh_failed,
             Refused: self.refuse,
             Terminated: self.terminated,
-            Published: self.published,
-            Unpublished: self.unpublished,
-            PublishFailed: self.publish_failed,
+            Published: self.publications.published,
+            Unpublished: self.publications.unpublished,
+            PublishFailed: self.publications.failed,
             TagForgotten: lambda said: None,
             PeerSuspect: self.suspect,
         }
 
-    # --- peers ---
-
-    def peer_of(self, presentity: Uri) -> Peer:
-        """The presence server responsible for this presentity."""
-        host = self.identities.address(presentity).host
-        return self.peers.get(host.lower(), self.default)
+    # --- servers ---
 
     def decides_here(self, presentity: Uri) -> bool:
-        return self.peer_of(presentity).embedded
+        return self.standing.peer_of(presentity).embedded
+
+    def serves(self, presentity: Uri) -> bool:
+        return self.standing.serves(presentity)
 
     async def turn_to_resume(self, presentity: Uri) -> None:
         """Returns when the server of this presentity may be asked for something of before the restart."""
-        delay = self.peer_of(presentity).policy.wait(self.now())
+        delay = self.standing.peer_of(presentity).policy.wait(self.now())
         if delay > 0:
             await asyncio.sleep(delay)
 
-    def serves(self, presentity: Uri) -> bool:
-        presentity = self.identities.address(presentity)
-        peer = self.peer_of(presentity)
-        return not peer.embedded or presentity.host.lower() == peer.domain
-
-    # --- registrations ---
-
-    def home_policy(self, caller: Caller) -> PeerPolicy | None:
-        """The policy of the server that wants this application registered; None if its server does not."""
-        peer = self.peer_of(caller.identity)
-        return peer.policy if peer.register else None
-
-    def policy_for(self, application: str, presentity: Uri) -> PeerPolicy:
-        """How an application's requests about this presentity look, registered or not."""
-        policy = self.peer_of(presentity).policy
-        if self.registrations is None:
-            return policy
-        return self.registrations.policy(application, policy)
-
-    def credentials_for(self, application: str, presentity: Uri) -> Credentials | None:
-        """What answers challenges of this presentity's server.
-
-        Without a realm they are meant for the application's own server, whomever it acts for, and nobody
-        else's challenge is answered.
-        """
-        known = self.credentials.get(application)
-        if known is None or known.realm:
-            return known
-        own = self.callers.get(application)
-        at_home = own is not None and self.peer_of(presentity) is self.peer_of(own.identity)
-        return known if at_home else None
-
-    async def registered(self, caller: Caller, presentity: Uri, *, patient: bool = False) -> None:
-        """Returns when the application may ask this presentity's server. Raises SignallingError if not."""
-        if self.registrations is not None:
-            policy = self.peer_of(presentity).policy
-            await self.registrations.ready(caller.application, policy, patient=patient)
-
     def applications_changed(self) -> None:
         """The directory is not what it was: who is new is registered, who is gone is not any more."""
-        if self.registrations is not None:
-            self.registrations.follow()
+        if self.standing.registrations is not None:
+            self.standing.registrations.follow()
 
     def registration_of(self, application: str) -> str:
         """Of the registration of an application: "registered", why not, or "" where none is wanted."""
-        known = self.registrations
+        known = self.standing.registrations
         return "" if known is None else known.state_of(application)
 
     def moved(self, entry: Entry) -> None:
         """What lives already goes by the new policy, as far as it is at that server."""
-        for publication in self.published_under(entry):
-            application, presentity = publication.key
-            policy = self.policy_for(application, Uri.parse(presentity))
-            self.publisher.follow(publication.id, policy)
+        self.publications.moved(entry)
         for application in entry.applications:
             for watch in self.watched_by.get(application, {}).values():
-                policy = self.policy_for(application, Uri.parse(watch.presentity))
+                policy = self.standing.policy_for(application, Uri.parse(watch.presentity))
                 is_list = watch.list is not None
                 self.subscriber.follow(watch.id, with_lists(policy) if is_list else policy)
-
-    def restored(self, entry: Entry) -> None:
-        """The network knows us again: what it had and then forbade goes out once more."""
-        for publication in self.published_under(entry):
-            known = self.publisher.publications.get(publication.id)
-            if known is not None and known.state is State.FAILED and publication.held:
-                self.publisher.modify(known.id, known.content_type, known.body, self.now())
-        self.turn()
-
-    def published_under(self, entry: Entry) -> list[Publication]:
-        """What the applications of a registration publish."""
-        return [p for a in entry.applications for p in self.published_by.get(a, ())]
 
     # --- publications ---
 
     def in_turn(self, caller: Caller) -> AbstractAsyncContextManager[None]:
-        return self.publication_of(caller).lock
-
-    def publication_of(self, caller: Caller) -> Publication:
-        key = (caller.application, caller.key)
-        found = self.publications.get(key)
-        if found is None:
-            found = Publication(key, self.peer_of(caller.identity))
-            self.publications[key] = found
-            self.published_by.setdefault(caller.application, []).append(found)
-        return found
+        return self.publications.of(caller).lock
 
     async def may_publish(self, caller: Caller) -> None:
-        await self.registered(caller, caller.identity, patient=True)
+        await self.publications.may_publish(caller)
 
     async def publish(self, caller: Caller, document: Presence, expires: int | None = None) -> str:
-        await self.registered(caller, caller.identity)
-        publication = self.take_up(caller)
-        peer = publication.peer
-        if "publish" not in peer.policy.capabilities:
-            raise RequestRejected(489, "its presence server takes no publications", None)
-        body = pidf.serialise(document, strict=peer.policy.strict_documents)
-        waiting = asyncio.get_running_loop().create_future()
-        publication.waiting = waiting
-        if publication.id:
-            publication.revision = self.publisher.modify(
-                publication.id, PIDF, body, self.now(), trace=caller.trace
-            )
-        else:
-            publication.revision = 1
-            publication.id = self.publisher.publish(
-                self.identities.address(caller.identity),
-                self.identities.address(caller.identity),
-                PRESENCE,
-                PIDF,
-                body,
-                self.now(),
-                expires=expires or peer.policy.expires,
-                policy=self.policy_for(caller.application, caller.identity),
-                credentials=self.credentials_for(caller.application, caller.identity),
-                trace=caller.trace,
-            )
-            self.by_id[publication.id] = publication
-            self.used(peer)
-        self.turn()
-        etag: str = await waiting
-        return etag
+        return await self.publications.publish(caller, document, expires)
 
     async def unpublish(self, caller: Caller) -> None:
-        publication = self.take_up(caller, removed=True)
-        if publication.id:
-            publication.waiting = asyncio.get_running_loop().create_future()
-            self.publisher.remove(publication.id, self.now(), trace=caller.trace)
-            self.turn()
-            await publication.waiting
+        await self.publications.unpublish(caller)
 
     # --- subscriptions ---
 
@@ -401,7 +243,7 @@ class SipNetwork:
         kind = self.kind_of(presentity)
         key = (kind, caller.key, self.identities.canonical(presentity))
         with self.asking(key) as asking:
-            await self.registered(caller, presentity, patient=resuming)
+            await self.standing.registered(caller, presentity, patient=resuming)
             if not asking.left and kind == PRESENCE and self.groups is not None:
                 if self.groups.covers(caller, presentity):
                     return
@@ -456,24 +298,24 @@ class SipNetwork:
             await asyncio.sleep(LEAVE_TICK)
 
     async def fetch(self, caller: Caller, presentity: Uri, wait: float) -> PresenceUpdate | None:
-        await self.registered(caller, presentity)
+        await self.standing.registered(caller, presentity)
         return await self.fetches.ask(
             caller,
             self.identities.address(presentity),
             self.identities.canonical(presentity),
-            self.policy_for(caller.application, presentity),
-            self.credentials_for(caller.application, presentity),
+            self.standing.policy_for(caller.application, presentity),
+            self.standing.credentials_for(caller.application, presentity),
             wait,
         )
 
     async def watch_watchers(self, caller: Caller) -> None:
-        if "winfo" in self.peer_of(caller.identity).policy.capabilities:
-            await self.registered(caller, caller.identity, patient=True)
+        if "winfo" in self.standing.peer_of(caller.identity).policy.capabilities:
+            await self.standing.registered(caller, caller.identity, patient=True)
             await self.accepted(self.subscribe(caller, caller.identity, WINFO, keep_trying=True))
 
     async def know_watchers(self, caller: Caller) -> None:
         """The same, and the list is there when this returns, or the server was slow with it."""
-        await self.registered(caller, caller.identity)
+        await self.standing.registered(caller, caller.identity)
         await self.watch_watchers(caller)
         await self.watchers_known(caller)
 
@@ -536,8 +378,8 @@ class SipNetwork:
         key = (kind, caller.key, self.identities.canonical(presentity))
         watch = self.watches.get(key)
         if watch is None:
-            peer = self.peer_of(presentity)
-            policy = self.policy_for(caller.application, presentity)
+            peer = self.standing.peer_of(presentity)
+            policy = self.standing.policy_for(caller.application, presentity)
             if kind == LIST:
                 policy = with_lists(policy)
             identifier = self.subscriber.subscribe(
@@ -547,7 +389,7 @@ class SipNetwork:
                 self.now(),
                 expires=policy.expires,
                 policy=policy,
-                credentials=self.credentials_for(caller.application, presentity),
+                credentials=self.standing.credentials_for(caller.application, presentity),
                 trace=caller.trace,
                 keep_trying=keep_trying,
                 rate=Rate.every(self.paces.get(key, 0.0)),
@@ -558,7 +400,7 @@ class SipNetwork:
             watch = Watch(
                 identifier, key[1], key[2], peer, accepted, caller.application, keep_trying
             )
-            self.used(peer)
+            peer.used(self.now())
             if kind == WINFO:
                 watch.table = WatcherTable()
             elif kind == LIST:
@@ -599,9 +441,9 @@ class SipNetwork:
         if action is not None:
             self.hear(said)
             action(said)
-        elif self.registrations is not None and isinstance(said, REGISTRATIONS):
+        elif self.standing.registrations is not None and isinstance(said, REGISTRATIONS):
             self.hear(said)
-            self.registrations.handle(said)
+            self.standing.registrations.handle(said)
 
     def hear(self, said: object) -> None:
         """What an indication says about the server it comes from."""
@@ -623,19 +465,14 @@ class SipNetwork:
                 watch = self.watch_of.get(said.subscription)
                 return watch.peer if watch else None
             case Published() | PublishFailed() | Unpublished() | TagForgotten():
-                publication = self.by_id.get(said.publication)
+                publication = self.publications.by_id.get(said.publication)
                 return publication.peer if publication else None
-            case Registered() | RegistrationFailed() if self.registrations is not None:
-                identity = self.registrations.whose(said.registration)
-                return self.peer_of(identity) if identity is not None else None
+            case Registered() | RegistrationFailed() if self.standing.registrations is not None:
+                identity = self.standing.registrations.whose(said.registration)
+                return self.standing.peer_of(identity) if identity is not None else None
         return None
 
     # --- servers that come and go ---
-
-    def used(self, peer: Peer) -> None:
-        """Something of ours begins to live at this server."""
-        if peer.watch is not None:
-            peer.watch.used(self.now())
 
     def up(self, peer: Peer) -> bool:
         """Does the server answer?"""
@@ -654,85 +491,6 @@ class SipNetwork:
         presentities = [watch.presentity] if watch.list is None else list(watch.list.documents)
         for presentity in presentities:
             self.listener.presence_outdated(watch.watcher, presentity)
-
-    def published(self, said: Published) -> None:
-        publication = self.by_id.get(said.publication)
-        if publication is None:
-            return
-        publication.held = True
-        self.remember_publication(publication)
-        if said.revision >= publication.revision:
-            publication.answer(said.etag)
-
-    def unpublished(self, said: Unpublished) -> None:
-        publication = self.by_id.pop(said.publication, None)
-        if publication is None:
-            return
-        publication.id, publication.held = "", False
-        self.remember(publication.key, None)
-        publication.answer("")
-
-    def publish_failed(self, said: PublishFailed) -> None:
-        publication = self.by_id.get(said.publication)
-        if publication is None:
-            return
-        publication.fail(failure(said.status, said.reason, said.retry_after, said.tried))
-        forbidden = said.status == 403 and publication.peer.register
-        if forbidden and self.registrations is not None and publication.held:
-            self.registrations.doubt(publication.key[0])
-
-    def remember_publication(self, publication: Publication) -> None:
-        """Keep its entity-tag for the next life, or the server would show the old state beside ours.
-
-        Our own agent forgets with us what we publish, so there is nothing to keep.
-        """
-        if self.decides_here(self.publisher.publications[publication.id].entity):
-            return
-        stored = {
-            "at": self.at().isoformat(),
-            "publication": self.publisher.snapshot(publication.id, self.now()),
-        }
-        self.remember(publication.key, orjson.dumps(stored).decode())
-
-    def keep_publication(self, caller: Caller, text: str) -> None:
-        """There is a publication of an earlier life: whoever publishes or removes it first takes it up."""
-        self.publication_of(caller).kept = text
-
-    async def resume_publication(self, caller: Caller, *, removed: bool) -> None:
-        """Take it up as soon as the application may ask its server; removed: to take it back there.
-
-        Raises SignallingError when the application may not ask any more.
-        """
-        await self.may_publish(caller)
-        self.take_up(caller, removed=removed)
-        self.turn()
-
-    def take_up(self, caller: Caller, *, removed: bool = False) -> Publication:
-        """The caller's publication; one of an earlier life lives from now on."""
-        publication = self.publication_of(caller)
-        text, publication.kept = publication.kept, ""
-        if not text:
-            return publication
-        try:
-            stored = orjson.loads(text)
-            elapsed = (self.at() - datetime.fromisoformat(stored["at"])).total_seconds()
-            if removed:
-                stored["publication"]["removal_asked"] = True
-            publication.id = self.publisher.restore(
-                stored["publication"],
-                self.now(),
-                elapsed=max(0.0, elapsed),
-                policy=self.policy_for(caller.application, caller.identity),
-                credentials=self.credentials_for(caller.application, caller.identity),
-            )
-        except (SipBridgeError, ValueError, KeyError, TypeError) as error:
-            self.remember(publication.key, None)
-            log.warning("publication.not-restored", presentity=caller.key, error=str(error))
-            return publication
-        publication.held = True
-        self.by_id[publication.id] = publication
-        self.used(publication.peer)
-        return publication
 
     def answer_watch(self, identifier: str, error: SignallingError | None) -> None:
         """Tell whoever waits for the server's answer, and whoever will ask for it later."""
@@ -903,15 +661,3 @@ class SipNetwork:
 def with_lists(policy: PeerPolicy) -> PeerPolicy:
     """The policy for a list at the presence server (RFC 4662 §4.1)."""
     return replace(policy, capabilities=policy.capabilities | {EVENTLIST})
-
-
-def failure(
-    status: int | None, reason: str, retry_after: float | None, tried: str = ""
-) -> SignallingError:
-    """A failed request as one typed error. tried: what became of each destination."""
-    story = f": {tried}" if tried else ""
-    if status is not None:
-        return RequestRejected(status, f"{reason}{story}", retry_after)
-    if reason == "timeout":
-        return TransactionTimeout(f"the presence server did not answer{story}")
-    return TransportFailed(f"{reason or 'the presence server cannot be reached'}{story}")

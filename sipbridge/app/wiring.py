@@ -23,7 +23,7 @@ from sipbridge.app.connections import asks_for_tls, locating_of, resolver_of, ru
 from sipbridge.app.doors import Doors, Inside, make_doors
 from sipbridge.app.group_watch import GroupWatches, JointGroup, joint_group
 from sipbridge.app.hooks import make_webhooks
-from sipbridge.app.network import Peer, SipNetwork
+from sipbridge.app.network import SipNetwork
 from sipbridge.app.profiles import load_profile
 from sipbridge.app.registrations import KIND as REGISTRATION
 from sipbridge.app.registrations import Registrations
@@ -39,6 +39,7 @@ from sipbridge.app.settings import (
     read_users,
 )
 from sipbridge.app.sink import DELIVERY, BayeuxReader, LogSink
+from sipbridge.app.standing import Peer, Standing
 from sipbridge.app.tracing import Tracing
 from sipbridge.bayeux import channels
 from sipbridge.bayeux.server import BayeuxServer
@@ -236,7 +237,7 @@ def build(settings: Settings, store: Store, spawn: Spawn) -> Graph:
         lambda: rules.tls.expires if rules.tls is not None else {},
     )
     tower.checks.need("sip", lambda: all(driver.running for driver in drivers))
-    for peer in (network.default, *network.peers.values()):
+    for peer in network.standing.all_peers():
         if not peer.embedded:
             name = peer.policy.name
             tower.checks.want(f"peer {name}", functools.partial(network.up, peer))
@@ -432,14 +433,13 @@ def make_network(
         tap_in=tower.tap_in,
         tap_out=tower.tap_out,
     )
+    standing = Standing(
+        directory.identities, peers, default, directory.credentials, directory.callers
+    )
     network = SipNetwork(
         publisher,
         subscriber,
-        directory.identities,
-        peers,
-        default,
-        directory.credentials,
-        directory.callers,
+        standing,
         turn=driver.turn,
         now=tower.clock.now,
         at=tower.clock.at,
@@ -448,22 +448,22 @@ def make_network(
         observe=tower.metrics.observe,
     )
     gauges.watch_client(tower.metrics, subscriber, publisher, tower.clock.now)
-    gauges.watch_peers(tower.metrics, [p.watch for p in (default, *peers.values()) if p.watch])
-    if any(peer.register for peer in (default, *peers.values())):
-        network.registrations = Registrations(
+    gauges.watch_peers(tower.metrics, [p.watch for p in standing.all_peers() if p.watch])
+    if any(peer.register for peer in standing.all_peers()):
+        standing.registrations = Registrations(
             registrant,
             directory,
-            network.home_policy,
+            standing.home_policy,
             turn=driver.turn,
             now=tower.clock.now,
             at=tower.clock.at,
-            begun=lambda caller: network.used(network.peer_of(caller.identity)),
+            begun=lambda caller: standing.peer_of(caller.identity).used(tower.clock.now()),
             moved=network.moved,
-            restored=network.restored,
+            restored=network.publications.restored,
             remember=lambda key, text: store.remember(REGISTRATION, key, text),
             spawn=spawn,
         )
-        tower.checks.want("registrations", network.registrations.all_registered)
+        tower.checks.want("registrations", standing.registrations.all_registered)
         gauges.watch_registrations(tower.metrics, registrant)
     return network, driver
 
@@ -635,7 +635,7 @@ def joint_groups(
     found: dict[PresentityKey, JointGroup] = {}
     for group in settings.groups:
         uri, members = Uri.parse(group.uri), tuple(map(Uri.parse, group.members))
-        joint = joint_group(uri, members, lambda u: network.peer_of(u).policy, identities)
+        joint = joint_group(uri, members, lambda u: network.standing.peer_of(u).policy, identities)
         if joint is not None:
             found[identities.canonical(uri)] = joint
     return found

@@ -364,7 +364,7 @@ async def test_what_was_provisioned_survives(tmp_path: Path) -> None:
             )
             assert status == 401
         assert there.graph is not None
-        assert there.graph.network.credentials["app_carol"].password == "carolpw"
+        assert there.graph.network.standing.credentials["app_carol"].password == "carolpw"
 
 
 async def test_no_password_stands_in_the_state_file(tmp_path: Path) -> None:
@@ -405,7 +405,7 @@ async def test_a_new_applications_sip_password_answers_the_servers_digest() -> N
         asked = await server.subscription(CAROL, "presence.winfo")
         assert asked.get("event") == "presence.winfo"
         assert there.graph is not None
-        assert there.graph.network.credentials["app_carol"].username == "c"
+        assert there.graph.network.standing.credentials["app_carol"].username == "c"
 
 
 async def test_a_new_applications_sip_password_opens_our_own_agent() -> None:

@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 import pytest
 
 from sipbridge.app.group_watch import GroupWatches, JointGroup, joint_group
-from sipbridge.app.network import Peer, SipNetwork
+from sipbridge.app.network import SipNetwork
+from sipbridge.app.standing import Peer, Standing
 from sipbridge.errors import DocumentError, RequestRejected
 from sipbridge.events.presence_package import BRINGS_LIST, PRESENCE
 from sipbridge.events.publisher import Publisher
@@ -56,11 +57,7 @@ class World:
         self.network = SipNetwork(
             Publisher(self.pair.alice, packages),
             Subscriber(self.pair.alice, packages),
-            IDENTITIES,
-            {},
-            Peer("", False, policy(groups, abroad=abroad)),
-            {},
-            {},
+            Standing(IDENTITIES, {}, Peer("", False, policy(groups, abroad=abroad)), {}, {}),
             turn=lambda: None,
             now=lambda: self.pair.now,
             at=lambda: datetime(2026, 3, 1, 12, tzinfo=UTC),
@@ -68,7 +65,9 @@ class World:
             remember=lambda key, text: None,
             observe=lambda said: None,
         )
-        joint = joint_group(TEAM, MEMBERS, lambda u: self.network.peer_of(u).policy, IDENTITIES)
+        joint = joint_group(
+            TEAM, MEMBERS, lambda u: self.network.standing.peer_of(u).policy, IDENTITIES
+        )
         known: Mapping[PresentityKey, JointGroup] = (
             {} if joint is None else {IDENTITIES.canonical(TEAM): joint}
         )

@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from sipbridge.app.network import Peer, SipNetwork
+from sipbridge.app.network import SipNetwork
+from sipbridge.app.standing import Peer, Standing
 from sipbridge.errors import DocumentError, NotAList, RequestRejected, TransactionTimeout
 from sipbridge.events.presence_package import PRESENCE
 from sipbridge.events.publisher import Publisher
@@ -39,11 +40,7 @@ class World:
         self.network = SipNetwork(
             Publisher(self.pair.alice, packages),
             Subscriber(self.pair.alice, packages),
-            IDENTITIES,
-            {},
-            Peer("", False, TO_BOB),
-            {},
-            {},
+            Standing(IDENTITIES, {}, Peer("", False, TO_BOB), {}, {}),
             turn=lambda: None,
             now=lambda: self.pair.now,
             at=lambda: datetime(2026, 3, 1, 12, tzinfo=UTC),

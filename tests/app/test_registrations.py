@@ -269,13 +269,13 @@ async def test_a_way_that_changes_is_looked_up_for_what_that_application_has_onl
         await server.subscription(BOB, "presence.winfo")
         assert here.graph is not None
         ours, asked = here.graph.network, list[str]()
-        policy_for = ours.policy_for
+        policy_for = ours.standing.policy_for
 
         def counted(application: str, presentity: Uri) -> PeerPolicy:
             asked.append(application)
             return policy_for(application, presentity)
 
-        monkeypatch.setattr(ours, "policy_for", counted)
+        monkeypatch.setattr(ours.standing, "policy_for", counted)
         ours.moved(registrations_of(here).of_application["app_bob"])
         assert asked == ["app_bob"] * 3  # its publication, its watchers and Carol
 
@@ -454,7 +454,7 @@ def number(cseq: str) -> int:
 
 def registrations_of(here: Site) -> registrations.Registrations:
     assert here.graph is not None
-    found = here.graph.network.registrations
+    found = here.graph.network.standing.registrations
     assert found is not None
     return found
 

@@ -8,7 +8,7 @@ from tests.app.rig import PresenceServer, Site, attributes, presence_server, rem
 HOPS = [
     ("rest/ocsg.py", "publish"),
     ("gateway/presentity.py", "publish"),
-    ("app/network.py", "publish"),
+    ("app/publications.py", "publish"),
     ("events/publisher.py", "publish"),
     ("sip/user_agent.py", "request"),
     ("transports/driver.py", "flush"),
@@ -58,7 +58,7 @@ async def test_the_200_walks_back_and_the_call_returns_after_it() -> None:
             ("transports/driver.py", "receive_message"),
             ("sip/user_agent.py", "receive_datagram"),
             ("events/publisher.py", "accepted"),
-            ("app/network.py", "published"),
+            ("app/publications.py", "published"),
             ("rest/api.py", "reply"),
         ]
         came = walk.calls.index(HOPS[-1])

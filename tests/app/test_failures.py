@@ -1,0 +1,24 @@
+"""Failed requests as errors: what was answered, what was not, and what could not be sent."""
+
+import pytest
+
+from sipbridge.app.failures import failure
+from sipbridge.errors import RequestRejected, SignallingError, TransactionTimeout, TransportFailed
+
+
+def test_an_answer_keeps_its_status_and_the_time_it_asks_for() -> None:
+    error = failure(503, "Busy", 30.0)
+    assert isinstance(error, RequestRejected)
+    assert (error.status, error.retry_after) == (503, 30.0)
+    assert "Busy" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("reason", "kind"), [("timeout", TransactionTimeout), ("transport", TransportFailed)]
+)
+def test_without_an_answer_the_reason_decides_and_each_destination_is_named(
+    reason: str, kind: type[SignallingError]
+) -> None:
+    error = failure(None, reason, None, "192.0.2.7: refused")
+    assert type(error) is kind
+    assert "192.0.2.7: refused" in str(error)
