@@ -885,6 +885,8 @@ class SippServer:
         self.folder = Path(tempfile.mkdtemp(prefix="sipbridge-sipp-"))
         self.port = free_port()
         self.process: Process | None = None
+        self.output = ""
+        """What it had to say in the end."""
 
     async def start(self) -> None:
         command = ["sipp", "-sf", str(HERE / "sipp" / f"{self.scenario}.xml"), "-i", "127.0.0.1"]
@@ -928,6 +930,7 @@ class SippServer:
     async def stop(self) -> None:
         if self.process is not None:
             await end(self.process)
+            self.output = self.words()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
@@ -938,7 +941,8 @@ class OldServer:
         self.client, self.transport = client, transport
         self.port = free_port()
         self.process: Process | None = None
-        self.output = b""
+        self.output = ""
+        """What it had to say in the end."""
 
     async def start(self) -> None:
         script = str(HERE / "clients" / f"{self.client}_server.py")
@@ -962,7 +966,7 @@ class OldServer:
         if self.process is not None:
             await end(self.process)
             assert self.process.stdout is not None
-            self.output = await self.process.stdout.read()
+            self.output = (await self.process.stdout.read()).decode("utf-8", "replace")[-1500:]
 
 
 def sipp_words(errors: Path, output: bytes) -> str:

@@ -805,9 +805,8 @@ async def play(case: Case, variant: Mapping[str, Any]) -> Verdict:
     async with stage.ending:
         await act(case, variant, stage)
     seen = list(stage.wrong)
-    if seen and isinstance(stage.peer, OldServer):
-        told = stage.peer.output.decode("utf-8", "replace")[-1500:]
-        seen.append(f"{stage.peer.client}: {told}")
+    if seen and stage.peer is not None:
+        seen.append(f"the peer: {stage.peer.output}")
     if seen and stage.bridge is not None:
         seen.append("bridge log: " + "\n".join(stage.bridge.log[-15:]))
     return Verdict(
