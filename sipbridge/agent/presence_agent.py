@@ -870,7 +870,7 @@ class PresenceAgent:
             state.put(publication.id, publication.document, record.received)
 
     def restore_subscription(self, record: SubscriptionStored, now: float) -> None:
-        """Raises LocalProtocolError."""
+        """Raises LocalProtocolError, DocumentError."""
         left = (record.expires - self.wall(now)).total_seconds()
         try:
             kept: Json = json.loads(record.snapshot)
@@ -889,11 +889,15 @@ class PresenceAgent:
     def take_up(
         self, stored: Mapping[str, Json], kept: Mapping[str, Json], left: float, now: float
     ) -> None:
-        """A subscription that lives on, in its dialog."""
+        """A subscription that lives on, in its dialog. Raises LocalProtocolError, DocumentError."""
         found = kept.get("version")
         version = found if isinstance(found, int) else 0
         remaining = stored.get("remaining")
         elapsed = remaining - left if isinstance(remaining, (int, float)) else 0.0
+        filters: Filters = ()
+        sources = kept.get("filters")
+        for source in sources if isinstance(sources, list) else ():
+            filters = merged(filters, simple_filter.parse(str(source).encode()))
         subscription = self.notifier.restore(stored, now, elapsed=elapsed)
         if local(subscription):
             self.notifier.forget(subscription)
@@ -908,9 +912,7 @@ class PresenceAgent:
             seen.told.version = WINFO_LEAP + version
             presentity.winfo[subscription.id] = subscription
             return
-        filters = kept.get("filters")
-        for source in filters if isinstance(filters, list) else ():
-            seen.filters = merged(seen.filters, simple_filter.parse(str(source).encode()))
+        seen.filters = filters
         presentity.subscriptions[subscription.id] = subscription
         self.see(subscription, seen, Input.REFRESHED, now)
         changed = presentity.watchers.follow(subscription, Input.REFRESHED, now)

@@ -10,12 +10,11 @@ and the watcher may ask without. What does not even look like a filter is a Docu
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sipbridge.errors import DocumentError, FilterError
 from sipbridge.presence import filter_paths, markup
 from sipbridge.presence.filter_paths import Path
-from sipbridge.presence.fragments import fragment
 from sipbridge.presence.markup import Element, attribute, escape, split, text_of
 from sipbridge.presence.namespaces import PIDF, SIMPLE_FILTER
 
@@ -26,6 +25,10 @@ MAX_FILTERS = 10
 """In a set; one for each kind of news that a watcher could care for."""
 MAX_EXPRESSIONS = 40
 """In a set. Our own longest filter has 14."""
+MAX_BINDINGS = 20
+"""In a set: as many as the namespaces of the longest presence document."""
+MAX_BYTES = 8192
+"""Of all filters of a set, as they are kept and stored. Our own longest one has 1,100."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,7 @@ class Change:
 @dataclass(frozen=True, slots=True)
 class Filter:
     """One filter. uri, domain: about whom, "" for the resource of the subscription. source: a filter set
-    with this filter alone, as text.
+    with this filter alone, as text, without what means nothing to it.
     """
 
     id: str
@@ -84,6 +87,8 @@ def merged(before: Filters, news: Filters) -> Filters:
 def check_size(filters: Filters) -> None:
     if len(filters) > MAX_FILTERS or sum(map(expressions, filters)) > MAX_EXPRESSIONS:
         raise FilterError("too many filters")
+    if sum(len(each.source.encode()) for each in filters) > MAX_BYTES:
+        raise FilterError(f"filters of more than {MAX_BYTES} bytes")
 
 
 def expressions(one: Filter) -> int:
@@ -107,6 +112,8 @@ def parse(body: bytes, charset: str | None = None) -> Filters:
         name = own_name(child)
         if name == "ns-bindings":
             bindings.update(bound(child))
+            if len(bindings) > MAX_BINDINGS:
+                raise FilterError(f"more than {MAX_BINDINGS} bindings")
         elif name == "filter":
             filters.append(read_filter(child, bindings))
     if len({each.id for each in filters}) != len(filters):
@@ -150,7 +157,7 @@ def read_filter(element: Element, bindings: dict[str, str]) -> Filter:
             triggers.append(tuple(read_change(each, bindings) for each in child))
         else:
             raise FilterError(f"{name[:40]} in a filter")
-    return Filter(
+    found = Filter(
         id,
         tuple(include),
         tuple(exclude),
@@ -159,8 +166,8 @@ def read_filter(element: Element, bindings: dict[str, str]) -> Filter:
         str(element.get("domain", "")).strip().lower(),
         flag(element, "enabled", default=True),
         flag(element, "remove", default=False),
-        document(bindings_of(bindings) + fragment(element)).decode(),
     )
+    return replace(found, source=printed(found, bindings).decode())
 
 
 def read_content(element: Element, bindings: dict[str, str]) -> Content:
@@ -199,6 +206,33 @@ def flag(element: Element, name: str, *, default: bool) -> bool:
 
 
 # ---- writing ---------------------------------------------------------------------------------------------
+
+
+def printed(one: Filter, names: Mapping[str, str]) -> bytes:
+    """A filter set with this filter alone. names: namespaces by prefix; only those it uses are written."""
+    what = "".join(print_content("include", each) for each in one.include)
+    what += "".join(print_content("exclude", each) for each in one.exclude)
+    inside = f"<what>{what}</what>" if what else ""
+    for trigger in one.triggers:
+        inside += f"<trigger>{''.join(map(print_change, trigger))}</trigger>"
+    head = attribute("id", one.id) + attribute("uri", one.uri or None)
+    head += attribute("domain", one.domain or None)
+    head += "" if one.enabled else ' enabled="false"'
+    head += ' remove="true"' if one.remove else ""
+    used = {prefix: urn for prefix, urn in names.items() if escape(f"{prefix}:") in inside}
+    return document(bindings_of(used) + f"<filter{head}>{inside}</filter>")
+
+
+def print_content(word: str, content: Content) -> str:
+    if content.path is not None:
+        return f"<{word}>{escape(content.path.text)}</{word}>"
+    return f'<{word} type="namespace">{escape(content.namespace)}</{word}>'
+
+
+def print_change(change: Change) -> str:
+    by = None if change.by is None else str(change.by)
+    head = attribute("from", change.before) + attribute("to", change.after) + attribute("by", by)
+    return f"<{change.word}{head}>{escape(change.path.text)}</{change.word}>"
 
 
 def including(

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from sipbridge.agent import presence_agent
+from sipbridge.agent.ports import SubscriptionStored
 from sipbridge.agent.publications import NotShown
 from sipbridge.errors import DocumentError
 from sipbridge.events.presence_package import SIMPLE_FILTER
@@ -198,6 +199,26 @@ def test_filters_survive_a_restart() -> None:
     world.modify(publication, says(activity="away", mood="angry"))
     (person,) = world.seen(watching).persons
     assert (len(person.activities), person.moods) == (1, ())
+
+
+def test_a_subscription_whose_stored_filters_cannot_be_read_is_gone_altogether(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = AgentWorld(storing=True)
+    publication = world.publish(says())
+    watching = watch(world, ACTIVITY)
+    broken = [
+        replace(each, snapshot=each.snapshot.replace("r:activities", "r:["))
+        if isinstance(each, SubscriptionStored)
+        else each
+        for each in world.records()
+    ]
+    monkeypatch.setattr(world, "records", lambda: broken)
+    world.restart()
+    assert world.agent.notifier.subscriptions == {}
+    world.modify(publication, says(activity="away"))
+    world.pair.pass_seconds(5)
+    assert len(world.notified(watching)) == 1
 
 
 def test_filters_about_others_are_for_others() -> None:

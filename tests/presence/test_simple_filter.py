@@ -5,7 +5,14 @@ import pytest
 from sipbridge.errors import DocumentError, FilterError
 from sipbridge.presence import simple_filter
 from sipbridge.presence.schema import is_valid
-from sipbridge.presence.simple_filter import MAX_EXPRESSIONS, MAX_FILTERS, Filters, merged
+from sipbridge.presence.simple_filter import (
+    MAX_BINDINGS,
+    MAX_BYTES,
+    MAX_EXPRESSIONS,
+    MAX_FILTERS,
+    Filters,
+    merged,
+)
 
 HEAD = 'xmlns="urn:ietf:params:xml:ns:simple-filter"'
 NAMES = {"p": "urn:ietf:params:xml:ns:pidf"}
@@ -44,7 +51,35 @@ def test_everything_a_filter_can_say() -> None:
 def test_the_source_of_a_filter_says_the_same_alone() -> None:
     one, two = read(FULL)
     assert simple_filter.parse(one.source.encode()) == (one,)
-    assert simple_filter.parse(two.source.encode())[0].id == "two"
+    assert simple_filter.parse(two.source.encode()) == (two,)
+    assert is_valid(one.source.encode()) and is_valid(two.source.encode())
+    (gone,) = read(
+        '<filter id="&lt;" remove="1"><what><exclude>//p[.&lt;"1"]</exclude></what></filter>'
+    )
+    assert simple_filter.parse(gone.source.encode()) == (gone,)
+
+
+def test_the_source_of_a_filter_holds_what_it_uses_and_no_more() -> None:
+    bindings = "".join(f'<ns-binding prefix="n{n}" urn="urn:n{n}"/>' for n in range(MAX_BINDINGS))
+    (one,) = read(
+        f"<ns-bindings>{bindings}</ns-bindings>"
+        f'<filter id="a">{" " * 5000}<what><include>/p/n7:x[n3:y="1"]</include></what></filter>'
+    )
+    assert (one.source.count("<ns-binding "), one.source.count("urn:n3")) == (2, 1)
+    assert len(one.source) < 400
+
+
+def test_there_is_an_end_to_what_has_to_be_kept_of_filters() -> None:
+    bindings = "".join(
+        f'<ns-binding prefix="n{n}" urn="urn:n{n}"/>' for n in range(MAX_BINDINGS + 1)
+    )
+    with pytest.raises(FilterError):
+        read(f"<ns-bindings>{bindings}</ns-bindings>")
+    name = "x" * (MAX_BYTES // 2)
+    before = read(f'<filter id="a" uri="sip:{name}"/>')
+    with pytest.raises(FilterError):
+        merged(before, read(f'<filter id="b" uri="sip:{name}"/>'))
+    assert len(merged(before, read(f'<filter id="a" domain="{name}"/>'))) == 1
 
 
 def test_a_filter_takes_the_place_of_the_one_with_its_id() -> None:
