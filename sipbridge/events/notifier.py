@@ -807,6 +807,8 @@ class Subscription:
             self.notifier.flush(self, now)
             return
         if reason == "unproven":  # what there is to say follows when it has answered there
+            if self.said:
+                self.notifier.authority.take_back(self)
             self.must = True
             self.notifier.flush(self, now)
             return

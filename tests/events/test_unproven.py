@@ -151,6 +151,7 @@ class Stranger:
         self.flow = Flow(protocol, BOB, (HOME, 5060), 77 if protocol == "tcp" else 0)
         self.call_id = "stranger"
         self.tag = self.fields = ""
+        self.target = "carol"
         self.number = 0
 
     def send(self, text: str, flow: Flow | None = None) -> None:
@@ -166,9 +167,9 @@ class Stranger:
         self.number += 1
         protocol = self.flow.protocol.upper()
         self.send(
-            "SUBSCRIBE sip:carol@example.com SIP/2.0\n"
+            f"SUBSCRIBE sip:{self.target}@example.com SIP/2.0\n"
             f"Via: SIP/2.0/{protocol} {HOME};branch=z9hG4bK{self.call_id}{self.number}\nMax-Forwards: 70\n"
-            f"From: <sip:x@example.com>;tag=a\nTo: <sip:carol@example.com>{self.tag}\n"
+            f"From: <sip:x@example.com>;tag=a\nTo: <sip:{self.target}@example.com>{self.tag}\n"
             f"Call-ID: {self.call_id}\nCSeq: {self.number} SUBSCRIBE\nContact: <{self.contact}>\n"
             f"{self.fields}Event: presence\nContent-Length: 0\n\n"
         )
@@ -231,6 +232,22 @@ def test_a_stranger_who_has_really_moved_gets_everything_there() -> None:
     assert max(stranger.got(VICTIM)) < 1500
     stranger.answer(flow=Flow("udp", BOB, (VICTIM, 5060)))
     assert stranger.got(VICTIM)[-1] > 30_000
+
+
+def test_the_versions_of_a_list_have_no_gap_when_a_stranger_has_moved() -> None:
+    world = AgentWorld()
+    world.lists[PresentityKey("sip:friends@example.com")] = (Entry("sip:carol@example.com"),)
+    stranger = Stranger(world)
+    stranger.target, stranger.fields = "friends", "Supported: eventlist\n"
+    stranger.subscribe()
+    stranger.answer(AT_VICTIM)
+    world.publish(NEWS)
+    world.pair.pass_seconds(1.0)  # changes of a list are gathered
+    stranger.answer(flow=Flow("udp", BOB, (VICTIM, 5060)))
+    world.pair.pass_seconds(0.1)
+    bodies = [s for s in world.pair.wire.named("NOTIFY") if s.body]
+    tables = [opened(s.header("Content-Type"), s.body)[0] for s in bodies]
+    assert [(table.version, table.full) for table in tables] == [(0, True), (1, True)]
 
 
 def test_a_connection_proves_nothing_of_a_contact_elsewhere() -> None:
