@@ -91,8 +91,9 @@ class Subscriptions:
         try:
             await self.network.watch(caller, presentity, group=group)
             kept = self.registry.subscription(record.holder, pair)
-            if kept is None:
-                return  # it has ended meanwhile, and its end was told
+            if kept is None:  # it has ended meanwhile, and its end was told
+                self.unwatch(record, caller.trace)
+                return
             await self.store.save_subscription(kept)
         except BaseException as error:
             self.restore(record, before)

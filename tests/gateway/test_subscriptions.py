@@ -7,7 +7,9 @@ import pytest
 
 from sipbridge.errors import NotEnforceable, StoreUnavailable, UnknownWatcher
 from sipbridge.gateway import StartNotification
+from sipbridge.gateway.caller import Caller
 from sipbridge.gateway.contract import Metric, TimeMetric
+from sipbridge.gateway.notifications import EndReason
 from sipbridge.gateway.ports import (
     PresenceUpdate,
     Reference,
@@ -236,6 +238,22 @@ async def test_a_store_that_fails_leaves_no_subscription_behind() -> None:
     with pytest.raises(StoreUnavailable):
         await subscribed(bench)
     assert bench.gateway.registry.subscriptions == {}
+    assert bench.network.watching == set()
+
+
+async def test_what_ends_while_the_network_still_answers_leaves_nothing_there() -> None:
+    bench = Bench()
+    watch = bench.network.watch
+
+    async def slow(
+        caller: Caller, presentity: Uri, *, resuming: bool = False, group: Uri | None = None
+    ) -> None:
+        bench.gateway.subscriptions.end((bench.bob.key, bench.alice.key), EndReason.TIMEOUT)
+        await watch(caller, presentity)
+
+    bench.network.watch = slow  # type: ignore[method-assign]
+    await subscribed(bench)
+    assert bench.sink.take() == TIMEOUT
     assert bench.network.watching == set()
 
 
