@@ -72,8 +72,8 @@ class Directory:
         self.callers: dict[str, Caller] = {}
         self.credentials: dict[str, Credentials] = {}
         self.webhook_keys: dict[str, bytes] = {}
-        self.sip_users: dict[str, list[str]] = {}
-        """Applications by the user name of their digest answers."""
+        self.sip_users: dict[str, list[Application]] | None = None
+        """Those who may call by SIP, by the user name of their digest answers; None: to be made anew."""
         self.represented = Represented(identities)
         self.acted: dict[tuple[str, str], Caller] = {}
         self.met: Callable[[Caller], None] = lambda caller: None
@@ -90,9 +90,7 @@ class Directory:
             self.credentials[application.id] = Credentials(
                 application.sip_user, application.sip_password, application.sip_realm
             )
-        self.forget_sip_user(application.id)
-        if application.sip_password is not None:
-            self.sip_users.setdefault(application.sip_user, []).append(application.id)
+        self.sip_users = None
         self.webhook_keys.pop(application.id, None)
         if application.webhook_secret is not None and not application.disabled:
             self.webhook_keys[application.id] = read_key(application.webhook_secret)
@@ -100,17 +98,10 @@ class Directory:
 
     def drop(self, id: str) -> None:
         self.represented.drop(id)
-        self.forget_sip_user(id)
+        self.sip_users = None
         for map in (self.applications, self.callers, self.credentials, self.webhook_keys):
             map.pop(id, None)
         self.acted.clear()
-
-    def forget_sip_user(self, id: str) -> None:
-        for user, known in list(self.sip_users.items()):
-            if id in known:
-                known.remove(id)
-            if not known:
-                del self.sip_users[user]
 
     def account(self, id: str) -> Account | None:
         """What HTTP Basic needs to know; None: this one may not call."""
@@ -126,7 +117,7 @@ class Directory:
     def sip_secret(self, user: str, domain: str = "") -> str | None:
         """The digest password of an application by its SIP user name."""
         application = self.sip_application(user, domain)
-        return None if application is None or application.disabled else application.sip_password
+        return None if application is None else application.sip_password
 
     def sip_identity(self, user: str, domain: str = "") -> Uri | None:
         """Whom an application is that proves itself by this SIP user name."""
@@ -134,8 +125,18 @@ class Directory:
         return None if application is None else application.identity
 
     def sip_application(self, user: str, domain: str) -> Application | None:
-        """Of several with one user name that of the domain, else the first."""
-        known = [self.applications[id] for id in self.sip_users.get(user, ())]
+        """Of several with one user name that of the domain, else the first; who is disabled does not count.
+
+        First come those of the configuration in its order, then the others by id: no change, and no restart,
+        makes another the first.
+        """
+        if self.sip_users is None:
+            self.sip_users = {}
+            order = sorted(self.applications.values(), key=lambda a: "" if a.configured else a.id)
+            for one in order:
+                if one.sip_password is not None and not one.disabled:
+                    self.sip_users.setdefault(one.sip_user, []).append(one)
+        known = self.sip_users.get(user, [])
         of_domain = (a for a in known if a.identity.host.lower() == domain.lower())
         return next(of_domain, known[0] if known else None)
 

@@ -46,6 +46,36 @@ def test_a_disabled_one_may_not_call_and_its_digest_fails(directory: Directory) 
     assert "desk" in directory.callers  # what it has goes on
 
 
+SECOND = replace(
+    DESK, id="second", identity=Uri.parse("sip:Desk@partner.example"), sip_password="second's"
+)
+
+
+def test_of_several_with_one_sip_user_name_the_first_stays_the_first(directory: Directory) -> None:
+    directory.put(SECOND)
+    assert directory.sip_secret("Desk") == "sippw"
+    directory.put(replace(DESK, password="another"))
+    assert directory.sip_secret("Desk") == "sippw"
+    assert directory.sip_identity("Desk") == DESK.identity
+    assert directory.sip_secret("Desk", "PARTNER.example") == "second's"
+    directory.put(replace(SECOND, id="earlier", sip_password="a later one's"))
+    assert directory.sip_secret("Desk") == "sippw"  # which stands before it after a restart too
+    directory.put(replace(SECOND, configured=True))
+    assert directory.sip_secret("Desk") == "second's"
+
+
+def test_a_disabled_one_does_not_stand_before_another_of_its_sip_user_name(
+    directory: Directory,
+) -> None:
+    directory.put(SECOND)
+    directory.put(replace(DESK, disabled=True))
+    for domain in ("", "example.com"):
+        assert directory.sip_secret("Desk", domain) == "second's"
+        assert directory.sip_identity("Desk", domain) == SECOND.identity
+    directory.put(DESK)
+    assert directory.sip_secret("Desk") == "sippw"
+
+
 def test_a_change_leaves_nothing_of_before(directory: Directory) -> None:
     directory.put(replace(DESK, sip_password=None, acts_for=(), sip_username="d"))
     assert directory.credentials == {}
