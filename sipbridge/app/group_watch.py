@@ -24,13 +24,10 @@ from sipbridge.gateway.caller import Caller
 from sipbridge.gateway.ports import ListUpdate, PresenceUpdate, WatchersUpdate
 from sipbridge.identities import Identities, PresentityKey
 from sipbridge.observability.logs import logger
-from sipbridge.sip.policy import PeerPolicy
+from sipbridge.sip.policy import Groups, PeerPolicy
 from sipbridge.uri import Uri
 
 log = logger("sipbridge.app")
-
-EACH, BY_URI, BY_BODY = "each", "uri", "body"
-"""Words of `PeerPolicy.groups`."""
 
 MAY_PASS = frozenset({401, 407, 408, 423, 429, 480, 491, 500, 502, 503, 504})
 """Refusals that say nothing about lists."""
@@ -76,7 +73,7 @@ def joint_group(
 ) -> JointGroup | None:
     """The group as its server's policy has it; None if its members are watched one by one."""
     policy = policy_of(uri)
-    if policy.groups == EACH:
+    if policy.groups is Groups.EACH:
         return None
 
     def stands_for(member: Uri) -> bool:
@@ -85,7 +82,7 @@ def joint_group(
         return policy.groups_abroad or (near and policy_of(member) is policy)
 
     carried = {identities.canonical(m): m for m in members if stands_for(m)}
-    return JointGroup(uri, carried, policy.groups == BY_BODY) if len(carried) > 1 else None
+    return JointGroup(uri, carried, policy.groups is Groups.BODY) if len(carried) > 1 else None
 
 
 @dataclass(slots=True)

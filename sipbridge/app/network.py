@@ -59,7 +59,7 @@ from sipbridge.observability.indications import DocumentTolerated, NotifyHandled
 from sipbridge.observability.logs import logger
 from sipbridge.presence.model import Presence
 from sipbridge.presence.reading import read
-from sipbridge.sip.policy import PeerPolicy
+from sipbridge.sip.policy import CAN_WINFO, PeerPolicy
 from sipbridge.uri import Uri
 
 log = logger("sipbridge.app")
@@ -309,7 +309,7 @@ class SipNetwork:
         )
 
     async def watch_watchers(self, caller: Caller) -> None:
-        if "winfo" in self.standing.peer_of(caller.identity).policy.capabilities:
+        if CAN_WINFO in self.standing.peer_of(caller.identity).policy.capabilities:
             await self.standing.registered(caller, caller.identity, patient=True)
             await self.accepted(self.subscribe(caller, caller.identity, WINFO, keep_trying=True))
 

@@ -17,22 +17,11 @@ from pydantic import Field, ValidationError
 from sipbridge.app.settings_sources import read_toml
 from sipbridge.app.settings_tree import Section
 from sipbridge.errors import ConfigurationError
-from sipbridge.sip.policy import PeerPolicy
-
-FETCH, WINFO, PUBLISH = "fetch", "winfo", "publish"
-"""Words of `PeerPolicy.capabilities`."""
+from sipbridge.sip.policy import CAN_FETCH, CAN_PUBLISH, CAN_WINFO, Groups, PeerPolicy
 
 Word = Annotated[str, Field(min_length=1, max_length=256)]
 Event = Annotated[str, Field(pattern=r"^[A-Za-z0-9\-.!%*_+`'~]+$", max_length=256)]
 """An event-type: token-nodots, with templates (RFC 6665 §8.4)."""
-
-
-class Groups(StrEnum):
-    """How the members of a group are watched."""
-
-    EACH = "each"
-    URI = "uri"
-    BODY = "body"
 
 
 class Coding(StrEnum):
@@ -73,7 +62,7 @@ class Profile(Section):
 
     def applied(self, policy: PeerPolicy) -> PeerPolicy:
         """The policy of a server of this kind."""
-        words = {FETCH: self.fetch, WINFO: self.winfo, PUBLISH: self.publish}
+        words = {CAN_FETCH: self.fetch, CAN_WINFO: self.winfo, CAN_PUBLISH: self.publish}
         able = {word for word, is_able in words.items() if is_able}
         return replace(
             policy,
@@ -86,7 +75,7 @@ class Profile(Section):
             partial_notify=self.partial_notify,
             partial_publish=self.partial_publish,
             filters=self.filters,
-            groups=self.groups.value,
+            groups=self.groups,
             groups_abroad=self.groups_abroad,
             encodings=tuple(coding.value for coding in self.encodings),
             placeholders=frozenset(self.placeholders),

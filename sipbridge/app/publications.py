@@ -25,6 +25,7 @@ from sipbridge.identities import PresentityKey
 from sipbridge.observability.logs import logger
 from sipbridge.presence import pidf
 from sipbridge.presence.model import Presence
+from sipbridge.sip.policy import CAN_PUBLISH
 from sipbridge.uri import Uri
 
 log = logger("sipbridge.app")
@@ -100,7 +101,7 @@ class Publications:
         await self.standing.registered(caller, caller.identity)
         publication = self.take_up(caller)
         peer = publication.peer
-        if "publish" not in peer.policy.capabilities:
+        if CAN_PUBLISH not in peer.policy.capabilities:
             raise RequestRejected(489, "its presence server takes no publications", None)
         body = pidf.serialise(document, strict=peer.policy.strict_documents)
         waiting = asyncio.get_running_loop().create_future()

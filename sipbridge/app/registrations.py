@@ -44,6 +44,9 @@ DOUBT_EVERY = 600.0
 """Seconds between two doubts about one registration: a 403 may mean just what it says."""
 STOP_SECONDS = 2.0
 """How long the end of the bridge waits for registrars; bindings they did not remove end by themselves."""
+STOP_BATCH = 50
+STOP_TICK = 0.01
+"""So many registrations are removed in each tick: no burst that a server would drop."""
 
 Spawn = Callable[[Coroutine[object, object, None]], None]
 
@@ -210,10 +213,12 @@ class Registrations:
         """Nobody is registered any more; bounded in time."""
         self.running = False
         entries = list(self.entries.values())
-        for entry in entries:
-            self.drop(entry)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(STOP_SECONDS):
+                for number, entry in enumerate(entries, start=1):
+                    self.drop(entry)
+                    if number % STOP_BATCH == 0:
+                        await asyncio.sleep(STOP_TICK)
                 for entry in entries:
                     await entry.over.wait()
 

@@ -89,7 +89,7 @@ from sipbridge.sip.dialog import Dialog
 from sipbridge.sip.encoding import open_body
 from sipbridge.sip.fields import Event, MediaType, SubscriptionState
 from sipbridge.sip.message import Request, Response
-from sipbridge.sip.policy import NO_POLICY, Credentials, PeerPolicy
+from sipbridge.sip.policy import CAN_FETCH, NO_POLICY, Credentials, PeerPolicy
 from sipbridge.sip.usage import ServerRequest
 from sipbridge.sip.user_agent import ClientRequest, UserAgent
 from sipbridge.uri import Uri
@@ -196,7 +196,7 @@ class Subscriber:
     ) -> str:
         """Ask for the state once (§4.4.3); returns the subscription's id."""
         kind = self.package(package)
-        asked = 0 if "fetch" in policy.capabilities else SHORT_LIFE
+        asked = 0 if CAN_FETCH in policy.capabilities else SHORT_LIFE
         made = Subscription(self, target, identity, kind, asked, policy, credentials, trace)
         made.once = True
         self.subscriptions[made.id] = made

@@ -5,11 +5,23 @@ routes. Policies are built in `app/wiring.py` from the configuration.
 """
 
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from typing import Protocol
 
 from sipbridge.errors import ParseError
 from sipbridge.sip.flow import Flow
 from sipbridge.uri import Uri
+
+CAN_FETCH, CAN_WINFO, CAN_PUBLISH = "fetch", "winfo", "publish"
+"""Words of `PeerPolicy.capabilities` for what nearly every peer can do."""
+
+
+class Groups(StrEnum):
+    """How the members of a group are watched."""
+
+    EACH = "each"
+    URI = "uri"
+    BODY = "body"
 
 
 class Turns(Protocol):
@@ -47,11 +59,11 @@ class PeerPolicy:
     event_names: the peer's own spelling of event packages, as (ours, theirs).
     conditional: send Suppress-If-Match when the peer's NOTIFYs carry entity-tags (RFC 5839).
     rate_control: ask for no more NOTIFYs than somebody here wants to hear of (RFC 6446).
-    groups: how the members of a group are watched: "each" by a subscription of its own, or all by one, which
-    goes to the group's address where the peer keeps the list ("uri", RFC 4662) or brings it along ("body",
+    groups: how the members of a group are watched: `EACH` by a subscription of its own, or all by one, which
+    goes to the group's address where the peer keeps the list (`URI`, RFC 4662) or brings it along (`BODY`,
     RFC 5367). groups_abroad: members of other domains than the group's may be named to this peer too.
     encodings: content codings that we take in NOTIFYs, and use in PUBLISH once the peer says it takes them.
-    capabilities: words for what the peer can do ("fetch", "winfo", "publish", "eventlist").
+    capabilities: words for what the peer can do (`CAN_FETCH` and its like, "eventlist").
     placeholders: ids of tuples that the peer makes up where nothing is known; a document of them is no news.
     turns: how fast what was lost may be asked for again; None: at once.
     partial_notify: ask for partial notifications (RFC 5263).
@@ -72,13 +84,13 @@ class PeerPolicy:
     event_names: tuple[tuple[str, str], ...] = ()
     conditional: bool = True
     rate_control: bool = True
-    groups: str = "each"
+    groups: Groups = Groups.EACH
     groups_abroad: bool = False
     encodings: tuple[str, ...] = ("gzip", "deflate")
     partial_notify: bool = True
     partial_publish: bool = True
     filters: bool = False
-    capabilities: frozenset[str] = frozenset({"fetch", "winfo", "publish"})
+    capabilities: frozenset[str] = frozenset({CAN_FETCH, CAN_WINFO, CAN_PUBLISH})
     placeholders: frozenset[str] = frozenset()
     path: tuple[str, ...] = ()
     associated: tuple[str, ...] = ()

@@ -18,7 +18,7 @@ from sipbridge.gateway.caller import Caller
 from sipbridge.gateway.ports import ListUpdate, PresenceUpdate, WatchersUpdate
 from sipbridge.identities import NormalisingIdentities, PresentityKey
 from sipbridge.presence import lists
-from sipbridge.sip.policy import PeerPolicy
+from sipbridge.sip.policy import Groups, PeerPolicy
 from sipbridge.uri import Uri
 from tests.app.lists import KIND, row, told
 from tests.events.peers import TO_BOB, Answer, ScriptedNotifier, pidf
@@ -43,7 +43,7 @@ BOTH = told(
 
 
 def policy(groups: str, *, abroad: bool = False) -> PeerPolicy:
-    return replace(TO_BOB, groups=groups, groups_abroad=abroad)
+    return replace(TO_BOB, groups=Groups(groups), groups_abroad=abroad)
 
 
 class World:

@@ -90,6 +90,18 @@ async def test_at_the_end_nobody_is_registered_any_more() -> None:
         assert all("expires=0" in m.get("contact") for m in gone)
 
 
+async def test_at_the_end_registrations_are_removed_in_portions(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(registrations, "STOP_SECONDS", 0.2)
+    monkeypatch.setattr(registrations, "STOP_BATCH", 1)
+    monkeypatch.setattr(registrations, "STOP_TICK", 60.0)
+    async with presence_server() as server:
+        async with site(presence_server=network(server)):
+            assert len(server.requests("REGISTER")) == 2
+        assert len(server.requests("REGISTER")) == 3  # the second portion would be later
+
+
 async def test_a_registrar_that_is_silent_at_the_end_does_not_hold_it_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
