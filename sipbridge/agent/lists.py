@@ -29,7 +29,7 @@ dialog the list stays as it is: a SUBSCRIBE with another one is refused.
 Who may see what is the members' decision; who is in a list is no secret from whoever may subscribe here.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -49,6 +49,7 @@ from sipbridge.events.presence_package import EVENTLIST, LIST_TYPES, RESOURCE_LI
 from sipbridge.identities import Identities, PresentityKey
 from sipbridge.presence import lists as resource_lists
 from sipbridge.presence.lists import Entry
+from sipbridge.presence.model import Note
 from sipbridge.presence.rlmi import Instance
 from sipbridge.presence.rules import Permission, SubHandling
 from sipbridge.sip.dialog import ROOM_FOR_HEAD, Json
@@ -387,8 +388,8 @@ class ListUse:
         self.begins = True
 
     def kept(self) -> list[Json] | None:
-        """What has to survive a restart: who was brought along; None for a list of ours."""
-        return [entry.uri for entry in self.entries] if self.brought else None
+        """What has to survive a restart: who was brought along, by which names; None for a list of ours."""
+        return [kept_entry(entry) for entry in self.entries] if self.brought else None
 
     def virtuals(self) -> Iterator[Virtual]:
         """All virtual subscriptions, those of inner lists too."""
@@ -441,7 +442,7 @@ class Lister:
         """The same in the dialog."""
         if brings_list(request):
             try:
-                same = use.brought and self.brought(request) == use.entries
+                same = use.brought and self.who(self.brought(request)) == self.who(use.entries)
             except DocumentError:
                 same = False
             if not same:
@@ -456,6 +457,10 @@ class Lister:
             found.setdefault(self.key(entry.uri) or entry.uri, entry)
         return tuple(found.values())
 
+    def who(self, entries: Iterable[Entry]) -> set[PresentityKey | str]:
+        """Whom they name."""
+        return {self.key(entry.uri) or entry.uri for entry in entries}
+
     def is_served(self, entry: Entry) -> bool:
         """Is it somebody, or a list, of our domain?"""
         key = self.key(entry.uri)
@@ -464,7 +469,7 @@ class Lister:
     def kept(self, resource: Uri, listed: Json) -> ListUse | None:
         """The way back from `ListUse.kept`; None if there is no such list any more."""
         if isinstance(listed, list):
-            entries = [Entry(uri) for uri in listed if isinstance(uri, str)]
+            entries = [entry for each in listed if (entry := restored_entry(each)) is not None]
             return ListUse(str(resource), entries=entries, brought=True)
         found = self.of(resource)
         return None if found is None else ListUse(str(resource), entries=found)
@@ -542,6 +547,24 @@ def brings_list(request: Request) -> bool:
     """Does this SUBSCRIBE bring its list?"""
     kind = request.content_type if request.body else None
     return kind is not None and kind.essence == RESOURCE_LISTS
+
+
+def kept_entry(entry: Entry) -> Json:
+    """Its URI, or with a name URI, name and language."""
+    named = entry.display_name
+    return entry.uri if named is None else [entry.uri, named.text, named.lang]
+
+
+def restored_entry(kept: Json) -> Entry | None:
+    """The way back from `kept_entry`; None if that is none."""
+    match kept:
+        case str(uri):
+            return Entry(uri)
+        case [str(uri), str(text), None]:
+            return Entry(uri, Note(text))
+        case [str(uri), str(text), str(lang)]:
+            return Entry(uri, Note(text, lang))
+    return None
 
 
 def name_of(entry: Entry) -> str:

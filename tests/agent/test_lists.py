@@ -1,10 +1,12 @@
 """Lists at the agent: one subscription that stands for many (RFC 4662)."""
 
+import json
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
+from sipbridge.agent.lists import ListUse
 from sipbridge.agent.presence_agent import AgentLimits
 from sipbridge.events import resource_list
 from sipbridge.events.presence_package import PRESENCE, RESOURCE_LISTS
@@ -12,7 +14,8 @@ from sipbridge.events.resource_list import ListView
 from sipbridge.identities import PresentityKey
 from sipbridge.presence import lists as resource_lists
 from sipbridge.presence import pidf, rlmi
-from sipbridge.presence.lists import Entry
+from sipbridge.presence.lists import Entry, List, ResourceLists
+from sipbridge.presence.model import Note
 from sipbridge.presence.rlmi import ResourceList
 from sipbridge.presence.rules import EVERYTHING, Conditions, Period, Rule, RuleSet, SubHandling
 from sipbridge.presence.schema import is_valid
@@ -545,6 +548,40 @@ def test_a_list_that_was_brought_survives_a_restart() -> None:
     world.pair.pass_seconds(1)
     world.says(ERIN)
     assert [len(t.resources) for t in world.tables(listed)] == [2, 2, 1]
+
+
+def test_the_names_of_a_list_that_was_brought_are_kept_with_it() -> None:
+    world = ListWorld()
+    names = (Note("Carol", "en"), Note("Erin & Frank"), None)
+    entries = tuple(
+        Entry(str(uri), name) for uri, name in zip((CAROL, ERIN, FRANK), names, strict=True)
+    )
+    kept = json.dumps(ListUse(str(RLS), entries=entries, brought=True).kept())
+    use = world.agent.lister.kept(RLS, json.loads(kept))
+    assert use is not None and use.entries == entries
+    before = world.agent.lister.kept(RLS, [str(CAROL), ["sip:x@example.com", 7, None], 7])
+    assert before is not None and before.entries == (Entry(str(CAROL)),)
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        (Entry(str(CAROL)), Entry(str(ERIN))),
+        (Entry(str(CAROL), Note("Caz")), Entry(str(ERIN), Note("Erin", "de"))),
+        (Entry(str(ERIN)), Entry("sips:carol@EXAMPLE.com")),
+    ],
+)
+def test_the_same_people_are_the_same_list_after_a_restart_too(entries: tuple[Entry, ...]) -> None:
+    world = ListWorld(storing=True)
+    listed = world.watch(DAVE, RLS, members=[str(CAROL), str(ERIN)])
+    world.restart()
+    world.pair.pass_seconds(1)
+    outcome = world.send_subscribe(brought(*entries), RESOURCE_LISTS, in_dialog_of=listed)
+    assert outcome.status == 200
+
+
+def brought(*entries: Entry) -> bytes:
+    return resource_lists.serialise(ResourceLists((List(entries),)))
 
 
 # --- what does not fit into one NOTIFY -------------------------------------------------------------------
