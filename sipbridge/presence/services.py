@@ -123,9 +123,14 @@ def read_contact(element: Element, notes: Notebook) -> Contact:
     priority = element.get("priority")
     if priority is not None and PRIORITY.fullmatch(priority.strip()) is None:
         notes.note("bad-priority", element, f"priority {priority[:40]!r}")
-        priority = priority.replace(",", ".", 1)
+        priority = with_point(priority)
     others = () if names == ["priority"] else attributes_of(element, "priority")
     return Contact(text, priority, others)
+
+
+def with_point(priority: str) -> str:
+    """A decimal comma as a point; what has several commas is no number and stays as it is."""
+    return priority.replace(",", ".") if priority.count(",") == 1 else priority
 
 
 PERSONAL = {

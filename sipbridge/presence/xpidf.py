@@ -25,6 +25,7 @@ from sipbridge.presence.model import (
     UserInput,
 )
 from sipbridge.presence.namespaces import RPID, SIPBRIDGE
+from sipbridge.presence.services import with_point
 
 BUSY = f"{{{RPID}}}busy"
 AWAY = f"{{{RPID}}}away"
@@ -100,7 +101,7 @@ def read_address(element: Element, notes: Notebook) -> Address:
     priority = element.get("priority")
     if priority is not None and "," in priority:
         notes.note("bad-priority", element, f"priority {priority[:40]!r}")
-        priority = priority.replace(",", ".", 1)
+        priority = with_point(priority)
     return Address(
         str(element.get("uri", "")).strip(),
         None if priority is None else str(priority).strip(),
