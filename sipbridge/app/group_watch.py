@@ -203,7 +203,9 @@ class GroupWatches:
         group, key = update.group, update.presentity
         update = replace(update, group=None)
         if update.state != "terminated":
-            joint.last[key] = update
+            before = joint.last.get(key)
+            if update.document is not None or before is None or before.state != update.state:
+                joint.last[key] = update  # else it says less than what is known
             joint.ended.discard(key)
             if key in joint.wanted:
                 self.gateway.presence_changed(update)

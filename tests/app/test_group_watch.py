@@ -241,6 +241,18 @@ async def test_who_is_asked_for_later_is_told_at_once(worlds: list[World]) -> No
     assert world.asked == [str(TEAM)]
 
 
+async def test_a_row_without_a_document_takes_nothing_from_who_is_asked_for_later(
+    worlds: list[World],
+) -> None:
+    world = made(worlds, "body", LIST)
+    await world.ask(DAVE)
+    await world.notify(BOTH)
+    await world.notify(told(1, False, row(ERIN, "active")))
+    world.told()
+    await world.ask(ERIN)
+    assert world.told() == [(ERIN, "active", True)]
+
+
 async def test_a_member_that_the_list_does_not_have_is_watched_by_itself(
     worlds: list[World],
 ) -> None:
