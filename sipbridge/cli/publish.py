@@ -19,10 +19,11 @@ from sipbridge.app.tracing import Tracing
 from sipbridge.cli.connection import Connection
 from sipbridge.cli.files import complain, print_json
 from sipbridge.cli.wishes import Wishes, capture
-from sipbridge.errors import ConfigurationError
+from sipbridge.errors import ConfigurationError, SipBridgeError
 from sipbridge.events.package import EventPackage
 from sipbridge.events.presence_package import PIDF, PRESENCE
 from sipbridge.events.publisher import Published, PublishFailed, Unpublished
+from sipbridge.events.subscriber import RefreshFailed, Refused
 from sipbridge.mapping.attributes import Activity, Attribute, AttributeKind, Place, Privacy, Sphere
 from sipbridge.mapping.ocsg import to_document
 from sipbridge.presence import pidf
@@ -97,10 +98,14 @@ def client_of(
 async def opened(client: SipClient, wishes: Wishes) -> AsyncIterator[None]:
     """The client's sockets for as long as the block lasts, and what goes over them in the capture file.
 
-    Raises ConfigurationError for a capture file that cannot be written.
+    Raises ConfigurationError for a capture file that cannot be written, SipBridgeError for a server whose
+    name has no address, or to which there is no way.
     """
     sink = None if wishes.trace is None else capture(wishes.trace)
-    await client.open()
+    try:
+        await client.open()
+    except OSError as error:
+        raise SipBridgeError(f"--server {client.server[0]}: {error.strerror or error}") from None
     tracing = Tracing([client.driver])
     if sink is not None:
         tracing.keep(sink)
@@ -156,7 +161,7 @@ async def keep_published(client: SipClient, publication: str, once: bool) -> int
                     return 0
             elif isinstance(said, PublishFailed):
                 print_json({"status": said.status, "etag": None, "expires": None}, line=True)
-                complain(f"PUBLISH failed: {said.status or ''} {said.reason}".replace("  ", " "))
+                complain(f"PUBLISH failed: {why(said.status, said)}")
                 if not said.will_retry or once:
                     return 1
     finally:
@@ -168,3 +173,8 @@ async def keep_published(client: SipClient, publication: str, once: bool) -> int
 
 def answered(said: object) -> bool:
     return isinstance(said, Published | PublishFailed)
+
+
+def why(status: int | None, said: PublishFailed | Refused | RefreshFailed) -> str:
+    """Why a request failed: what the server said, else where it was sent and what became of it there."""
+    return said.tried or f"{status or ''} {said.reason}".lstrip()

@@ -20,12 +20,12 @@ from rich.console import Console
 from sipbridge.app.sip_client import SipClient
 from sipbridge.cli.connection import Connection
 from sipbridge.cli.files import complain, print_json
-from sipbridge.cli.publish import client_of, opened
+from sipbridge.cli.publish import client_of, opened, why
 from sipbridge.cli.watch_table import WatchTable
 from sipbridge.cli.wishes import Wishes
 from sipbridge.errors import DocumentError
 from sipbridge.events.presence_package import PRESENCE
-from sipbridge.events.subscriber import Notified, Refused, Terminated
+from sipbridge.events.subscriber import Notified, RefreshFailed, Refused, Terminated
 from sipbridge.events.winfo_package import PRESENCE_WINFO
 from sipbridge.mapping.attributes import list_to_json
 from sipbridge.mapping.ocsg import to_attributes
@@ -130,9 +130,12 @@ def hear(
                 looked.add(said.subscription)
         case Refused() if said.subscription in watched:
             uri = watched.pop(said.subscription)
-            show.end(str(uri), f"refused: {said.status} {said.reason}")
-            complain(f"{uri}: refused: {said.status} {said.reason}")
+            refusal = f"{'not reached' if said.tried else 'refused'}: {why(said.status, said)}"
+            show.end(str(uri), refusal)
+            complain(f"{uri}: {refusal}")
             return 1
+        case RefreshFailed() if said.subscription in watched:
+            complain(f"{watched[said.subscription]}: not refreshed: {why(said.status, said)}")
         case Terminated() if said.subscription in watched and not said.will_retry:
             uri = watched.pop(said.subscription)
             if looked and said.subscription in looked:

@@ -100,8 +100,16 @@ async def test_a_server_that_is_not_there_is_1(tmp_path: Path) -> None:
         assert await publish.ended() == 1
         assert publish.log == [
             f"sipbridge: tcp:{server}: Connection refused",
-            "sipbridge: PUBLISH failed: transport",
+            f"sipbridge: PUBLISH failed: tcp:{server} (Connection refused)",
         ]
+
+
+@pytest.mark.parametrize("name", ["publish", "watch"])
+def test_a_server_whose_name_is_wrong_is_named_and_is_1(name: str, shell: Shell) -> None:
+    result = shell(name, CAROL, "--server", "no.such.host.invalid:5060")
+    assert result.status == 1
+    assert result.err.startswith("sipbridge: --server no.such.host.invalid: ")
+    assert len(result.err.splitlines()) == 1
 
 
 async def test_credentials_answer_a_challenge(tmp_path: Path) -> None:

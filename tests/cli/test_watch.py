@@ -6,9 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from sipbridge.cli.watch import Lines, hear
+from sipbridge.events.subscriber import RefreshFailed
+from sipbridge.uri import Uri
 from tests.app.processes import command, served
 from tests.app.rig import configuration, presence_server, until
 from tests.cli.conftest import Shell
+from tests.harness.ports import free_port
 from tests.transports.certificates import Authority
 
 ALICE, BOB, CAROL = (f"sip:{name}@example.com" for name in ("alice", "bob", "carol"))
@@ -142,6 +146,23 @@ async def test_a_refusal_is_1(tmp_path: Path) -> None:
             assert watch.log == [
                 "sipbridge: sip:x@elsewhere.example: refused: 404 Not Found",
             ]
+
+
+async def test_a_server_that_is_not_there_has_refused_nothing() -> None:
+    server = f"127.0.0.1:{free_port()}"
+    async with command("watch", ALICE, "--transport", "tcp", "--server", server) as watch:
+        assert await watch.ended() == 1
+        assert watch.log == [
+            f"sipbridge: tcp:{server}: Connection refused",
+            f"sipbridge: {ALICE}: not reached: tcp:{server} (Connection refused)",
+        ]
+
+
+def test_a_refresh_that_failed_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    failed = RefreshFailed("s", None, "timeout", tried="udp:192.0.2.1:5060 (no answer)")
+    assert hear(failed, {"s": Uri.parse(ALICE)}, raw=False, show=Lines()) == 0
+    said = f"sipbridge: {ALICE}: not refreshed: udp:192.0.2.1:5060 (no answer)\n"
+    assert capsys.readouterr().err == said
 
 
 async def test_a_watcher_that_is_blocked_later_ends_with_1(tmp_path: Path) -> None:
