@@ -29,7 +29,25 @@ def test_a_filter_takes_away_nothing_that_was_asked_for(kinds: frozenset[Attribu
     filters = simple_filter.parse(body) if body else ()
     told = narrowed(pidf.serialise(document), filters)
     assert values(pidf.parse(told), kinds) == values(document, kinds)
-    assert bool(body) == (kinds != frozenset(AttributeKind) and bool(filters))
+
+
+OF_PERSONS = frozenset(AttributeKind) - {AttributeKind.COMMUNICATION, AttributeKind.OTHER}
+"""Kinds that can be excluded by name."""
+
+
+@pytest.mark.parametrize("kinds", SETS[1:], ids=lambda kinds: "+".join(sorted(kinds)))
+def test_a_filter_takes_away_what_was_not_asked_for(kinds: frozenset[AttributeKind]) -> None:
+    """Activity is read out of every document; to be rid of Other alone is not worth a filter."""
+    document = everything()
+    others = AttributeKind.OTHER in kinds
+    unwanted = (OF_PERSONS if others else frozenset(AttributeKind)) - kinds
+    body = filter_for(kinds)
+    assert bool(body) == bool(unwanted - {AttributeKind.OTHER})
+    if body:
+        told = pidf.parse(narrowed(pidf.serialise(document), simple_filter.parse(body)))
+        gone = unwanted - {AttributeKind.ACTIVITY}
+        assert all(values(document, frozenset({kind})) for kind in gone)
+        assert not values(told, gone)
 
 
 @pytest.mark.parametrize("kind", PATHS)
