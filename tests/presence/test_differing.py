@@ -1,5 +1,6 @@
 """Differences between documents: carried out, they give the other document, always."""
 
+from collections.abc import Callable
 from typing import TypeVar
 
 from hypothesis import HealthCheck, given, settings
@@ -10,7 +11,18 @@ from msgspec.structs import replace
 from sipbridge.presence import differing, markup, pidf
 from sipbridge.presence.differing import MAX_CHILDREN, difference, same
 from sipbridge.presence.markup import Element
-from sipbridge.presence.model import Presence
+from sipbridge.presence.model import (
+    Basic,
+    Contact,
+    Extension,
+    Note,
+    Person,
+    Presence,
+    Token,
+    TokenList,
+    Tuple,
+)
+from sipbridge.presence.namespaces import RPID
 from sipbridge.presence.patching import patch
 from sipbridge.presence.selecting import MAX_LENGTH, MAX_STEPS
 from tests.documents.strategies import DOCUMENTS
@@ -161,37 +173,70 @@ def test_aligning_prefers_what_says_the_same() -> None:
     assert pairs == [("a", False), ("b", "b"), ("c", "c"), (False, "d")]
 
 
-def related(a: Presence, b: Presence, choices: list[bool]) -> Presence:
-    """A document with some components of the one and some of the other, as the next state of the one."""
-    chosen = iter(choices)
+def at(place: int, items: tuple[T, ...], edit: Callable[[T], T]) -> tuple[T, ...]:
+    """One of them edited, if there is one."""
+    chosen = place % len(items) if items else 0
+    return tuple(edit(each) if n == chosen else each for n, each in enumerate(items))
 
-    def some(mine: tuple[T, ...], theirs: tuple[T, ...]) -> tuple[T, ...]:
-        return tuple(each for each in (*mine, *theirs) if next(chosen, True))
 
-    return replace(
-        a,
-        tuples=some(a.tuples, b.tuples),
-        persons=some(a.persons, b.persons),
-        devices=some(a.devices, b.devices),
-        notes=some(a.notes, b.notes),
-        extensions=some(a.extensions, b.extensions),
-        attributes=b.attributes if next(chosen, True) else a.attributes,
+def without(place: int, items: tuple[T, ...]) -> tuple[T, ...]:
+    return tuple(each for n, each in enumerate(items) if n != place % len(items))
+
+
+BUSY = TokenList(tokens=(Token(f"{{{RPID}}}busy"),))
+STRANGE = Extension("{urn:x}y", '<x:y xmlns:x="urn:x">new</x:y>')
+
+EDITS: list[Callable[[Presence, int], Presence]] = [
+    lambda d, n: replace(d, tuples=without(n, d.tuples)),
+    lambda d, n: replace(d, tuples=(*d.tuples[:n], Tuple(f"new{n}"), *d.tuples[n:])),
+    lambda d, n: replace(d, tuples=d.tuples[::-1]),
+    lambda d, n: replace(
+        d, tuples=at(n, d.tuples, lambda t: replace(t, basic=Basic("closed"), notes=()))
+    ),
+    lambda d, n: replace(
+        d, tuples=at(n, d.tuples, lambda t: replace(t, contact=Contact("sip:b", f"0.{n}")))
+    ),
+    lambda d, n: replace(
+        d, persons=at(n, d.persons, lambda p: replace(p, activities=(BUSY, *p.activities[:n])))
+    ),
+    lambda d, n: replace(
+        d, persons=at(n, d.persons, lambda p: replace(p, moods=(), notes=(Note(f"n{n}"),)))
+    ),
+    lambda d, n: replace(d, persons=(*d.persons, Person(f"new{n}"))),
+    lambda d, n: replace(
+        d, devices=at(n, d.devices, lambda e: replace(e, device_id="urn:x", timestamp=None))
+    ),
+    lambda d, n: replace(d, notes=at(n, (*d.notes, Note("")), lambda _: Note(f"n{n}", "en"))),
+    lambda d, n: replace(d, extensions=(STRANGE, *d.extensions[:n])),
+]
+"""Changes of a document, at a place."""
+
+
+def test_a_document_becomes_what_a_few_edits_make_of_it() -> None:
+    found: list[int] = []
+
+    @settings(
+        deadline=None,
+        max_examples=50,
+        derandomize=True,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
     )
-
-
-@settings(
-    deadline=None,
-    max_examples=8,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-)
-@given(DOCUMENTS, DOCUMENTS, st.lists(st.booleans(), max_size=20))
-def test_any_document_becomes_any_other(a: Presence, b: Presence, choices: list[bool]) -> None:
-    old = pidf.serialise(a)
-    for other in (related(a, b, choices), b):
-        new = pidf.serialise(other)
+    @given(
+        DOCUMENTS,
+        st.lists(st.tuples(st.sampled_from(EDITS), st.integers(0, 3)), min_size=1, max_size=3),
+    )
+    def becomes(
+        before: Presence, edits: list[tuple[Callable[[Presence, int], Presence], int]]
+    ) -> None:
+        after = before
+        for edit, place in edits:
+            after = edit(after, place)
+        old, new = pidf.serialise(before), pidf.serialise(after)
         out = difference(markup.parse(old), markup.parse(new))
         if out is None:
-            continue
-        changed = patch(markup.parse(old), list(out))
-        assert same(changed, markup.parse(new))
+            return
+        assert same(patch(markup.parse(old), list(out)), markup.parse(new))
+        found.append(len(out))
+
+    becomes()
+    assert sum(1 for operations in found if operations) >= 30
