@@ -18,7 +18,8 @@ end stands in the table `AFTER`, by the reason of the final NOTIFY (§4.1.3). A 
 reported as `Refused` and forgotten; one that was accepted before (or was made with `keep_trying`) goes on as
 long as the failure may pass. Timeout and transport count as 408 and 503 (RFC 3261 §8.1.3.1).
 
-A fetch (§4.4.3) is a subscription of no length: it reports one `Notified`, then `Terminated`. Servers that
+A fetch (§4.4.3) is a subscription of no length: it reports one `Notified`, then `Terminated`. A notifier that
+wants to hear from us before it sends much may say so with an empty NOTIFY, `active;expires=0`. Servers that
 refuse Expires 0 (400, 423), or are known to, get a short subscription that is ended after its first NOTIFY.
 
 A NOTIFY without Subscription-State gets 400, one with a body that we cannot read 415, one for another event
@@ -599,7 +600,7 @@ class Subscription:
         is_list = EVENTLIST in response.require
         holds = quiet and self.state is State.ACTIVE and bool(self.condition)
         self.ua.report(Accepted(self.id, self.granted, self.trace, is_list, holds))
-        if self.state is not State.NOTIFY_WAIT:
+        if self.state is not State.NOTIFY_WAIT and not self.once:
             self.lives(self.granted, now)
             self.refilter(now)
             self.hurry(now)
@@ -794,7 +795,8 @@ class Subscription:
     def notified(self, incoming: ServerRequest, stated: SubscriptionState, now: float) -> None:
         before = self.state
         happened = NOTIFIED.get(stated.state, Input.NOTIFY_ACTIVE)
-        if self.once and stated.expires == 0:
+        no_time = self.once and stated.expires == 0
+        if no_time and incoming.request.body:
             happened = Input.NOTIFY_TERMINATED  # a fetch that the notifier calls active for no time
         self.state = step(NEXT, before, happened)
         self.heard = True
@@ -807,6 +809,8 @@ class Subscription:
         elif self.state is State.ENDING:
             if self.client is None and not self.ending_sent:
                 self.subscribe_again(0, now)
+        elif no_time:
+            self.timer_n.set(now + self.ua.timers.give_up)
         elif self.once:
             self.end(now)
         elif stated.expires is not None:

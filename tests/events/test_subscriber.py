@@ -738,6 +738,25 @@ def test_a_fetch_that_is_called_active_for_no_time_is_over() -> None:
     assert len(world.notified) == 1
 
 
+@pytest.mark.parametrize("follows", [True, False])
+@pytest.mark.parametrize("overtaken", [True, False])
+def test_a_fetch_whose_first_notify_is_empty_waits_for_the_next(
+    follows: bool, overtaken: bool
+) -> None:
+    first = Answer(notify="active;expires=0" if overtaken else None, first=True)
+    world = World(first).fetch()
+    if not overtaken:
+        world.notify("active;expires=0")
+    assert world.state is State.ACTIVE
+    if follows:
+        world.notify("terminated;reason=timeout", pidf())
+    else:
+        world.pair.pass_seconds(33)
+    assert world.state is None
+    assert [n.body for n in world.notified if n.body] == ([pidf()] if follows else [])
+    assert world.notifier.asked == [0]
+
+
 def test_a_fetch_that_is_refused_is_refused() -> None:
     world = World(Answer(403)).fetch()
     assert [r.status for r in world.refused] == [403]
