@@ -562,3 +562,11 @@ def test_a_body_that_somebody_waits_for_waits_for_no_turn_when_its_tag_is_forgot
     assert (len(world.server.got), world.state) == (4, State.WAITING)
     world.pass_seconds(12.0)
     assert (len(world.server.got), world.state) == (5, State.PUBLISHED)
+
+
+def test_423_for_hours_asks_for_no_more_than_at_first_each_time() -> None:
+    world = World(Reply(423)).publish(expires=600)
+    world.pass_seconds(2 * 3600)
+    asked = [expires for _, expires, _ in world.server.story]
+    assert set(asked) == {600, 1200, 2400, 4800}
+    assert len(asked) > 40

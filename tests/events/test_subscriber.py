@@ -865,3 +865,10 @@ def test_notifies_that_were_overtaken_change_nothing(order: list[int]) -> None:
         world.notify("active", pidf("closed"), cseq=number)
     world.pair.pass_seconds(5.0)
     assert len(world.notifier.got) == 1 and world.terminated == []
+
+
+def test_423_for_hours_asks_for_no_more_than_at_first_each_time() -> None:
+    world = World(Answer(423)).subscribe(expires=600, keep_trying=True)
+    world.pair.pass_seconds(2 * 3600)
+    assert set(world.notifier.asked) == {600, 1200, 2400, 4800}
+    assert len(world.notifier.asked) > 40
