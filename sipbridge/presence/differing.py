@@ -4,8 +4,9 @@ Made for two prints of our own serialiser, where elements hold either text or el
 those that say the same stay, those of one name and id are looked into, what is left over is replaced, removed
 or added. The difference is carried out on the older tree as it is written down, from the last child to the
 first, so each selector is true at its turn and positions count only what stands before. What cannot be said
-shortly (mixed content, names without a prefix here, very many children) is said by replacing the element
-that holds it, or, when that is the root, not at all: then the whole document is the better message.
+shortly (mixed content, names without a prefix here, very many children) is said by replacing the element that
+holds it, or, when that is the root, not at all: then the whole document is the better message. So it is where
+there are so many operations that carrying them out would be refused as too much work.
 """
 
 from copy import deepcopy
@@ -17,7 +18,7 @@ from lxml import etree
 
 from sipbridge.presence.markup import Element, pairs_of, split
 from sipbridge.presence.namespaces import PIDF, PIDF_DIFF, PREFIXES, XML
-from sipbridge.presence.selecting import MAX_LENGTH, MAX_STEPS
+from sipbridge.presence.selecting import MAX_LENGTH, MAX_STEPS, MAX_WORK
 
 MAX_CHILDREN = 500
 """Children of one element; aligning more costs more than sending them."""
@@ -36,6 +37,10 @@ MAX_NAME = 64
 MAX_PATH = MAX_LENGTH - 3 * MAX_NAME
 """Characters of the selector of an element that is looked into: there is room for one more step."""
 
+EACH = 3
+"""Work (`selecting.MAX_WORK`) of an operation for each child of the widest element, about: who carries out a
+difference looks at all of them for each operation. Whole documents follow sooner than that is refused."""
+
 NAMES: dict[str | None, str] = {
     None: PIDF,
     "p": PIDF_DIFF,
@@ -51,7 +56,7 @@ def difference(old: Element, new: Element) -> Element | None:
     `old` is used up: afterwards it says what `new` says. Neither tree may have comments.
     """
     differ = Differ()
-    if not differ.compare(old, new, "*"):
+    if not differ.compare(old, new, "*") or len(differ.out) * differ.widest * EACH > MAX_WORK:
         return None
     return differ.out if same(old, new) else None
 
@@ -75,6 +80,8 @@ class Differ:
             f"{{{PIDF_DIFF}}}pidf-diff",
             nsmap=NAMES,  # type: ignore[arg-type]  # None is the default namespace's prefix
         )
+        self.widest = 0
+        """The most children of an element that was looked into."""
 
     # --- writing operations ---
 
@@ -153,6 +160,7 @@ class Differ:
 
     def compare_children(self, old: Element, new: Element, path: str) -> bool:
         before, after = list(old), list(new)
+        self.widest = max(self.widest, len(before), len(after))
         if max(len(before), len(after)) > MAX_CHILDREN:
             return False
         added: list[Element] = []

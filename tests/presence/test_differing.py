@@ -157,6 +157,21 @@ def test_selectors_are_never_longer_than_what_is_read() -> None:
     assert operations(attribute, attribute.replace('"1"', '"2"')) == [("replace", "*/note[2]")]
 
 
+def test_a_difference_is_never_too_much_work_for_who_carries_it_out() -> None:
+    contact = f'<contact priority="1">{"x" * 300}</contact>'
+    one = f'<tuple id="t{{}}"><status><basic>open</basic></status>{contact}</tuple>'
+    several = []
+    for count in (100, 200, 300, 400):
+        old = "".join(one.format(n) for n in range(count))
+        new = old.replace("open", "closed")
+        assert len(operations(old, new)) == count
+        new = new.replace('"1"', '"2"').replace("</tuple>", "<note>new</note></tuple>")
+        several.append(difference(tree(old), tree(new)) is not None)
+        if several[-1]:
+            assert len(operations(old, new)) == count * 3
+    assert several == [True, True, False, False]
+
+
 def test_sameness_is_not_about_prefixes() -> None:
     a = etree.fromstring('<a:x xmlns:a="urn:x" a:k="1"><b xmlns="urn:x"/></a:x>')
     b = etree.fromstring('<x xmlns="urn:x" xmlns:c="urn:x" c:k="1"><c:b/></x>')
