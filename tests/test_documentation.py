@@ -4,6 +4,7 @@
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from sipbridge.app.lifecycle import Listening
 from sipbridge.app.settings import load
 from sipbridge.cli.commands import app
 from sipbridge.rest.ocsg import OPERATIONS, ROOT
+from sipbridge.uri import Uri
 from tests.interop.runner import all_cases, names_of
 
 CALLED = {"linphone": "liblinphone", "purple": "libpurple", "pjsua": "pjsua2", "sipjs": "SIP.js"}
@@ -110,6 +112,30 @@ def test_the_ready_line_is_shown_as_it_is() -> None:
     import json
 
     assert json.dumps(Listening("http://127.0.0.1:8080", ports).as_json()) in README
+
+
+def test_the_image_is_built_with_everything_that_the_package_takes_in() -> None:
+    build = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["tool"]["hatch"]
+    copied = re.findall(
+        r"^COPY (.+) \S+$", (REPOSITORY / "docker/Dockerfile").read_text(), re.MULTILINE
+    )
+    there = " ".join(copied).split()
+    assert set(build["build"]["targets"]["wheel"]["force-include"]) <= set(there)
+
+
+def test_the_kamailio_of_the_compose_file_listens_where_the_bridge_looks_for_it() -> None:
+    """At the very address: with 0.0.0.0 its Contact would lead whoever refreshes to himself."""
+    image = (REPOSITORY / "docker/kamailio.Dockerfile").read_text("utf-8")
+    listens = re.search(r"LISTEN_HOST=([\d.]+)", image)
+    assert listens is not None
+    hop = Uri.parse(load(REPOSITORY / "docker/sipbridge.toml").presence_server.next_hop[0])
+    assert hop.host == listens[1]
+    compose = (REPOSITORY / "docker/compose.yml").read_text("utf-8")
+    assert f"ipv4_address: {listens[1]}" in compose.partition("\n  kamailio:")[2]
+    tables = re.search(
+        r'define DBPATH "text://(.+)"', (REPOSITORY / "configs/kamailio/presence.cfg").read_text()
+    )
+    assert tables is not None and f"/dbtext/kamailio/* {tables[1]}/" in image
 
 
 def test_the_make_targets_exist() -> None:
