@@ -5,6 +5,7 @@ RUN apt-get update \
  && rm -rf /var/lib/apt/lists/* \
  && mkdir -p /var/lib/kamailio/dbtext \
  && cp /usr/share/kamailio/dbtext/kamailio/* /var/lib/kamailio/dbtext/ \
+ && sed -i 's/sender(string)/sender(string,null)/' /var/lib/kamailio/dbtext/presentity \
  && chown -R kamailio: /var/lib/kamailio
 COPY configs/kamailio/presence.cfg /etc/kamailio/kamailio.cfg
 USER kamailio

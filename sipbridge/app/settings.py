@@ -158,7 +158,7 @@ def load(
     settings, wrong = validated(raw, directory)
     faults += wrong
     if settings is not None:
-        faults += cross_check(settings)
+        faults += unexplained(cross_check(settings), wrong)
     if faults or settings is None:
         raise ConfigurationErrors(faults)
     return settings
@@ -184,6 +184,14 @@ def validated(raw: Raw, directory: Path) -> tuple[Settings | None, list[Configur
         except pydantic.ValidationError:
             return None, faults
     return with_paths(settings, directory), faults
+
+
+def unexplained(
+    follow: list[ConfigurationError], wrong: list[ConfigurationError]
+) -> list[ConfigurationError]:
+    """Without those that are there only because a wrong value was taken out: "required", which was given."""
+    keys = {fault.key.rstrip("0123456789[]") for fault in wrong}
+    return [fault for fault in follow if fault.key not in keys]
 
 
 def fault_of(loc: tuple[int | str, ...], detail: Any) -> ConfigurationError:

@@ -415,7 +415,11 @@ def read_tables(path: Path | None) -> "Tables":
     if path is None:
         return DEFAULT
     try:
-        return load(read_toml(path))
+        pairs = read_toml(path)
+    except ConfigurationError as fault:  # its key is the path
+        raise ConfigurationError("mapping.file", str(fault)) from None
+    try:
+        return load(pairs)
     except ConfigurationError as fault:
         raise ConfigurationError("mapping.file", f"{path}: {fault}") from None
 

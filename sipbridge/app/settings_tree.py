@@ -169,9 +169,9 @@ def check_next_hop(text: str) -> str:
     try:
         uri = Uri.parse(text)
     except ParseError as error:
-        raise ValueError(str(error)) from None
+        raise ValueError(f"{error}; like sip:192.0.2.7:5060;transport=tcp it should be") from None
     if uri.scheme not in ("sip", "sips"):
-        raise ValueError(f"{text!r} is not a sip or sips URI")
+        raise ValueError(f"{text!r} is not a sip or sips URI like sip:192.0.2.7:5060;transport=tcp")
     transport = (uri.parameter("transport") or "").lower()
     if transport in LATER_HOPS:
         raise ValueError(f"{text!r}: a presence server reached by {transport} is {NOT_YET}")
@@ -234,7 +234,7 @@ def check_identity(text: str) -> str:
     try:
         uri = Uri.parse(text)
     except ParseError as error:
-        raise ValueError(str(error)) from None
+        raise ValueError(f"{error}; like sip:alice@example.com it should be") from None
     if uri.scheme == "sips":
         raise ValueError(f"{text!r}: sips identities are {NOT_YET}")
     if uri.scheme != "sip" or not uri.user:

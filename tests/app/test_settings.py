@@ -496,6 +496,12 @@ def test_wildcard_listeners_are_advertised_in_order(tmp_path: Path) -> None:
     assert [fault.split(" ")[-1] for fault in found] == ["udp:0.0.0.0:62"]
 
 
+def test_a_value_that_is_wrong_is_not_called_missing_too(tmp_path: Path) -> None:
+    (found,) = faults(tmp_path, "[presence_server]\nmode = 'remote'\nnext_hop = '192.0.2.7'\n")
+    assert found.startswith("presence_server.next_hop[0]: ")
+    assert "like sip:192.0.2.7:5060;transport=tcp" in found
+
+
 def test_own_mapping_tables_are_checked(tmp_path: Path) -> None:
     (tmp_path / "mapping.toml").write_text("multi = true\n")
     settings = read(tmp_path, "mapping.file = 'mapping.toml'\n")
@@ -504,7 +510,8 @@ def test_own_mapping_tables_are_checked(tmp_path: Path) -> None:
     (tmp_path / "mapping.toml").write_text("mutli = true\n")
     (found,) = faults(tmp_path, "mapping.file = 'mapping.toml'\n")
     assert found.startswith(f"mapping.file: {tmp_path / 'mapping.toml'}: mutli: unknown")
-    assert faults(tmp_path, "mapping.file = 'absent'\n")[0].endswith("No such file or directory")
+    absent = f"mapping.file: {tmp_path / 'absent'}: No such file or directory"
+    assert faults(tmp_path, "mapping.file = 'absent'\n") == [absent]
 
 
 def test_plain_http_on_an_open_address_must_be_meant(tmp_path: Path) -> None:
