@@ -1,4 +1,4 @@
-"""What README says is true: its links, its tables, its walks, its commands. The settings have their own test
+"""What README and `docs/` say is true: links, tables, walks, commands. The settings have their own test
 (`tests/app/test_settings.py`)."""
 
 import re
@@ -21,6 +21,7 @@ CALLED = {"linphone": "liblinphone", "purple": "libpurple", "pjsua": "pjsua2", "
 """What the cases call a program, and README."""
 REPOSITORY = Path(__file__).resolve().parents[1]
 README = (REPOSITORY / "README.md").read_text("utf-8")
+PAGES = (REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md")))
 LINK = re.compile(r"\[[^\]\n]+\]\(([^)\s]+)\)")
 TEST = re.compile(r"`(tests/[\w/.-]+\.py)(?:::(\w+))?`")
 ROW = re.compile(r"^\|(.+)\|$", re.MULTILINE)
@@ -34,24 +35,32 @@ def rows(section: str) -> list[list[str]]:
     return found[2:]
 
 
-def anchors() -> set[str]:
+def anchors(page: Path) -> set[str]:
     """What headings can be linked to, in the way of usual hosts."""
-    titles = re.findall(r"^#+ (.+)$", README, re.MULTILINE)
+    titles = re.findall(r"^#+ (.+)$", page.read_text("utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
-def test_relative_links_lead_somewhere() -> None:
-    links = LINK.findall(README)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_relative_links_lead_somewhere(page: Path) -> None:
+    links = LINK.findall(page.read_text("utf-8"))
     assert links
     for link in links:
-        if link.startswith("#"):
-            assert link[1:] in anchors(), link
-        elif "://" not in link:
-            assert (REPOSITORY / link.partition("#")[0]).exists(), link
+        if "://" in link:
+            continue
+        path, _, anchor = link.partition("#")
+        there = page.parent / path if path else page
+        assert there.exists(), link
+        assert not anchor or anchor in anchors(there), link
+
+
+def test_every_page_can_be_found_from_the_front_page() -> None:
+    named = {link.partition("#")[0] for link in LINK.findall(README)}
+    assert {f"docs/{page.name}" for page in PAGES[1:]} <= named
 
 
 def test_tests_that_are_named_exist() -> None:
-    named = TEST.findall(README)
+    named = [found for page in PAGES for found in TEST.findall(page.read_text("utf-8"))]
     assert named
     for path, function in named:
         text = (REPOSITORY / path).read_text("utf-8") if (REPOSITORY / path).exists() else ""
@@ -78,8 +87,10 @@ def test_every_peer_of_the_interop_cases_is_named_with_them() -> None:
     assert told == met
 
 
-def test_folders_and_files_in_the_text_exist() -> None:
-    named = re.findall(r"`((?:configs|docker|schemas|tests)/[\w./-]*)`", README)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_folders_and_files_in_the_text_exist(page: Path) -> None:
+    text = page.read_text("utf-8")
+    named = re.findall(r"`((?:configs|docker|docs|schemas|tests)/[\w./-]*)`", text)
     for path in named:
         assert (REPOSITORY / path).exists(), path
 
@@ -164,7 +175,8 @@ def test_shell_examples_are_options_we_have() -> None:
 
 
 def test_the_configuration_for_an_ims_network_is_sound(tmp_path: Path) -> None:
-    text = README.partition("### In an IMS network\n")[2]
+    page = (REPOSITORY / "docs/presence-servers.md").read_text("utf-8")
+    text = page.partition("## In an IMS network\n")[2]
     example = text.partition("```toml\n")[2].partition("```")[0]
     (tmp_path / "sipbridge.toml").write_text(example)
     for name in ("alice.password", "alice.sip"):

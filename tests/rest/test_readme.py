@@ -1,4 +1,4 @@
-"""The shell session of the README, pasted: what stands behind `#` there is what comes back.
+"""The shell session of the README and `docs/troubleshooting.md`, pasted: what is behind `#` comes back.
 
 Each block of the language `sh` is a piece of one terminal session, from top to bottom. A line that begins
 with `# ` is output, everything else a command. `…` in an output stands for anything; dates, entity-tags and
@@ -21,6 +21,7 @@ from tests.app.processes import Command, command, served
 from tests.app.rig import REST, configuration, presence_server, remote
 
 README = Path(__file__).resolve().parents[2] / "README.md"
+TROUBLE = README.parent / "docs/troubleshooting.md"
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FREE = '\n[http]\nport = 0\n\n[sip]\nlisten = ["udp:127.0.0.1:0", "tcp:127.0.0.1:0"]\n'
 END = "\x1e"
@@ -51,9 +52,10 @@ class Said:
 
 def section(title: str) -> str:
     """The text between a heading and the next of its rank or above."""
-    found = re.search(rf"^(#+) {re.escape(title)}\n", README.read_text("utf-8"), re.MULTILINE)
+    text = README.read_text("utf-8")
+    found = re.search(rf"^(#+) {re.escape(title)}\n", text, re.MULTILINE)
     assert found is not None, title
-    rest = README.read_text("utf-8")[found.end() :]
+    rest = text[found.end() :]
     end = re.search(rf"^#{{1,{len(found[1])}}} ", re.sub(r"(?s)```.*?```", blanked, rest), re.M)
     return rest if end is None else rest[: end.start()]
 
@@ -64,6 +66,11 @@ def blanked(block: re.Match[str]) -> str:
 
 def blocks(title: str, language: str) -> list[str]:
     return [text for word, text in BLOCK.findall(section(title)) if word == language]
+
+
+def troubles(language: str) -> list[str]:
+    """The blocks of what to look at when a watcher sees nothing."""
+    return [text for word, text in BLOCK.findall(TROUBLE.read_text("utf-8")) if word == language]
 
 
 def section_blocks(title: str, *, until: str) -> list[str]:
@@ -169,12 +176,12 @@ async def test_the_session_of_the_readme_can_be_pasted(tmp_path: Path) -> None:
         command("serve", "-c", "sipbridge.toml", cwd=tmp_path) as bridge,
         terminal(tmp_path, bridge) as shell,
     ):
-        for text in (*definitions, *operating, *blocks("When a watcher sees nothing", "sh")):
+        for text in (*definitions, *operating, *troubles("sh")):
             await shell.tell(text)
 
 
 async def test_a_server_that_refuses_is_seen_where_the_readme_says(tmp_path: Path) -> None:
-    *_, shown = blocks("When a watcher sees nothing", "")
+    *_, shown = troubles("")
     line, counted = shown.splitlines()
     async with presence_server() as server:
         server.refuse["SUBSCRIBE"] = 403
