@@ -270,6 +270,20 @@ def test_nor_does_one_that_is_closed_while_a_notify_is_on_it() -> None:
     assert not stranger.world.agent.notifier.subscriptions
 
 
+def test_who_was_silent_on_his_connection_and_answers_there_again_gets_the_news() -> None:
+    stranger = met(AT_VICTIM, "tcp")
+    stranger.answer()
+    stranger.world.publish(NEWS)
+    stranger.world.pair.pass_seconds(8)  # of silence: his Contact would be next, for little only
+    stranger.answer()
+    on_connection = [
+        s for s in stranger.world.pair.wire.named("NOTIFY") if s.flow.protocol == "tcp"
+    ]
+    assert [len(s.body) > 30_000 for s in on_connection] == [True, True, False, True]
+    stranger.answer()
+    assert stranger.world.pair.wire.named("NOTIFY")[-1] is on_connection[-1]
+
+
 def test_a_connection_shows_where_its_other_end_is() -> None:
     stranger = met(AT_HOME, "tcp")
     stranger.answer()
