@@ -112,8 +112,16 @@ class UdpEndpoint:
                 continue  # an ICMP error of an earlier datagram; the transaction will time out
             read += 1
             self.receive(data, self.flow_from(source[:2]))
-        self.batch_done(read == BATCH)
+        self.batch_done(read == BATCH and self.more_waits())
         return read
+
+    def more_waits(self) -> bool:
+        """Is there another datagram? A batch may have been full with the last one."""
+        try:
+            self.sock.recvfrom(1, socket.MSG_PEEK)
+        except OSError:
+            return False
+        return True
 
     def flow_from(self, remote: Address) -> Flow:
         """The Flow of a peer; making one costs more than finding it."""

@@ -70,6 +70,16 @@ async def test_a_full_batch_says_that_more_waits() -> None:
     listener.endpoint.close()
 
 
+async def test_a_batch_that_is_full_with_the_last_datagram_says_that_none_waits() -> None:
+    listener = Listener()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        for i in range(BATCH):
+            sender.sendto(b"%d" % i, listener.address)
+        assert listener.endpoint.read() == BATCH
+    assert listener.more == [False]
+    listener.endpoint.close()
+
+
 async def test_a_socket_left_alone_for_a_while_is_read_all_the_same_and_handed_back() -> None:
     listener = Listener()
     pace = listener.endpoint.pace
