@@ -7,6 +7,9 @@ presence. One member whose address or document cannot be read costs nobody else 
 A member that has ended for a reason after which its server asks again by itself (RFC 6665 §4.1.3) says
 nothing, just as a subscription of our own does; `rejected` and its like are ends.
 
+Until the list has said who is in it, nobody knows: a first NOTIFY without a body, from a server that waits
+for a decision or does not trust our address yet, says nothing about members.
+
 A notification that was missed makes the list incomplete. It is asked for once, and again only after a
 notification in good order, so that a server that cannot count is not asked for ever.
 """
@@ -79,7 +82,8 @@ class ListWatch:
         change = self.read(said, news)
         news.refresh = change.missed and not self.asked
         self.asked = change.missed or (self.asked and not change.members)
-        if said.state != self.roster.state or change.gone or self.is_news(change.members):
+        changed = said.state != self.roster.state or change.gone or self.is_news(change.members)
+        if changed and (self.is_list or self.view.members):
             self.compare(said, news)
         for member in change.members:
             news.members += self.told(member, said, at, news)

@@ -253,6 +253,18 @@ async def test_a_row_without_a_document_takes_nothing_from_who_is_asked_for_late
     assert world.told() == [(ERIN, "active", True)]
 
 
+async def test_a_first_notify_without_a_body_does_not_say_that_nobody_is_in_the_list(
+    worlds: list[World],
+) -> None:
+    world = made(worlds, "uri", LIST)
+    await world.ask(DAVE, ERIN)
+    await world.notify(b"")
+    await world.turn()
+    assert world.asked == [str(TEAM)]
+    await world.notify(BOTH)
+    assert sorted(world.told()) == [(DAVE, "active", True), (ERIN, "active", True)]
+
+
 async def test_a_member_that_the_list_does_not_have_is_watched_by_itself(
     worlds: list[World],
 ) -> None:

@@ -163,13 +163,22 @@ def test_a_new_dialog_counts_anew() -> None:
     assert seen.notify(told(2, False, row(ERIN, "active")), call_id="c2").refresh is False
 
 
-def test_an_empty_notify_says_only_in_what_state_the_list_is() -> None:
+def test_an_empty_notify_before_the_list_has_spoken_says_nothing() -> None:
     seen = Seen()
-    pending = seen.notify(b"", state="pending")
-    assert pending.roster is not None
-    assert (pending.roster.state, pending.roster.members) == ("pending", ())
     assert seen.notify(b"", state="pending").roster is None
+    assert seen.notify(b"").roster is None
     assert not seen.watch.is_list
+    assert listed(seen.notify(told(1, True, row(DAVE)))) == {DAVE: ""}
+
+
+@pytest.mark.parametrize("call_id", ["c1", "c2"])
+def test_an_empty_notify_takes_nobody_out_of_the_list(call_id: str) -> None:
+    seen = Seen()
+    seen.notify(told(1, True, row(DAVE)))
+    pending = seen.notify(b"", state="pending", call_id=call_id)
+    assert pending.roster is not None
+    assert pending.roster.state == "pending"
+    assert listed(pending) == {DAVE: ""}
 
 
 @pytest.mark.parametrize(
