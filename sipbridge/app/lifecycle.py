@@ -281,6 +281,7 @@ class Bridge:
         graph = self.graph
         if graph is None:
             return
+        self.log.info("stopping")
         graph.tower.checks.draining = True
         await graph.doors.bayeux.stop()
         graph.doors.streams.stop()
@@ -311,6 +312,7 @@ class Bridge:
         graph.reader.settle_soon = lambda: None
         graph.reader.settle()
         await graph.store.close()
+        self.log.info("stopped")
 
 
 def open_http(settings: Settings) -> socket.socket:

@@ -162,6 +162,7 @@ async def keep_published(client: SipClient, publication: str, once: bool) -> int
             elif isinstance(said, PublishFailed):
                 print_json({"status": said.status, "etag": None, "expires": None}, line=True)
                 complain(f"PUBLISH failed: {why(said.status, said)}")
+                advise(said.status, client)
                 if not said.will_retry or once:
                     return 1
     finally:
@@ -173,6 +174,16 @@ async def keep_published(client: SipClient, publication: str, once: bool) -> int
 
 def answered(said: object) -> bool:
     return isinstance(said, Published | PublishFailed)
+
+
+def advise(status: int | None, client: SipClient) -> None:
+    """What to try after a refusal that the person at the terminal can do something about."""
+    if status not in (401, 407):
+        return
+    if client.credentials is None:
+        complain("the server asks for a password: --password-file FILE")
+    else:
+        complain(f"is the password that of user {client.credentials.username!r}? See --user")
 
 
 def why(status: int | None, said: PublishFailed | Refused | RefreshFailed) -> str:

@@ -20,7 +20,7 @@ from rich.console import Console
 from sipbridge.app.sip_client import SipClient
 from sipbridge.cli.connection import Connection
 from sipbridge.cli.files import complain, print_json
-from sipbridge.cli.publish import client_of, opened, why
+from sipbridge.cli.publish import advise, client_of, opened, why
 from sipbridge.cli.watch_table import WatchTable
 from sipbridge.cli.wishes import Wishes
 from sipbridge.errors import DocumentError
@@ -103,7 +103,10 @@ async def keep_watching(
         if not heard.done():
             heard.cancel()
             break
-        refused += hear(heard.result(), watched, raw, show, looked)
+        said = heard.result()
+        refused += hear(said, watched, raw, show, looked)
+        if isinstance(said, Refused):
+            advise(said.status, client)
     stop.cancel()
     for subscription in watched:
         client.unsubscribe(subscription)

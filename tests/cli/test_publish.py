@@ -122,6 +122,9 @@ async def test_credentials_answer_a_challenge(tmp_path: Path) -> None:
         async with command("publish", ALICE, *options) as publish:
             assert (await publish.line())["status"] == 401
             assert await publish.ended() == 1
+            assert publish.log[1:] == [
+                "sipbridge: the server asks for a password: --password-file FILE"
+            ]
         known = ("--password-file", str(tmp_path / "password"))
         async with command("publish", ALICE, *options, *known) as publish:
             assert (await publish.line())["status"] == 200

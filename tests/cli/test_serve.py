@@ -113,7 +113,8 @@ async def test_logs_are_json_lines_when_asked_for(tmp_path: Path) -> None:
     async with served(tmp_path, tree) as bridge:
         assert await bridge.stop() == 0
         events = [json.loads(line)["event"] for line in bridge.bridge.log]
-        assert "ready" in events
+        assert events[0] == "ready"
+        assert events[-2:] == ["stopping", "stopped"]
 
 
 async def test_nothing_is_lost_by_kill_9(tmp_path: Path) -> None:
