@@ -25,7 +25,17 @@ from sipbridge.presence.model import (
     Token,
     TokenList,
 )
-from sipbridge.presence.namespaces import LOCATION_TYPE, RPID, SIPBRIDGE
+from sipbridge.presence.namespaces import (
+    CAPS,
+    CIPID,
+    DATA_MODEL,
+    LOCATION_TYPE,
+    OMA,
+    PIDF,
+    RPID,
+    SIPBRIDGE,
+    TIMED_STATUS,
+)
 
 NAME = "rpid.scheduled"
 
@@ -164,6 +174,10 @@ NCNAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]*")
 NAMESPACE_NAME = re.compile(r"(?:[A-Za-z0-9:/?@!$&'()*+,;=._~#-]|%[0-9A-Fa-f]{2})+")
 
 
+NO_WORDS = frozenset({PIDF, DATA_MODEL, CIPID, TIMED_STATUS, CAPS, OMA})
+"""Their elements are parts of a document, with parts of their own: an empty one would not be valid."""
+
+
 def parse_token(text: str, namespace: str) -> Token | None:
     """A bare word, `x:` word, Clark name, or `other:` and text; None if it could not be an element."""
     if text.startswith("other:"):
@@ -172,7 +186,7 @@ def parse_token(text: str, namespace: str) -> Token | None:
     if text.startswith("{"):
         space, closing, local = text[1:].partition("}")
         good = closing and NCNAME.fullmatch(local) and NAMESPACE_NAME.fullmatch(space)
-        return Token(text) if good else None
+        return Token(text) if good and space not in NO_WORDS else None
     if text.startswith("x:") and NCNAME.fullmatch(text[2:]):
         return Token(f"{{{SIPBRIDGE}}}{text[2:]}")
     return Token(f"{{{namespace}}}{text}") if NCNAME.fullmatch(text) else None

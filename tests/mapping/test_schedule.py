@@ -6,7 +6,7 @@ import pytest
 
 from sipbridge.mapping.schedule import parse, text_of, timestamp
 from sipbridge.presence.model import Note, PlaceIs, StatusIcon, TimeOffset, Token, TokenList
-from sipbridge.presence.namespaces import RPID, SIPBRIDGE
+from sipbridge.presence.namespaces import DATA_MODEL, PIDF, RPID, SIPBRIDGE
 
 SINCE = "from=2030-07-01T00:00:00Z"
 
@@ -76,6 +76,8 @@ def test_the_parts_are_where_they_belong() -> None:
         f"status-icon/no uri;{SINCE}",
         f"time-offset/soon;{SINCE}",
         f"activities/{{bad space}}x;{SINCE}",
+        f"mood/{{{DATA_MODEL}}}person;{SINCE}",
+        f"activities/{{{PIDF}}}presence;{SINCE}",
     ],
 )
 def test_what_the_schema_would_refuse_is_not_read(text: str) -> None:
