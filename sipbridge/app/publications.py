@@ -204,8 +204,7 @@ class Publications:
         try:
             stored = orjson.loads(text)
             elapsed = (self.at() - datetime.fromisoformat(stored["at"])).total_seconds()
-            if removed:
-                stored["publication"]["removal_asked"] = True
+            stored["publication"]["removal_asked"] = removed  # whatever was under way then
             publication.id = self.publisher.restore(
                 stored["publication"],
                 self.now(),

@@ -111,6 +111,16 @@ async def test_what_has_run_out_meanwhile_needs_no_removal() -> None:
     assert world.kept == {("app_alice", CALLER.key): None}
 
 
+async def test_a_removal_that_was_asked_for_and_never_answered_does_not_hinder_who_publishes() -> (
+    None
+):
+    kept = json.loads(await first_life())
+    kept["publication"]["removal_asked"] = True
+    world = World(kept=json.dumps(kept), later=60.0)
+    assert await world.publications.publish(CALLER, GONE) == "e1"
+    assert world.tags == [("e1", 3600)]
+
+
 @pytest.mark.parametrize("change", [{"at": "noon"}, {"publication": {}}, {"publication": 7}])
 async def test_what_is_no_snapshot_is_forgotten_and_published_anew(
     change: dict[str, object],
