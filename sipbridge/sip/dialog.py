@@ -112,7 +112,7 @@ class Dialog:
         self.credit: int | None = None
         """Bytes that requests may cost a place from which a stranger was not heard; None: he is none."""
         self.proven = ""
-        """The address from which a stranger was heard last: over a connection, or by an answer."""
+        """The address from which the peer was heard last: by an answer, a stranger over a connection too."""
         self.heard: tuple[str | None, ...] = ()
         """The `words` of the peer's last sound request: the next one will mostly say the same."""
 

@@ -318,7 +318,7 @@ class ClientRequest:
         if self.finished:
             return
         half, flow, status = self.half, self.flow, response.status
-        if self.dialog is not None and flow is not None and self.dialog.credit is not None:
+        if self.dialog is not None and flow is not None:
             self.dialog.proven = flow.remote[0]  # nobody else knows the branch
         if status in (401, 407) and self.answer_challenge(response, now):
             return

@@ -255,9 +255,9 @@ class AgentWorld:
                 kept.pop(change.id, None)
         return list(kept.values())
 
-    def restart(self, asleep: float = 0.0) -> None:
-        """The agent's process dies and comes back with what was stored."""
-        records = self.records()
+    def restart(self, asleep: float = 0.0, records: Sequence[Record] | None = None) -> None:
+        """The agent's process dies and comes back with what was stored, or with `records`."""
+        records = self.records() if records is None else records
         for record in records:
             if isinstance(record, SubscriptionStored):
                 json.loads(record.snapshot)

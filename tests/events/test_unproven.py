@@ -1,7 +1,11 @@
 """Watchers nobody has heard from are bounded in number, by address and in all."""
 
+import json
+from dataclasses import replace
+
 import pytest
 
+from sipbridge.agent.ports import SubscriptionStored
 from sipbridge.agent.trust import TrustedPeers
 from sipbridge.events.resource_list import ListView, opened
 from sipbridge.events.unproven import Unproven
@@ -342,6 +346,27 @@ def test_what_is_known_of_a_stranger_survives_a_restart() -> None:
     world.pair.pass_seconds(60)
     sizes = stranger.got(VICTIM)[1:]
     assert 1 <= len(sizes) <= 3 and max(sizes) < 1500
+
+
+def test_whose_row_of_an_earlier_version_names_no_credit_is_met_by_his_first_answer() -> None:
+    world = AgentWorld(storing=True)
+    world.publish(LARGE)
+    stranger = Stranger(world)
+    stranger.subscribe()
+    stranger.answer()
+    records = world.records()
+    for place, record in enumerate(records):
+        if isinstance(record, SubscriptionStored):
+            kept = json.loads(record.snapshot)
+            del kept["subscription"]["dialog"]["credit"], kept["subscription"]["dialog"]["proven"]
+            records[place] = replace(record, snapshot=json.dumps(kept))
+    world.restart(records=records)
+    world.pair.pass_seconds(0.1)
+    stranger.answer()
+    before = len(world.pair.wire.named("NOTIFY"))
+    stranger.subscribe()
+    (refreshed,) = world.pair.wire.named("NOTIFY")[before:]
+    assert len(refreshed.body) > 30_000
 
 
 def test_who_is_proven_may_be_anywhere() -> None:
