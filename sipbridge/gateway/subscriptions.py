@@ -28,7 +28,7 @@ from sipbridge.gateway.ports import (
     PresenceNetwork,
     SubscriptionRecord,
 )
-from sipbridge.gateway.registry import Pair, Registry
+from sipbridge.gateway.registry import Pair, Registry, View
 from sipbridge.mapping.attributes import AttributeKind
 from sipbridge.uri import Uri
 
@@ -154,8 +154,9 @@ class Subscriptions:
 
     def leave(self, record: SubscriptionRecord, trace: str = "") -> None:
         """One application does not want it any more: nobody is told."""
+        view = self.registry.views.get((record.watcher, record.presentity))
         self.drop(record)
-        self.unwatch(record, trace)
+        self.unwatch(record, trace, view)
 
     def drop(self, record: SubscriptionRecord) -> None:
         """Forget one application's subscription, and its contracts with it."""
@@ -168,14 +169,22 @@ class Subscriptions:
             self.deadlines.cancel(pair)
         self.dropped(record)
 
-    def unwatch(self, record: SubscriptionRecord, trace: str = "") -> None:
-        """Leave the network, unless somebody wants the pair (still, or again)."""
+    def unwatch(
+        self, record: SubscriptionRecord, trace: str = "", view: View | None = None
+    ) -> None:
+        """Leave the network, unless somebody wants the pair (still, or again). view: what it has shown."""
         if (record.watcher, record.presentity) not in self.registry.subscriptions:
-            self.spawn(self.let_go(record, trace))
+            self.spawn(self.let_go(record, trace, view))
 
-    async def let_go(self, record: SubscriptionRecord, trace: str) -> None:
-        if (record.watcher, record.presentity) in self.registry.subscriptions:
-            return  # somebody came before this had its turn, and relies on what there is
+    async def let_go(self, record: SubscriptionRecord, trace: str, view: View | None) -> None:
+        pair = (record.watcher, record.presentity)
+        if pair in self.registry.subscriptions:
+            # Somebody came before this had its turn, and relies on what there is: it is not told again.
+            if view is not None and pair not in self.registry.views:
+                self.registry.views[pair] = view
+                self.review(pair, trace)
+                self.contracts.report(pair, trace)
+            return
         caller = Caller(record.application, Uri.parse(record.watcher_uri), record.watcher, trace)
         await self.network.unwatch(caller, Uri.parse(record.presentity_uri))
 

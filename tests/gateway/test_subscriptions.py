@@ -200,16 +200,22 @@ async def test_leaving_leaves_the_other_application_of_the_same_person_alone() -
     assert bench.network.watching == {(bench.bob.key, bench.alice.key)}
 
 
-async def test_who_comes_back_before_the_network_was_left_is_still_watching() -> None:
+async def test_who_comes_back_before_the_network_was_left_still_sees_what_there_was() -> None:
     bench = Bench()
     await subscribed(bench)
+    await bench.gateway.publish(bench.alice, [Attribute(K.ACTIVITY, Activity.BUSY)])
+    await bench.gateway.update_authorization(bench.alice, BOB, EVERYTHING)
+    view = bench.gateway.registry.views[bench.bob.key, bench.alice.key]
+    assert view.document is not None
     jobs: list[Coroutine[object, object, None]] = []
     bench.gateway.subscriptions.spawn = jobs.append
     await bench.gateway.leave(bench.bob, ALICE)
     await subscribed(bench)
+    bench.gateway.registry.views.clear()  # a subscription that lives tells nothing again
     for job in jobs:
         await job
     assert bench.network.watching == {(bench.bob.key, bench.alice.key)}
+    assert bench.gateway.registry.views == {(bench.bob.key, bench.alice.key): view}
 
 
 async def test_who_leaves_before_its_turn_after_a_restart_is_not_watched_any_more() -> None:
