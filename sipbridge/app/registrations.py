@@ -23,7 +23,7 @@ from datetime import datetime
 import orjson
 
 from sipbridge.app.applications import Directory
-from sipbridge.errors import SipBridgeError, TransportFailed
+from sipbridge.errors import LocalProtocolError, SipBridgeError, TransportFailed
 from sipbridge.events.registration import (
     Registered,
     Registrant,
@@ -32,9 +32,12 @@ from sipbridge.events.registration import (
 )
 from sipbridge.gateway.caller import Caller
 from sipbridge.identities import PresentityKey
+from sipbridge.observability.logs import logger
 from sipbridge.sip.dialog import Json
 from sipbridge.sip.policy import Credentials, PeerPolicy
 from sipbridge.uri import Uri
+
+log = logger("sipbridge.app")
 
 KIND = "registration"
 """Kind of the snapshots that keep Call-ID, CSeq, and how long there is a binding."""
@@ -169,8 +172,10 @@ class Registrations:
             return
         stored = self.kept.pop(key, None)
         if stored is not None:
-            with contextlib.suppress(SipBridgeError, ValueError):
+            try:
                 entry.id = self.restore(entry, orjson.loads(stored))
+            except (SipBridgeError, ValueError, TypeError) as error:
+                log.warning("registration.not-restored", identity=key, error=str(error))
         if not entry.id:
             entry.id = self.registrant.register(
                 self.directory.identities.address(entry.caller.identity),
@@ -182,8 +187,10 @@ class Registrations:
         self.begun(entry.caller)
         self.turn()
 
-    def restore(self, entry: Entry, stored: dict[str, Json]) -> str:
-        """Take up a registration of an earlier life. Raises LocalProtocolError or ValueError: it is none."""
+    def restore(self, entry: Entry, stored: Json) -> str:
+        """Take up one of an earlier life. Raises LocalProtocolError, ValueError, TypeError: it is none."""
+        if not isinstance(stored, dict):
+            raise LocalProtocolError("not a snapshot of a registration")
         at = stored.get("at")
         kept_at = datetime.fromisoformat(at) if isinstance(at, str) else self.at()
         return self.registrant.restore(

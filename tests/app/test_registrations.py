@@ -315,6 +315,22 @@ async def test_a_publication_of_before_the_restart_waits_for_the_registration(
             assert (await server.request("PUBLISH", 1)).get("sip-if-match") == "e2"
 
 
+@pytest.mark.parametrize("row", ["[]", "null", "x", '{"at": "2026-03-01T12:00:00"}', "{}"])
+async def test_what_is_no_snapshot_of_a_registration_is_one_made_anew(
+    tmp_path: Path, row: str
+) -> None:
+    async with presence_server() as server:
+        wanted = settings(store=kept(tmp_path), presence_server=network(server), applications=ONE)
+        async with site(wanted):
+            pass
+        server.got.clear()
+        with contextlib.closing(sqlite3.connect(tmp_path / "state.db")) as db, db:
+            alice = ("registration", "sip:alice@example.com", row)
+            db.execute("INSERT INTO snapshots (kind, key, text) VALUES (?, ?, ?)", alice)
+        async with site(wanted):
+            assert len(server.requests("REGISTER")) == 1
+
+
 async def test_what_was_removed_before_the_restart_is_removed_once_there_is_a_registration(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
