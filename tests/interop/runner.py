@@ -516,8 +516,13 @@ async def do_desk_phone(stage: Stage, step: dict[str, Any]) -> None:
 
 
 async def do_desk_says(stage: Stage, step: dict[str, Any]) -> None:
-    """The phone prints what fits `pattern`."""
-    await stage.desk_phones[step["who"]].wait_for(step["pattern"], 2 * STEP_SECONDS)
+    """The phone prints what fits `pattern`, or `both` of two in either order, as datagrams come."""
+    if "both" in step:
+        one, other = step["both"]
+        pattern = rf"(?s){one}.*?{other}|{other}.*?{one}"
+    else:
+        pattern = step["pattern"]
+    await stage.desk_phones[step["who"]].wait_for(pattern, 2 * STEP_SECONDS)
 
 
 async def do_desk_tell(stage: Stage, step: dict[str, Any]) -> None:
