@@ -152,5 +152,9 @@ async def test_a_tag_that_never_reached_us_costs_one_412(tmp_path: Path) -> None
         async with life(tmp_path, presence_server=there) as (_, alice, _bob):
             await server.request("PUBLISH", before + 1)
             await alice.publish(Activity="Travel")
-        tags = [m.get("sip-if-match") for m in server.requests("PUBLISH")[before:]]
-        assert tags == ["e1", "", "e2"]
+        sent = server.requests("PUBLISH")[before:]
+        tags = [m.get("sip-if-match") for m in sent]
+        assert tags[:2] == ["e1", ""]
+        # The 412 may have the watch over the server refresh it once more: by the tag that holds.
+        assert tags[2:] in (["e2"], ["e2", "e3"])
+        assert b"travel" in sent[-1].body and all(b"travel" not in m.body for m in sent[:-1])
