@@ -8,15 +8,12 @@ import asyncio
 import base64
 import functools
 import importlib.metadata
-import itertools
 import json
 import os
 import pty
-import random
 import re
 import shutil
 import signal
-import socket
 import sys
 import tempfile
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
@@ -26,6 +23,7 @@ from typing import Any, ClassVar
 
 import aiohttp
 
+from tests.harness.ports import free_port
 from tests.interop.wire import Message, Talker
 from tests.transports.certificates import Authority
 
@@ -36,9 +34,6 @@ START_TRIES = 3
 STOP_SECONDS = 10.0
 PHONE_STOP_SECONDS = 1.0
 """Twinkle does not end by itself when it is told to; what a phone does then is nothing a case looks at."""
-PORTS = range(20_000, 32_000)
-"""Below those that Linux hands out for connections: two cases at a time must not meet on one."""
-TURNS = itertools.count(random.randrange(len(PORTS)))
 TABLES = (
     *("version", "presentity", "active_watchers", "watchers", "xcap"),
     *("pua", "rls_presentity", "rls_watchers"),
@@ -55,20 +50,6 @@ PACKAGES = {"sipjs": "sip.js"}
 
 class ActorFailed(Exception):
     """An actor could not do its part; the text says what was seen."""
-
-
-def free_port() -> int:
-    """A port that nobody uses for UDP or TCP, and that the system gives to no other socket by itself."""
-    for _ in range(len(PORTS)):
-        port = PORTS[next(TURNS) % len(PORTS)]
-        try:
-            for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
-                with socket.socket(socket.AF_INET, kind) as one:
-                    one.bind(("127.0.0.1", port))
-        except OSError:
-            continue
-        return port
-    raise ActorFailed("no port is free")
 
 
 async def end(process: Process, seconds: float = STOP_SECONDS) -> int:
