@@ -169,7 +169,7 @@ def check_next_hop(text: str) -> str:
     try:
         uri = Uri.parse(text)
     except ParseError as error:
-        raise ValueError(f"{error}; like sip:192.0.2.7:5060;transport=tcp it should be") from None
+        raise ValueError(f"{error}; write it like sip:192.0.2.7:5060;transport=tcp") from None
     if uri.scheme not in ("sip", "sips"):
         raise ValueError(f"{text!r} is not a sip or sips URI like sip:192.0.2.7:5060;transport=tcp")
     transport = (uri.parameter("transport") or "").lower()
@@ -234,7 +234,7 @@ def check_identity(text: str) -> str:
     try:
         uri = Uri.parse(text)
     except ParseError as error:
-        raise ValueError(f"{error}; like sip:alice@example.com it should be") from None
+        raise ValueError(f"{error}; write it like sip:alice@example.com") from None
     if uri.scheme == "sips":
         raise ValueError(f"{text!r}: sips identities are {NOT_YET}")
     if uri.scheme != "sip" or not uri.user:

@@ -73,9 +73,7 @@ def address(option: str, text: str) -> Uri:
     try:
         uri = Uri.parse(text)
     except ParseError as error:
-        raise ConfigurationError(
-            option, f"{error}; like sip:alice@example.com it should be"
-        ) from None
+        raise ConfigurationError(option, f"{error}; write it like sip:alice@example.com") from None
     if uri.scheme not in ("sip", "pres"):
         raise ConfigurationError(
             option, f"{text!r} is not a SIP address like sip:alice@example.com"

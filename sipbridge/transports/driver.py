@@ -457,9 +457,8 @@ class Driver:
     async def look_up(self, question: Question) -> None:
         try:
             answer = await self.resolve(question)
-        except (
-            Exception
-        ) as error:  # whoever waits must hear something, or the name is never asked again
+        except Exception as error:
+            # Whoever waits must hear something, or the name is never asked again.
             self.complain(f"{question} could not be asked for", error)
             answer = Answer(failure=f"not looked up: {type(error).__name__}")
         self.safely(self.core.receive_answer, question, answer, self.now())

@@ -233,6 +233,8 @@ async def main() -> int:
     write(verdicts, begun)
     count = Counter(v.verdict for v in verdicts)
     flaky = f", {count['flaky']} flaky" if count["flaky"] else ""
+    if not verdicts:
+        print(f"no case, variant or module is called {only!r}")
     print(f"{count['pass']} passed{flaky}, {count['fail']} failed; {RESULTS / 'latest.json'}")
     return 1 if count["fail"] or not verdicts else 0
 
