@@ -19,8 +19,10 @@ reported as `Refused` and forgotten; one that was accepted before (or was made w
 long as the failure may pass. Timeout and transport count as 408 and 503 (RFC 3261 §8.1.3.1).
 
 A fetch (§4.4.3) is a subscription of no length: it reports one `Notified`, then `Terminated`. A notifier that
-wants to hear from us before it sends much may say so with an empty NOTIFY, `active;expires=0`. Servers that
-refuse Expires 0 (400, 423), or are known to, get a short subscription that is ended after its first NOTIFY.
+wants to hear from us before it sends much may say so with an empty NOTIFY, `active;expires=0`. What there is
+to say of a list (RFC 4662) may come in several, so each is reported, up to one that is `terminated`, or until
+none has come for timer N. Servers that refuse Expires 0 (400, 423), or are known to, get a short subscription
+that is ended after its first NOTIFY, be it of a list: what such a server says later is not waited for.
 
 A NOTIFY without Subscription-State gets 400, one with a body that we cannot read 415, one for another event
 489 or 481; none of these changes anything. An empty body is reported as it is: it is no news.
@@ -796,7 +798,7 @@ class Subscription:
         before = self.state
         happened = NOTIFIED.get(stated.state, Input.NOTIFY_ACTIVE)
         no_time = self.once and stated.expires == 0
-        if no_time and incoming.request.body:
+        if no_time and incoming.request.body and not self.of_list(incoming.request):
             happened = Input.NOTIFY_TERMINATED  # a fetch that the notifier calls active for no time
         self.state = step(NEXT, before, happened)
         self.heard = True
@@ -818,6 +820,13 @@ class Subscription:
         elif self.plan.deadline is None:
             self.lives(self.granted, now)
         self.ask_for_more(missed, now)
+
+    def of_list(self, request: Request) -> bool:
+        """Does this NOTIFY tell of a list (RFC 4662 §4.5)? Then more of its state may follow."""
+        content_type = request.content_type
+        return EVENTLIST in request.require or (
+            content_type is not None and content_type.essence in LIST_TYPES
+        )
 
     def ask_for_more(self, missed: int, now: float) -> None:
         """News that are held back, or of which a part was missed. missed: parts before this NOTIFY."""

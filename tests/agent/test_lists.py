@@ -724,6 +724,20 @@ def test_a_fetch_where_only_datagrams_get_through_comes_in_parts() -> None:
     assert world.agent.notifier.subscriptions == {}
 
 
+@pytest.mark.parametrize("only_udp", [False, True])
+def test_our_own_fetch_of_a_long_list_hears_everything(only_udp: bool) -> None:
+    world = with_documents(130)
+    if only_udp:
+        world.only_udp()
+    fetched = world.fetch(DAVE, FRIENDS, policy=LISTING)
+    assert world.states(fetched)[-1] == "terminated"
+    assert [m.state for m in world.view(fetched).roster().values()] == ["active"] * 130
+    told = [n.body.count(b"</presence>") for n in world.notified(fetched)]
+    assert sum(told) == 130 and len(told) > 1
+    assert world.terminated[-1] == ("timeout", False)
+    assert fetched not in world.subscriber.subscriptions
+
+
 def test_a_fetcher_who_falls_silent_leaves_nothing() -> None:
     world = with_documents(130)
     world.pair.wire.drop_next("NOTIFY", 1000)

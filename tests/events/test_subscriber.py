@@ -757,6 +757,23 @@ def test_a_fetch_whose_first_notify_is_empty_waits_for_the_next(
     assert world.notifier.asked == [0]
 
 
+@pytest.mark.parametrize("follows", [True, False])
+def test_a_fetch_of_a_list_hears_all_parts_until_its_end(follows: bool) -> None:
+    world = World(ACCEPT_ONLY).fetch()
+    table = b'<list xmlns="urn:ietf:params:xml:ns:rlmi" uri="sip:l@example.com" version="0"/>'
+    for _ in range(2):
+        world.notify("active;expires=0", table, content_type="application/rlmi+xml")
+        assert world.state is State.ACTIVE
+    if follows:
+        world.notify("terminated;reason=timeout", table, content_type="application/rlmi+xml")
+    else:
+        world.pair.pass_seconds(33)
+    assert world.state is None
+    assert len(world.notified) == (3 if follows else 2)
+    assert [t.reason for t in world.terminated] == ["timeout" if follows else "no-notify"]
+    assert world.notifier.asked == [0]
+
+
 def test_a_fetch_that_is_refused_is_refused() -> None:
     world = World(Answer(403)).fetch()
     assert [r.status for r in world.refused] == [403]
