@@ -310,7 +310,12 @@ class AnsweringHalf:
         return request.to.tag == self.refusal_tag(request)
 
     def is_merged(self, incoming: IncomingRequest) -> bool:
-        """The same request by another path (§8.2.2.2)? Remembers it if not. Only without To tag."""
+        """The same request by another path (§8.2.2.2)? Remembers it if not. Only without To tag.
+
+        It is remembered as long as its transaction: 32 s after the answer over UDP, over a connection until
+        the answer (timer J is 0 there). Who says it once more after that has lost his connection before the
+        answer came, or had it from a server that failed (RFC 3263 §4.3), and is served.
+        """
         request = incoming.request
         key = (request.from_.tag or "", request.call_id, str(request.cseq.number), request.method)
         if key in self.transactions.merged:

@@ -177,6 +177,23 @@ def test_the_same_request_by_another_path_is_merged(pair: Pair) -> None:
     assert status(pair, message("SUBSCRIBE", branch="z9hG4bK3")) == [200]
 
 
+def test_over_connections_the_same_request_is_merged_until_the_first_is_answered(
+    pair: Pair,
+) -> None:
+    pair.bob.serve("SUBSCRIBE", handler := Answers(0, 200))
+    other = Flow("tcp", BOB, ("192.0.2.98", 40000), 4)
+    paths = [(f"z9hG4bK{n}", flow) for n, flow in enumerate([TCP, other, UDP, other])]
+    asked = [
+        (message("SUBSCRIBE", branch=branch, via="SIP/2.0/TCP 192.0.2.99"), flow)
+        for branch, flow in paths
+    ]
+    assert [[r.status for r in bobs_answers(pair, *one)] for one in asked[:3]] == [[], [482], [482]]
+    handler.got[0].respond(200)
+    assert [r.status for r in responses(pair)] == [200]
+    assert [r.status for r in bobs_answers(pair, *asked[3])] == [200]
+    assert len(handler.got) == 2
+
+
 def test_a_repeated_branch_with_a_raised_cseq_is_a_new_request(pair: Pair) -> None:
     # libpurple answers a challenge so.
     pair.bob.serve("SUBSCRIBE", handler := Answers(401, 200))
