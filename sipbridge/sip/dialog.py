@@ -25,10 +25,10 @@ from sys import intern
 from sipbridge.errors import LocalProtocolError, RemoteProtocolError
 from sipbridge.sip.address import NameAddr
 from sipbridge.sip.defects import familiar_part
-from sipbridge.sip.flow import Flow
+from sipbridge.sip.flow import CONNECTIONS, Flow
 from sipbridge.sip.headers import Headers
 from sipbridge.sip.message import Message, Request, Response
-from sipbridge.sip.nat import Nat, reachable
+from sipbridge.sip.nat import Nat, hidden, reachable
 from sipbridge.uri import Uri
 
 Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
@@ -262,7 +262,13 @@ class Dialog:
         contact = message.contact
         if contact is None or contact.is_star:
             return None
-        return contact.uri_text if self.route_set else reachable(contact.uri_text, flow, self.nat)
+        named = contact.uri_text
+        if self.route_set or flow is None:
+            return named
+        answered = flow.protocol in CONNECTIONS and isinstance(message, Response)
+        if answered and hidden(named, flow, self.nat):
+            return None
+        return reachable(named, flow, self.nat)
 
     @property
     def is_doubtful(self) -> bool:

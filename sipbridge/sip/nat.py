@@ -5,7 +5,8 @@ responses only. Who has no proxy in front that mends it may have requests of the
 phone's own requests came from instead: the host and port of its Contact are replaced by those of the
 source, as proxies do it (`fix_nated_contact`), and `maddr` and another `transport`, which would lead past
 them, go. That is done for datagrams only, since over a connection the connection itself is used, and not
-where a Record-Route says that a proxy looks after it.
+where a Record-Route says that a proxy looks after it. An answer over a connection says no better where its
+sender is: such a Contact in it changes nothing.
 """
 
 import ipaddress
@@ -39,18 +40,28 @@ class Nat(StrEnum):
 
 def reachable(contact: str, flow: Flow | None, nat: Nat) -> str:
     """The text of a contact's URI as requests should have it; `flow` is where its sender was met."""
-    if nat is Nat.OFF or flow is None or flow.protocol != "udp":
+    if flow is None or flow.protocol != "udp":
         return contact
-    try:
-        uri = Uri.parse(contact)
-    except ParseError:
+    uri = hidden(contact, flow, nat)
+    if uri is None:
         return contact
     host, port = flow.remote
-    if uri.scheme != "sip" or (nat is Nat.PRIVATE and not is_elsewhere(uri.host, host)):
-        return contact
     kept = tuple(p for p in uri.parameters if not leads_elsewhere(*p))
     bracketed = f"[{host}]" if ":" in host else host
     return str(replace(uri, host=bracketed, port=port, parameters=kept))
+
+
+def hidden(contact: str, flow: Flow, nat: Nat) -> Uri | None:
+    """The contact's URI if it does not say where its sender is, who was met at `flow`; else None."""
+    if nat is Nat.OFF:
+        return None
+    try:
+        uri = Uri.parse(contact)
+    except ParseError:
+        return None
+    if uri.scheme != "sip" or (nat is Nat.PRIVATE and not is_elsewhere(uri.host, flow.remote[0])):
+        return None
+    return uri
 
 
 def leads_elsewhere(name: str, value: str | None) -> bool:

@@ -931,6 +931,23 @@ def test_a_watcher_behind_a_nat_that_repeats_its_contact_stays_where_it_was_met(
         assert [one.flow.remote for one in sent] == [("192.0.2.9", 40001)] * 3
 
 
+def test_a_large_notify_by_tcp_does_not_move_a_watcher_behind_a_nat() -> None:
+    world = AgentWorld(limits=AgentLimits(nat=Nat.PRIVATE))
+    published = world.publish(document())
+    subscribe_from_behind_a_nat(world)
+    contact = [("Contact", "<sip:dave@10.0.0.4:5062>")]
+    for basic, more in (("open", f"<note>{'x' * 1300}</note>"), ("closed", "")):
+        (*_, last) = world.pair.wire.named("NOTIFY")
+        told = parse_datagram(last.data)
+        assert isinstance(told, Request)
+        answer = bytes(told.response(200, headers=contact))
+        world.pair.bob.receive_datagram(answer, last.flow, world.pair.now)
+        world.modify(published, document(basic, more=more))
+    ways = [(one.flow.protocol, one.flow.remote) for one in world.pair.wire.named("NOTIFY")]
+    there = ("192.0.2.9", 40001)
+    assert ways == [("udp", there), ("tcp", there), ("udp", there)]
+
+
 def test_a_watcher_behind_a_proxy_is_the_proxys_affair() -> None:
     world = AgentWorld(limits=AgentLimits(nat=Nat.ALWAYS))
     route = "Record-Route: <sip:192.0.2.9:5099;lr>"

@@ -10,6 +10,7 @@ from sipbridge.sip.dialog import MAX_CSEQ, MAX_ROUTES, Dialog
 from sipbridge.sip.flow import Flow
 from sipbridge.sip.headers import Headers
 from sipbridge.sip.message import Request
+from sipbridge.sip.nat import Nat
 
 TCP = Flow("tcp", ("192.0.2.1", 5060), ("192.0.2.2", 40000), 7)
 UDP = Flow("udp", ("192.0.2.1", 5060), ("192.0.2.2", 5060))
@@ -191,6 +192,26 @@ def test_a_connection_of_our_own_is_no_hint_where_the_peer_wants_to_be_reached()
     contact = [("Contact", "<sip:bob@192.0.2.9>")]
     dialog.refresh_target(subscribe().response(200, headers=contact), TCP)
     assert dialog.remote_target == "sip:bob@192.0.2.9" and dialog.flow is None
+
+
+@pytest.mark.parametrize("nat", [Nat.PRIVATE, Nat.ALWAYS])
+@pytest.mark.parametrize("number", [0, 3], ids=["our connection", "his connection"])
+def test_an_answer_over_a_connection_does_not_move_who_is_behind_a_nat(
+    nat: Nat, number: int
+) -> None:
+    met = Flow("udp", ("192.0.2.1", 5060), ("203.0.113.7", 40001))
+    asks = subscribe()
+    asks.headers.set("Contact", "<sip:alice@10.0.0.4:5062>")
+    dialog = Dialog.as_uas(asks, "b", flow=met, nat=nat)
+    assert dialog.remote_target == "sip:alice@203.0.113.7:40001"
+    asked, stream = dialog.new_request("NOTIFY"), Flow("tcp", met.local, met.remote, number)
+    for contact in ("<sip:alice@10.0.0.4:5062>", "<sip:alice@10.0.0.4:5063;transport=tcp>"):
+        dialog.refresh_target(asked.response(200, headers=[("Contact", contact)]), stream)
+        assert dialog.remote_target == "sip:alice@203.0.113.7:40001"
+    moved = asked.response(200, headers=[("Contact", "<sip:alice@198.51.100.8>")])
+    dialog.refresh_target(moved, stream)
+    where = {Nat.PRIVATE: "sip:alice@198.51.100.8", Nat.ALWAYS: "sip:alice@203.0.113.7:40001"}
+    assert dialog.remote_target == where[nat]
 
 
 @pytest.mark.parametrize("flow", [MEMORY, TCP, None])
