@@ -19,7 +19,7 @@ from tests.interop.wire import Message
 
 T = TypeVar("T")
 
-PATIENCE = 8.0
+PATIENCE = 20.0
 """Seconds anything may take to arrive; only a failing test waits so long."""
 
 REST = "/rest/presence"

@@ -16,9 +16,6 @@ from tests.app.processes import Served, served
 from tests.app.rig import application, attributes, configuration, kept
 from tests.rest.devices import LOOKUP, Device, call, device, token_of
 
-# Three starts of a process each.
-pytestmark = pytest.mark.timeout(60)
-
 NAMES = ("alice", "bob", "carol")
 ALICE, BOB, CAROL = (f"sip:{name}@example.com" for name in NAMES)
 DEVICE = "the-device-token-of-bob"
@@ -152,7 +149,7 @@ class Busy:
                 self.answered.append(await self.phone.message())
 
 
-@pytest.mark.timeout(60 + 20 * LIVES)  # each a start, and a burst of requests
+@pytest.mark.timeout(180 + 20 * LIVES)  # each a start, and a burst of requests
 async def test_what_was_accepted_is_answered_once_however_the_bridge_falls(tmp_path: Path) -> None:
     accepted: dict[str, str] = {}
     answered: list[Json] = []

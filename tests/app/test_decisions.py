@@ -359,7 +359,6 @@ DECISIONS = st.lists(
 )
 
 
-@pytest.mark.timeout(60)  # a bridge of its own for each example
 @given(DECISIONS)
 @settings(max_examples=8, deadline=None)
 async def test_whatever_is_decided_nobody_sees_more(decided: list[dict[str, bool]]) -> None:

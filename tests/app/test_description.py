@@ -67,7 +67,7 @@ def options(url: str) -> list[str]:
     return [*chosen, "-n", "2", "--phases", "examples,fuzzing"]
 
 
-@pytest.mark.timeout(900 if FULL else 150)  # thousands of requests, one after another
+@pytest.mark.timeout(900 if FULL else 180)  # thousands of requests, one after another
 async def test_the_description_holds(tmp_path: Path) -> None:
     hasher = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
     bob = application("bob", auth_tokens=["0123456789abcdef"])

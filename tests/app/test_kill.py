@@ -16,9 +16,6 @@ import pytest
 from tests.app.processes import Served, served
 from tests.app.rig import Application, configuration, kept, presence_server, remote, until
 
-# Three starts of a process each.
-pytestmark = pytest.mark.timeout(60)
-
 ALICE, BOB = "sip:alice@example.com", "sip:bob@example.com"
 
 

@@ -6,13 +6,8 @@ import signal
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.app.processes import command, written
 from tests.app.rig import Application, configuration, kept
-
-# Up to four starts of a process each, many seconds on a busy machine, and seconds of silence.
-pytestmark = pytest.mark.timeout(150)
 
 ALICE, BOB = "sip:alice@example.com", "sip:bob@example.com"
 SOON = 4.0

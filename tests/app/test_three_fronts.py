@@ -14,8 +14,6 @@ from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
 from statistics import median
 
-import pytest
-
 from sipbridge.app.sip_client import SipClient
 from sipbridge.events.publisher import Published
 from sipbridge.events.subscriber import Notified, Terminated
@@ -25,9 +23,6 @@ from tests.app.rig import PATIENCE, Application, application, configuration, kep
 from tests.app.webex import APHELEIA, Updates, events, pidf, stop, watch
 from tests.harness.ports import free_port
 from tests.rest.devices import Device, token_of
-
-# Two starts of a process, and many rounds.
-pytestmark = pytest.mark.timeout(90)
 
 ALICE, BOB, DAVE = (f"sip:{n}@example.com" for n in ("alice", "bob", "dave"))
 AT_MOST = 0.2

@@ -6,14 +6,9 @@ import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import pytest
-
 from tests.app.processes import Served, served
 from tests.app.rig import Application, configuration, kept
 from tests.app.webex import APHELEIA, events, stop, watch
-
-# Three starts of a process each.
-pytestmark = pytest.mark.timeout(60)
 
 ALICE, BOB = "sip:alice@example.com", "sip:bob@example.com"
 

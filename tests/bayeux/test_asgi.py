@@ -406,10 +406,10 @@ async def test_the_star_never_comes_with_what_the_browser_knows(site: Site) -> N
     # A WebSocket of such a page has to prove itself in the handshake.
     async with site.http.ws_connect(site.url, headers=headers) as ws:
         await ws.send_json([HANDSHAKE])
-        assert (await ws.receive_json(timeout=5))[0]["successful"] is False
+        assert (await ws.receive_json(timeout=20))[0]["successful"] is False
     async with site.http.ws_connect(site.url, headers={"Origin": site.url[:-7]}) as ws:
         await ws.send_json([HANDSHAKE])
-        assert (await ws.receive_json(timeout=5))[0]["successful"] is True
+        assert (await ws.receive_json(timeout=20))[0]["successful"] is True
 
 
 async def test_our_own_pages_need_no_list(site: Site) -> None:

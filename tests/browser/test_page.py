@@ -17,7 +17,6 @@ ALICE, BOB = "sip:alice@example.com", "sip:bob@example.com"
 
 pytestmark = [
     pytest.mark.interop,
-    pytest.mark.timeout(90),  # a browser starts, on a machine that may be busy
     pytest.mark.skipif(chromium.path() is None, reason="no chromium: make interop installs it"),
 ]
 

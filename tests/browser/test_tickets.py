@@ -14,7 +14,6 @@ TOKEN = "the-token-of-bob-0123456789"
 
 pytestmark = [
     pytest.mark.interop,
-    pytest.mark.timeout(90),  # a browser starts, on a machine that may be busy
     pytest.mark.skipif(chromium.path() is None, reason="no chromium: make interop installs it"),
 ]
 

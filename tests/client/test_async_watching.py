@@ -79,7 +79,6 @@ async def test_wrong_credentials_are_raised(bridge: Site) -> None:
         assert bob.people.watches.idle
 
 
-@pytest.mark.timeout(60)  # two starts of a process
 async def test_handles_stay_valid_when_the_bridge_is_killed(tmp_path: Path) -> None:
     port = free_port()
     base = f"http://127.0.0.1:{port}"

@@ -76,17 +76,14 @@ with PresenceClient(sys.argv[1], "app_alice", "secret-alice") as alice:
 """
 
 
-@pytest.mark.timeout(180)  # makes an environment and installs into it
 def test_importing_the_sdk_takes_less_than_150_milliseconds(python: Path) -> None:
     assert min(float(run(python, IMPORT)) for _ in range(5)) < IMPORT_SECONDS
 
 
-@pytest.mark.timeout(180)  # may be the first that needs the environment
 def test_it_neither_has_nor_loads_what_the_server_needs(python: Path) -> None:
     assert run(python, LOADED, *SERVER) == "[] []\n"
 
 
-@pytest.mark.timeout(180)  # may be the first that needs the environment
 async def test_it_works_there(python: Path) -> None:
     async with site() as bridge:
         assert await asyncio.to_thread(run, python, PUBLISH, bridge.base) == "[]\n"
@@ -100,7 +97,6 @@ def examples() -> list[str]:
     return BLOCK.findall((REPOSITORY / "README.md").read_text("utf-8"))
 
 
-@pytest.mark.timeout(90)  # a strict type checker that has no cache reads the whole standard library
 def test_readme_is_strictly_typed(tmp_path: Path) -> None:
     assert len(examples()) >= 3
     for number, example in enumerate(examples()):

@@ -9,8 +9,6 @@ from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from pathlib import Path
 
-import pytest
-
 from sipbridge.client import (
     Activity,
     AsyncPresenceClient,
@@ -25,9 +23,6 @@ from tests.app.processes import Served, served
 from tests.app.rig import PATIENCE, configuration, kept
 from tests.client.conftest import asynchronous, blocking
 from tests.harness.ports import free_port
-
-# Several starts of a process each.
-pytestmark = pytest.mark.timeout(90)
 
 ALICE, BOB = "sip:alice@example.com", "sip:bob@example.com"
 LAST = "the last one"

@@ -23,7 +23,6 @@ from tests.interop.wire import Talker
 
 pytestmark = [
     pytest.mark.interop,
-    pytest.mark.timeout(60),  # a real server is started
     pytest.mark.skipif(shutil.which("kamailio") is None, reason="Kamailio is not installed"),
 ]
 SECTIONS = ["RFC 6665 4.4.3"]

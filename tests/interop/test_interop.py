@@ -11,7 +11,6 @@ PLAYED = [(case, variant) for case in all_cases() for variant in case.variants]
 
 
 @pytest.mark.interop
-@pytest.mark.timeout(120)  # starts and stops real servers, some of which notice expiry seconds late
 @pytest.mark.parametrize(
     ("case", "variant"), PLAYED, ids=[f"{c.name}-{variant_name(v)}" for c, v in PLAYED]
 )

@@ -444,7 +444,7 @@ def comparable(attributes: tuple[Attribute, ...], document: Presence) -> set[obj
     return kept
 
 
-@pytest.mark.timeout(300 if FULL else 60)
+@pytest.mark.timeout(300 if FULL else 180)
 @often
 @given(DOCUMENTS, TIMES)
 def test_attributes_of_any_document_publish_a_valid_one_that_says_the_same(
@@ -536,7 +536,7 @@ LISTS = st.tuples(
 ).map(lambda parts: tuple(itertools.chain(*parts)))
 
 
-@pytest.mark.timeout(300 if FULL else 60)
+@pytest.mark.timeout(300 if FULL else 180)
 @often
 @given(LISTS)
 def test_any_list_of_attributes_gives_a_valid_document(attributes: tuple[Attribute, ...]) -> None:

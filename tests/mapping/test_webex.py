@@ -92,7 +92,7 @@ def both(given: Presence, subscription: str) -> tuple[webex.WebexPresence, bems.
     )
 
 
-@pytest.mark.timeout(900 if FULL else 20)
+@pytest.mark.timeout(900 if FULL else 180)
 def test_statuses_are_total_independent_of_order_and_all_reached() -> None:
     step = 1 if FULL else 83
     seen: set[object] = {derive(None, at=AT, subscription=s)[0].status for s in SUBSCRIPTIONS} | {

@@ -15,8 +15,6 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pytest
-
 from tests.app.processes import Command, command, served
 from tests.app.rig import REST, configuration, presence_server, remote
 
@@ -157,7 +155,6 @@ def configured(folder: Path, more: str = "") -> None:
     (folder / "sipbridge.toml").write_text(text + FREE + more)
 
 
-@pytest.mark.timeout(60)  # a person's whole session: forty commands at two bridges
 async def test_the_session_of_the_readme_can_be_pasted(tmp_path: Path) -> None:
     configured(tmp_path)
     async with (

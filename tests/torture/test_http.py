@@ -259,7 +259,7 @@ async def test_websocket_frames_of_any_kind_close_at_most_their_own_socket(
         await bad.close()
     hello = {"channel": "/meta/handshake", "version": "1.0", "id": "1"}
     await good.send_json([{**hello, "supportedConnectionTypes": ["websocket"]}])
-    (answer,) = await good.receive_json(timeout=5.0)
+    (answer,) = await good.receive_json(timeout=20)
     assert answer["successful"] is True
     await good.close()
 

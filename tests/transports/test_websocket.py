@@ -117,7 +117,7 @@ async def test_a_browser_asks_and_is_answered_as_text(
     async with browser.ws_connect(bridge.url, protocols=["sip"], origin=PAGE) as page:
         assert page.protocol == "sip"
         await page.send_str(request("PUBLISH", body="grüße".encode()).decode())
-        answer = (await page.receive_str(timeout=5)).split("\r\n")
+        answer = (await page.receive_str(timeout=20)).split("\r\n")
         assert answer[0] == "SIP/2.0 200 OK"
         # RFC 7118 §5.3: no `received`, which would tell of machines in front of us
         assert answer[1] == "Via: SIP/2.0/WS df7jal23ls0d.invalid;branch=z9hG4bKbr1"
@@ -129,7 +129,7 @@ async def test_binary_messages_and_missing_lengths_are_understood(
 ) -> None:
     async with browser.ws_connect(bridge.url, protocols=["sip"]) as page:
         await page.send_bytes(request("PUBLISH", body=b"\xff\xfe", length=False))
-        assert (await page.receive_str(timeout=5)).startswith("SIP/2.0 200")
+        assert (await page.receive_str(timeout=20)).startswith("SIP/2.0 200")
         assert bridge.answers.got[0].request.body == b"\xff\xfe"
 
 
@@ -138,7 +138,7 @@ async def test_keep_alive_of_two_line_ends_is_answered_with_one(
 ) -> None:
     async with browser.ws_connect(bridge.url, protocols=["sip"]) as page:
         await page.send_str("\r\n\r\n")
-        assert await page.receive_str(timeout=5) == "\r\n"
+        assert await page.receive_str(timeout=20) == "\r\n"
 
 
 async def test_noise_is_not_answered_and_the_connection_serves_on(
@@ -147,7 +147,7 @@ async def test_noise_is_not_answered_and_the_connection_serves_on(
     async with browser.ws_connect(bridge.url, protocols=["sip"]) as page:
         await page.send_str("hello")
         await page.send_str(request("PUBLISH").decode())
-        assert (await page.receive_str(timeout=5)).startswith("SIP/2.0 200")
+        assert (await page.receive_str(timeout=20)).startswith("SIP/2.0 200")
 
 
 class Subscribes:
@@ -180,11 +180,11 @@ async def test_requests_of_a_dialog_come_over_its_connection_and_fail_with_it(
 
     async with browser.ws_connect(bridge.url, protocols=["sip"]) as page:
         await page.send_str(request("SUBSCRIBE").decode())
-        answer = await page.receive_str(timeout=5)
+        answer = await page.receive_str(timeout=20)
         host, port = bridge.point.local
         assert f"Contact: <sip:bob@{host}:{port};transport=ws>" in answer
         waiting = notify()
-        told = await page.receive_str(timeout=5)
+        told = await page.receive_str(timeout=20)
         assert told.startswith("NOTIFY sip:alice@df7jal23ls0d.invalid;transport=ws SIP/2.0\r\n")
         copied = [
             line
@@ -194,7 +194,7 @@ async def test_requests_of_a_dialog_come_over_its_connection_and_fail_with_it(
         await page.send_str("\r\n".join(["SIP/2.0 200 OK", *copied, "", ""]))
         assert await waiting.future == 200
         under_way = notify()
-        await page.receive_str(timeout=5)
+        await page.receive_str(timeout=20)
     assert await under_way.future == "transport"
     assert await notify().future == "transport"
 
@@ -269,7 +269,7 @@ async def test_a_message_that_is_too_large_ends_the_connection(
 ) -> None:
     async with browser.ws_connect(bridge.url, protocols=["sip"]) as page:
         await page.send_str("x" * (MAX_MESSAGE + 1))
-        assert (await page.receive(timeout=5)).type is WSMsgType.CLOSE
+        assert (await page.receive(timeout=20)).type is WSMsgType.CLOSE
         assert page.close_code == 1009
     assert (await bridge.dropped()).reason == "protocol"
 
@@ -375,7 +375,7 @@ async def test_at_the_end_browsers_are_told_that_we_go(
 ) -> None:
     async with browser.ws_connect(bridge.url, protocols=["sip"]) as page:
         await bridge.driver.stop()
-        assert (await page.receive(timeout=5)).type is WSMsgType.CLOSE
+        assert (await page.receive(timeout=20)).type is WSMsgType.CLOSE
         assert page.close_code == 1001
 
 
@@ -449,5 +449,5 @@ async def test_a_browser_over_tls(tmp_path: Path, browser: aiohttp.ClientSession
     context = ssl.create_default_context(cafile=str(authority.ca))
     async with browser.ws_connect(served.url, protocols=["sip"], ssl=context) as page:
         await page.send_str(request("PUBLISH").replace(b"SIP/2.0/WS ", b"SIP/2.0/WSS ").decode())
-        assert (await page.receive_str(timeout=5)).startswith("SIP/2.0 200")
+        assert (await page.receive_str(timeout=20)).startswith("SIP/2.0 200")
     await served.driver.stop()

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from sipbridge.gateway.ports import LogEntry, Notification
 
-PATIENCE = 8.0
+PATIENCE = 20.0
 """Seconds anything may take to arrive; only a failing test waits so long."""
 KEY = b"0123456789abcdef0123456789abcdef"
 APPLICATION = "app_bob"
