@@ -42,6 +42,17 @@ class Guessing:
 
     user: str
     address: str
+    trace: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NotProven:
+    """Credentials came and prove nobody. user: whom they name; reason: for the log, never for the peer."""
+
+    user: str
+    address: str
+    reason: str
+    trace: str = ""
 
 
 def unheard(indication: object) -> None:
@@ -158,30 +169,52 @@ class Door:
         if authenticator is None:
             return refusal(403, "Not A Trusted Peer") if self.trusted.alone else None
         request, address = incoming.request, incoming.flow.remote[0]
-        stale = False
+        stale, other = False, None
         for value in request.headers.get_all("Authorization"):
             if self.failures.counted and self.failures.too_many(address, claimed_user(value), now):
+                self.tell(incoming, value, "refused after too many failures")
                 return refusal(403, "Too Many Failures")
             verdict = authenticator.server.verify(
                 value, request.method, request.uri, request.wire_body, now, authenticator.ha1_of
             )
             match verdict:
                 case Verified():
-                    proven = authenticator.identity_of(verdict.user)
-                    proven = proven or Uri("sip", escape_user(verdict.user), self.domain)
-                    if self.same(user, proven):
-                        return None
-                    return refusal(403, "From Is Not The Authenticated User")
+                    return self.another(authenticator, verdict.user, user)
                 case Stale():
                     stale = True
-                case Refused(malformed=True):
+                case Refused(reason, malformed=True):
+                    self.tell(incoming, value, reason)
                     return refusal(400, "Bad Authorization")
-                case Refused(guessed=True):
-                    user_name = claimed_user(value)
-                    if self.failures.count(address, user_name, now):
-                        self.report(Guessing(user_name, address))
+                case Refused(reason, guessed=True):
+                    self.tell(incoming, value, reason)
+                    self.count(incoming, claimed_user(value), now)
+                case Refused(reason):
+                    other = (
+                        value,
+                        reason,
+                    )  # what is for another realm may stand beside what is for us
+        if other is not None and not stale:
+            self.tell(incoming, *other)
         challenges = authenticator.server.challenges(now, stale=stale)
         return refusal(401, headers=tuple(("WWW-Authenticate", c) for c in challenges))
+
+    def another(self, authenticator: Authenticator, proven: str, user: Uri) -> Admission | None:
+        """The answer to who has proven to be somebody else than whom his From says; else None."""
+        identity = authenticator.identity_of(proven) or Uri("sip", escape_user(proven), self.domain)
+        if self.same(user, identity):
+            return None
+        return refusal(403, "From Is Not The Authenticated User")
+
+    def count(self, incoming: ServerRequest, user: str, now: float) -> None:
+        """A wrong password."""
+        address = incoming.flow.remote[0]
+        if self.failures.count(address, user, now):
+            self.report(Guessing(user, address, incoming.trace))
+
+    def tell(self, incoming: ServerRequest, value: str, reason: str) -> None:
+        """An Authorization value that proves nobody."""
+        user = claimed_user(value)
+        self.report(NotProven(user, incoming.flow.remote[0], reason, incoming.trace))
 
     def same(self, one: Uri, other: Uri) -> bool:
         return self.identities.canonical(one) == self.identities.canonical(other)

@@ -37,6 +37,7 @@ from sipbridge.identities import PresentityKey
 from sipbridge.mapping.table import Tables
 from sipbridge.observability import gauges
 from sipbridge.observability.health import Checks, Word
+from sipbridge.observability.indications import CallerUnknown
 from sipbridge.observability.logs import logger
 from sipbridge.observability.metrics import CONTENT_TYPE, Metrics
 from sipbridge.rest import admin, admin_trace, bems, bems_lookup, sessions
@@ -45,7 +46,8 @@ from sipbridge.rest.admin_models import PeerView
 from sipbridge.rest.admin_trace import TraceApp
 from sipbridge.rest.apheleia import Apheleia
 from sipbridge.rest.api import DESCRIPTION, METRICS, Front, Ready, RestSettings, create_app
-from sipbridge.rest.bems import Bems, HeaderToken
+from sipbridge.rest.attempts import Attempt, Report, told, told_token
+from sipbridge.rest.bems import TOKEN, Bems, HeaderToken
 from sipbridge.rest.bems_lookup import Lookup
 from sipbridge.rest.exchange import Exchange
 from sipbridge.rest.faults import Envelope, Refused
@@ -102,6 +104,7 @@ class Inside:
     tracing: Tracing
     spawn: Spawn
     tables: Tables
+    observe: Callable[[object], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +127,9 @@ def make_doors(inside: Inside) -> Doors:
     kept = Sessions(settings.ocsg.session_lifetime) if settings.ocsg.sessions else None
     proves = make_tokens(inside)
     bearer, tickets = BearerAuthenticator(proves), Tickets(inside.clock.now)
-    rate, whoever = Rate(settings.limits.requests_per_second), first_of([basic, bearer])
+    report = attempts_to(inside.observe)
+    by_header = first_of([basic, bearer])
+    rate, whoever = Rate(settings.limits.requests_per_second), told(by_header, report)
     gate = Gate(whoever, sessions=kept, rate=rate, acting=directory.act)
     # Sessions are the RESTful Presence interface's own; other fronts know none.
     sessionless = Gate(whoever, rate=rate, acting=directory.act)
@@ -134,11 +139,11 @@ def make_doors(inside: Inside) -> Doors:
         Envelope(settings.ocsg.error_envelope.value),
         inside.metrics.count_quota,
     )
-    bayeux = make_bayeux(inside, TicketGate(tickets, whoever))
+    bayeux = make_bayeux(inside, TicketGate(tickets, whoever, report))
     streams = EventStreams(
         inside.store,
         inside.bus,
-        application_only(TicketGate(tickets, gate)),
+        application_only(TicketGate(tickets, gate, report)),
         topic_of,
         recheck=inside.gateway.recheck,
         restate=inside.gateway.restate,
@@ -147,7 +152,7 @@ def make_doors(inside: Inside) -> Doors:
         exceeded=inside.metrics.count_quota,
     )
 
-    feeds = Feeds(TicketGate(tickets, sessionless), exchange)
+    feeds = Feeds(TicketGate(tickets, sessionless, report), exchange)
     operations = make_operations(inside)
     side = make_bems(
         settings,
@@ -171,7 +176,7 @@ def make_doors(inside: Inside) -> Doors:
         bayeux.schedule_turn()
 
     provisioner = make_provisioner(inside, basic, revoke, side)
-    operator = make_operator(settings)
+    operator = make_operator(settings, report)
     traces = TraceApp(operator, inside.tracing.follow, exchange)
     mounts: dict[str, ASGIApp] = {
         NOTIFICATIONS: bayeux,
@@ -183,7 +188,7 @@ def make_doors(inside: Inside) -> Doors:
         admin.ROOT: AdminApp(
             operator, operations, standing(inside), provisioner, exchange, peers_of(inside)
         ),
-        **bems_doors(inside, side, whoever, proves, gate.rate, exchange),
+        **bems_doors(inside, side, by_header, proves, report, gate.rate, exchange),
     }
     if kept is not None:
         mounts[sessions.ROOT] = SessionManager(kept, whoever, exchange)
@@ -214,17 +219,19 @@ def bems_doors(
     side: BemsSide,
     authenticate: Authenticator,
     verify: Verify,
+    report: Report,
     rate: Rate,
     exchange: Exchange,
 ) -> dict[str, ASGIApp]:
-    """The BEMS fronts, which take tokens in a header of their own, too."""
+    """The BEMS fronts, which take tokens in a header of their own, too, and know a session by its cookie."""
     known = first_of([authenticate, HeaderToken(verify)])
+    known = told(known, report, header=TOKEN, unnamed=False)
     gate = Gate(known, rate=rate, acting=inside.directory.act)
     secure = inside.settings.http.tls or inside.settings.http.public_url.startswith("https:")
     messaging = Bems(
         side.remote,
         gate,
-        verify,
+        told_token(verify, report),
         inside.directory.identities,
         exchange,
         side.readers,
@@ -244,15 +251,23 @@ def make_operations(inside: Inside) -> Operations:
     return Operations(inside.gateway, identities, quotas, inside.metrics.count_quota)
 
 
-def make_operator(settings: Settings) -> Authenticator | None:
+def attempts_to(observe: Callable[[object], None]) -> Report:
+    """Requests that prove nobody, to the log and the metrics."""
+
+    def report(a: Attempt) -> None:
+        observe(CallerUnknown(a.missing, a.reason, a.user, a.address, a.path, a.trace))
+
+    return report
+
+
+def make_operator(settings: Settings, report: Report) -> Authenticator | None:
     """Knows the operator; None when there is none."""
     known = settings.admin.password_hash
     if known is None:
         return None
     nowhere = Caller(OPERATOR, Uri.parse(NOT_ANYBODY), PresentityKey(NOT_ANYBODY))
-    return BasicAuthenticator(
-        {admin.USER: Account(nowhere, password_hash=known.get_secret_value())}
-    )
+    account = Account(nowhere, password_hash=known.get_secret_value())
+    return told(BasicAuthenticator({admin.USER: account}), report)
 
 
 def peers_of(inside: Inside) -> Callable[[], list[PeerView]]:

@@ -259,6 +259,7 @@ def build(settings: Settings, store: Store, spawn: Spawn) -> Graph:
             tracing,
             spawn,
             tables,
+            tower.observe,
         )
     )
     sink.listening = lambda application: (

@@ -25,6 +25,22 @@ class DocumentTolerated:
 
 
 @dataclass(frozen=True, slots=True)
+class CallerUnknown:
+    """A request by HTTP did not prove who calls.
+
+    missing: it brought no credentials, as clients do that wait to be asked; reason: what was wrong with
+    those it brought; user: whom it claims to be, as it was written; address, path: whence and whereto.
+    """
+
+    missing: bool
+    reason: str
+    user: str = ""
+    address: str = ""
+    path: str = ""
+    trace: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class NotifyHandled:
     """A NOTIFY is through: parsed, mapped, in the applications' queues. seconds: since it was received."""
 

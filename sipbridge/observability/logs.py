@@ -3,7 +3,8 @@
 A line is an event name and fields: as text for people, as JSON for machines. What libraries write with
 `logging` comes out the same way. `IndicationLog` makes the lines about indications. Anybody on the network
 can cause some of them, so those are limited: a few for each kind in a while, and the first of the next while
-says how many were left out.
+says how many were left out. Of callers who do not prove who they are, fewer are told for each address, so
+that one who tries passwords does not hide another.
 """
 
 import logging
@@ -15,11 +16,11 @@ from typing import TextIO
 import structlog
 from structlog.typing import FilteringBoundLogger, Processor
 
-from sipbridge.agent.admission import Guessing
+from sipbridge.agent.admission import Guessing, NotProven
 from sipbridge.agent.publications import NotShown
 from sipbridge.events import peer_watch, publisher, registration, subscriber
 from sipbridge.gateway.presentity import LastChangeAhead
-from sipbridge.observability.indications import DocumentRefused
+from sipbridge.observability.indications import CallerUnknown, DocumentRefused
 from sipbridge.sip import indications
 from sipbridge.sip.flow import Flow
 
@@ -27,6 +28,12 @@ BURST = 10
 """Lines of one kind in one period."""
 PERIOD = 60.0
 """Seconds."""
+BURST_OF_ONE = 3
+"""Those of one address: enough to see whether it tries one user or many."""
+MAX_KINDS = 1000
+"""Kinds, or addresses, remembered; the one whose period began first is forgotten."""
+MAX_USER = 64
+"""Characters of a user name that somebody claims."""
 MAX_REASON = 200
 """Characters of a text that a peer wrote."""
 MAX_TRIED = 1000
@@ -91,15 +98,21 @@ class RateLimit:
         self.period = period
         self.kinds: dict[str, Allowance] = {}
 
-    def allow(self, kind: str, now: float) -> int | None:
-        """None: leave it out. A number: write it, so many were left out before."""
+    def allow(self, kind: str, now: float, before: int = 0) -> int | None:
+        """None: leave it out. A number: write it, so many were left out before.
+
+        before: how many others, left out already, this one speaks for.
+        """
         allowance = self.kinds.get(kind)
-        left_out = 0
+        left_out = before
         if allowance is None or now - allowance.began >= self.period:
-            left_out = allowance.left_out if allowance else 0
+            if allowance is not None:
+                left_out += self.kinds.pop(kind).left_out
+            elif len(self.kinds) >= MAX_KINDS:
+                del self.kinds[next(iter(self.kinds))]
             allowance = self.kinds[kind] = Allowance(now)
         if allowance.written >= self.burst:
-            allowance.left_out += 1
+            allowance.left_out += 1 + before
             return None
         allowance.written += 1
         return left_out
@@ -111,6 +124,7 @@ class IndicationLog:
     def __init__(self, log: FilteringBoundLogger | None = None) -> None:
         self.log = log if log is not None else logger("sipbridge.sip")
         self.limit = RateLimit()
+        self.by_address = RateLimit(BURST_OF_ONE)
         self.lines: dict[type, Callable[..., None]] = {
             indications.MessageRefused: self.message_refused,
             indications.DestinationFailed: self.destination_failed,
@@ -126,6 +140,8 @@ class IndicationLog:
             publisher.PublishFailed: self.publish_failed,
             registration.Registered: self.registered,
             Guessing: self.guessing,
+            NotProven: self.not_proven,
+            CallerUnknown: self.caller_unknown,
             NotShown: self.not_shown,
             registration.RegistrationFailed: self.registration_failed,
             peer_watch.PeerSuspect: self.peer_suspect,
@@ -142,10 +158,16 @@ class IndicationLog:
             line(indication, now)
 
     def limited(
-        self, event: str, now: float, *, level: int = logging.WARNING, **fields: object
+        self,
+        event: str,
+        now: float,
+        *,
+        level: int = logging.WARNING,
+        before: int = 0,
+        **fields: object,
     ) -> None:
-        """A line that anybody can cause."""
-        left_out = self.limit.allow(event, now)
+        """A line that anybody can cause. before: how many were left out that it speaks for."""
+        left_out = self.limit.allow(event, now, before)
         if left_out is None:
             return
         if left_out:
@@ -275,8 +297,52 @@ class IndicationLog:
         )
 
     def guessing(self, said: Guessing, now: float) -> None:
-        user = said.user[:MAX_REASON]
-        self.limited("authentication.guessing", now, user=user, address=said.address)
+        self.limited(
+            "authentication.guessing",
+            now,
+            user=quoted(said.user),
+            address=said.address,
+            trace=said.trace,
+        )
+
+    def not_proven(self, said: NotProven, now: float) -> None:
+        self.not_authenticated(
+            "authentication.failed",
+            now,
+            said.address,
+            interface="sip",
+            reason=said.reason,
+            user=quoted(said.user),
+            trace=said.trace,
+        )
+
+    def caller_unknown(self, said: CallerUnknown, now: float) -> None:
+        """Without credentials is no attack: it has a limit of its own, and is no warning."""
+        self.not_authenticated(
+            "authentication.missing" if said.missing else "authentication.failed",
+            now,
+            said.address,
+            level=logging.INFO if said.missing else logging.WARNING,
+            interface="http",
+            reason="" if said.missing else said.reason,
+            user=quoted(said.user),
+            path=said.path,
+            trace=said.trace,
+        )
+
+    def not_authenticated(
+        self,
+        event: str,
+        now: float,
+        address: str,
+        *,
+        level: int = logging.WARNING,
+        **fields: object,
+    ) -> None:
+        """A few lines for each address, and a few for all together."""
+        before = self.by_address.allow(f"{event} {address}", now)
+        if before is not None:
+            self.limited(event, now, level=level, before=before, address=address, **fields)
 
     def not_shown(self, said: NotShown, now: float) -> None:
         reason = said.reason[:MAX_REASON]
@@ -318,6 +384,11 @@ class IndicationLog:
 
     def peer_deaf(self, said: peer_watch.PeerDeaf, now: float) -> None:
         self.log.warning("peer.deaf", peer=said.peer, detail="answers no OPTIONS, not probed")
+
+
+def quoted(user: str) -> str:
+    """A name that somebody claims: what cannot be printed is escaped, so that it forges no line."""
+    return repr(user[:MAX_USER]) if user else ""
 
 
 def peer(flow: Flow) -> str:

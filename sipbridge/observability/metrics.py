@@ -24,9 +24,15 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
+from sipbridge.agent.admission import NotProven
 from sipbridge.events import publisher, subscriber
 from sipbridge.observability.counting import METHOD_NAMES, OTHER, MessageCounter
-from sipbridge.observability.indications import DocumentRefused, DocumentTolerated, NotifyHandled
+from sipbridge.observability.indications import (
+    CallerUnknown,
+    DocumentRefused,
+    DocumentTolerated,
+    NotifyHandled,
+)
 from sipbridge.sip import indications
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
@@ -137,6 +143,12 @@ class Metrics:
         self.certificates = counter(
             "sip_certificate_changes", "Certificates changed on the disk", "outcome"
         )
+        self.unproven = counter(
+            "authentication_failures",
+            "Requests that did not prove who calls",
+            "interface",
+            "reason",
+        )
         self.limits = counter("sip_limits_reached", "Refusals because of a limit", "limit")
         labels = ("package", "state")
         self.notifications = Counts("sipbridge_sip_notifications", "NOTIFYs taken", labels)
@@ -193,6 +205,10 @@ class Metrics:
             publisher.Published: lambda said: self.published.labels("accepted").inc(),
             publisher.PublishFailed: lambda said: self.published.labels("failed").inc(),
             publisher.Unpublished: lambda said: self.published.labels("removed").inc(),
+            NotProven: lambda said: self.unproven.labels("sip", "refused").inc(),
+            CallerUnknown: lambda said: self.unproven.labels(
+                "http", "missing" if said.missing else "refused"
+            ).inc(),
             DocumentRefused: self.document_refused,
             DocumentTolerated: self.document_tolerated,
             NotifyHandled: lambda said: self.notify_seconds.observe(said.seconds),

@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl
 from starlette.types import Receive, Scope, Send
 
 from sipbridge.errors import SipBridgeError
-from sipbridge.rest.exchange import Exchange, headers_of, request_id, respond
+from sipbridge.rest.exchange import Exchange, begun, headers_of, respond
 from sipbridge.rest.faults import (
     Fault,
     Refused,
@@ -53,10 +53,10 @@ class TraceApp:
             await send({"type": "websocket.close", "code": 1008})
             return
         headers = headers_of(scope)
+        trace = begun(scope, headers)
         try:
             reader = await self.open(scope, headers)
         except (Refused, SipBridgeError) as error:
-            trace = request_id(headers)
             fault = error.fault if isinstance(error, Refused) else fault_of(error)
             reply = self.exchange.failure(fault, trace)
             await respond(send, reply.status, reply.headers, reply.body, trace)

@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from sipbridge import __version__
 from sipbridge.gateway.caller import Caller
 from sipbridge.rest import ocsg, openapi, pages
+from sipbridge.rest.attempts import SERVED
 from sipbridge.rest.exchange import (
     JSON_HEADERS,
     MAX_BODY,
@@ -105,6 +106,7 @@ class Front:
         if scope["type"] == "lifespan":
             await self.fastapi(scope, receive, send)
             return
+        SERVED.set(scope)
         path: str = scope["path"]
         if scope["type"] == "http" and path.startswith(PREFIX):
             resource = path[len(PREFIX) :].partition("/")[0]

@@ -33,6 +33,8 @@ MAX_BODY = 1 << 20
 """Bytes of a request; a publication of every attribute there is takes about ten thousand."""
 
 JSON_TYPES = frozenset({"", "application/json", "text/json", "text/plain"})
+TRACE = "sipbridge.trace"
+"""Where a request's id stands in its scope, for those who see no headers."""
 REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 JSON_HEADERS: Pairs = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
 
@@ -79,7 +81,7 @@ class Exchange:
             await send({"type": "websocket.close", "code": 1008})
             return 403
         headers = headers_of(scope)
-        trace = request_id(headers)
+        trace = begun(scope, headers)
         cors: Pairs = []
         try:
             cors = self.origins.check(headers, scope["method"])
@@ -113,6 +115,12 @@ def json_reply(value: object, status: int = 200, headers: Pairs | None = None) -
 
 def headers_of(scope: Scope) -> dict[str, str]:
     return {n.decode("latin-1"): v.decode("latin-1") for n, v in scope["headers"]}
+
+
+def begun(scope: Scope, headers: Mapping[str, str]) -> str:
+    """The id of a request, which from now on stands in its scope too."""
+    trace = scope[TRACE] = request_id(headers)
+    return trace
 
 
 def request_id(headers: Mapping[str, str]) -> str:

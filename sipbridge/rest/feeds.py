@@ -21,11 +21,12 @@ from starlette.types import Receive, Scope, Send
 from sipbridge.errors import QuotaExceeded, SipBridgeError
 from sipbridge.gateway.caller import Caller
 from sipbridge.gateway.wishes import Feed, Wish
-from sipbridge.rest.exchange import Exchange, headers_of, request_id
-from sipbridge.rest.faults import Fault, Refused, fault_of, render, unauthenticated
+from sipbridge.rest.exchange import Exchange, begun, headers_of
+from sipbridge.rest.faults import Fault, Refused, fault_of, unauthenticated
+from sipbridge.rest.faults import render as render_fault
 from sipbridge.rest.origins import Pairs
 from sipbridge.rest.security import CHALLENGES, Authenticator
-from sipbridge.rest.streams import MAX_STREAMS, PING, OpenStream, respond
+from sipbridge.rest.streams import MAX_STREAMS, PING, OpenStream, refusal_headers, respond
 from sipbridge.rest.tickets import with_ticket
 
 MAX_OF_APPLICATION = 10_000
@@ -128,6 +129,7 @@ class Feeds:
     ) -> None:
         """One stream, until the peer goes away or `revoke` or `stop` is called."""
         headers = headers_of(scope)
+        trace = begun(scope, headers)
         cors: Pairs = []
         try:
             cors = self.exchange.origins.check(headers, scope["method"])
@@ -139,9 +141,9 @@ class Feeds:
             stream.end_at(caller.until)
         except (Refused, SipBridgeError) as error:
             fault = self.fault(error)
-            body = render_fault(fault, headers, self.exchange)
-            kind = (b"content-type", b"application/json")
-            await respond(send, fault.status, [kind, *fault.headers, *cors], body)
+            body = render_fault(fault, trace, self.exchange.envelope)
+            extra = [*refusal_headers(trace), *fault.headers, *cors]
+            await respond(send, fault.status, extra, body)
             return
         try:
             await stream.run(receive, send, cors)
@@ -173,6 +175,7 @@ class Feeds:
         """One WebSocket, until either side closes it."""
         await receive()
         headers = headers_of(scope)
+        begun(scope, headers)
         try:
             cors = self.exchange.origins.check(headers)
             if (b"access-control-allow-origin", b"*") in cors:
@@ -261,10 +264,6 @@ async def others() -> None:
     turn = loop.create_future()
     loop.call_soon(turn.set_result, None)
     await turn
-
-
-def render_fault(fault: Fault, headers: Mapping[str, str], exchange: Exchange) -> bytes:
-    return render(fault, request_id(headers), exchange.envelope)
 
 
 def last_event_id(headers: Mapping[str, str], query: bytes) -> str | None:

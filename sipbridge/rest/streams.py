@@ -30,7 +30,7 @@ from starlette.types import Receive, Scope, Send
 
 from sipbridge.errors import QuotaExceeded, SipBridgeError
 from sipbridge.gateway.ports import Bus, Notification, NotificationLog, Recheck
-from sipbridge.rest.exchange import Exceeded
+from sipbridge.rest.exchange import Exceeded, begun, headers_of
 from sipbridge.rest.faults import (
     Envelope,
     Fault,
@@ -102,7 +102,8 @@ class EventStreams:
         if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
             return
-        headers = {n.decode("latin-1"): v.decode("latin-1") for n, v in scope["headers"]}
+        headers = headers_of(scope)
+        trace = begun(scope, headers)
         cors: Pairs = []
         try:
             cors = self.origins.check(headers, scope["method"])
@@ -116,9 +117,9 @@ class EventStreams:
             fault = error.fault if isinstance(error, Refused) else fault_of(error)
             if isinstance(error, QuotaExceeded):
                 self.exceeded(error.quota)
-            body = render(fault, headers.get("x-request-id", ""), self.envelope)
-            kind = (b"content-type", b"application/json")
-            await respond(send, fault.status, [kind, *fault.headers, *cors], body)
+            body = render(fault, trace, self.envelope)
+            extra = [*refusal_headers(trace), *fault.headers, *cors]
+            await respond(send, fault.status, extra, body)
             return
         try:
             await stream.run(receive, send, cors)
@@ -315,6 +316,11 @@ def last_event_id(headers: Mapping[str, str], query: Mapping[str, list[str]]) ->
 
 async def write(send: Send, chunk: bytes) -> None:
     await send({"type": "http.response.body", "body": chunk, "more_body": True})
+
+
+def refusal_headers(trace: str) -> Pairs:
+    """What a request is answered with that gets no stream, besides what its fault says."""
+    return [(b"content-type", b"application/json"), (b"x-request-id", trace.encode("ascii"))]
 
 
 async def respond(send: Send, status: int, headers: Pairs, body: bytes) -> None:

@@ -17,6 +17,7 @@ from urllib.parse import parse_qs
 from starlette.types import Receive, Scope, Send
 
 from sipbridge.gateway.caller import Caller
+from sipbridge.rest.attempts import Report, attempt, unheard
 from sipbridge.rest.exchange import Exchange, Reply, json_reply, tail_of
 from sipbridge.rest.faults import no_method, no_resource, unauthenticated
 from sipbridge.rest.security import CHALLENGES, Authenticator
@@ -59,16 +60,23 @@ class Tickets:
 
 
 class TicketGate:
-    """The door of a stream: a ticket if there is one, else what the gate says."""
+    """The door of a stream: a ticket if there is one, else what the gate says.
 
-    def __init__(self, tickets: Tickets, gate: Authenticator) -> None:
+    report: told of tickets that are none; the gate has its own.
+    """
+
+    def __init__(self, tickets: Tickets, gate: Authenticator, report: Report = unheard) -> None:
         self.tickets = tickets
         self.gate = gate
+        self.report = report
 
     async def __call__(self, headers: Mapping[str, str]) -> Caller | None:
         scheme, _, ticket = headers.get("authorization", "").partition(" ")
         if scheme == "Ticket":
-            return self.tickets.use(ticket)
+            caller = self.tickets.use(ticket)
+            if caller is None:
+                self.report(attempt(headers))
+            return caller
         return await self.gate(headers)
 
 

@@ -4,12 +4,13 @@ import hashlib
 
 import pytest
 
+from sipbridge.agent.admission import NotProven
 from sipbridge.agent.ports import Authenticator
 from sipbridge.events.publisher import PublishFailed
 from sipbridge.identities import PresentityKey
 from sipbridge.presence.lists import Entry
 from sipbridge.sip.address import NameAddr
-from sipbridge.sip.digest import DigestServer
+from sipbridge.sip.digest import Challenge, DigestServer, answer
 from sipbridge.sip.flow import Flow
 from sipbridge.sip.parameters import Parameters
 from sipbridge.sip.policy import Credentials
@@ -134,6 +135,45 @@ def test_another_scheme_is_challenged() -> None:
     world = guarded()
     world.watch(DAVE, policy=with_flow(TO_BOB, extra_headers=(("Authorization", "Basic eA=="),)))
     assert world.refused == [401]
+    assert told(world) == [("", "scheme Basic")]
+
+
+def told(world: AgentWorld) -> list[tuple[str, str]]:
+    """Whom credentials named that proved nobody, and why they did not."""
+    said = [one for one in world.pair.reported[BOB] if isinstance(one, NotProven)]
+    assert all(one.address == ALICE[0] for one in said)
+    return [(one.user, one.reason) for one in said]
+
+
+def test_wrong_passwords_are_reported_and_challenges_are_not() -> None:
+    world = guarded(algorithms=("MD5",))
+    world.watch(DAVE)
+    world.watch(DAVE, credentials=known("dave"))
+    assert told(world) == []
+    world.watch(DAVE, credentials=Credentials("dave", "guess"))
+    world.watch(DAVE, credentials=Credentials("stranger", "guess"))
+    wrong = "wrong user or password"
+    assert told(world) == [("dave", wrong), ("stranger", wrong)]
+
+
+def test_what_is_tried_while_nothing_is_judged_is_reported_too() -> None:
+    world = guarded(algorithms=("MD5",))
+    for _ in range(22):
+        world.watch(DAVE, credentials=Credentials("dave", "guess"))
+    assert [reason for _, reason in told(world)][20:] == ["refused after too many failures"] * 2
+
+
+def test_credentials_for_another_realm_are_reported_only_where_nothing_else_is_proven() -> None:
+    world = guarded(algorithms=("MD5",))
+    foreign = 'Digest username="d", realm="elsewhere", nonce="n", uri="sip:x", response="0"'
+    world.watch(DAVE, policy=with_flow(TO_BOB, extra_headers=(("Authorization", foreign),)))
+    assert told(world) == [("d", "another realm")]
+    challenge = Challenge.parse(world.pair.wire.named("401")[0].header("WWW-Authenticate"))
+    ours = answer(challenge, known("dave"), "SUBSCRIBE", str(CAROL), b"", 1, "c")
+    both = (("Authorization", foreign), ("Authorization", ours))
+    world.watch(DAVE, policy=with_flow(TO_BOB, extra_headers=both))
+    assert world.refused == [401]
+    assert len(told(world)) == 1
 
 
 def test_the_flow_in_memory_is_believed_but_only_for_itself() -> None:

@@ -10,11 +10,21 @@ import structlog
 from structlog.testing import capture_logs
 
 from sipbridge.agent import NotShown
+from sipbridge.agent.admission import Guessing, NotProven
 from sipbridge.events.publisher import PublishFailed
 from sipbridge.events.subscriber import Refused, Terminated
 from sipbridge.identities import PresentityKey
-from sipbridge.observability.indications import DocumentRefused
-from sipbridge.observability.logs import BURST, PERIOD, IndicationLog, RateLimit, configure, logger
+from sipbridge.observability.indications import CallerUnknown, DocumentRefused
+from sipbridge.observability.logs import (
+    BURST,
+    BURST_OF_ONE,
+    MAX_KINDS,
+    PERIOD,
+    IndicationLog,
+    RateLimit,
+    configure,
+    logger,
+)
 from sipbridge.sip.flow import Flow
 from sipbridge.sip.indications import (
     CertificateLoaded,
@@ -93,6 +103,77 @@ def test_a_flood_of_malformed_messages_is_a_few_lines() -> None:
     assert lines[0]["peer"] == "udp:192.0.2.1:5080"
     assert len(lines[0]["reason"]) == 200
     assert lines[-1]["left_out_before"] == 1000 - BURST
+
+
+def unknown(address: str, user: str = "alice", missing: bool = False) -> CallerUnknown:
+    reason = "no credentials" if missing else "wrong user or password"
+    return CallerUnknown(missing, reason, user, address, "/rest/presence/presence", "t-1")
+
+
+def test_who_tries_passwords_does_not_hide_another_who_does() -> None:
+    with capture_logs() as lines:
+        log = IndicationLog()
+        for n in range(1000):
+            log.observe(unknown("192.0.2.1"), n / 1000)
+        log.observe(NotProven("bob", "192.0.2.2", "wrong user or password", "t-2"), 1.0)
+        log.observe(unknown("192.0.2.1"), PERIOD)
+    assert [line["address"] for line in lines] == [*["192.0.2.1"] * 3, "192.0.2.2", "192.0.2.1"]
+    assert lines[0] == {
+        "event": "authentication.failed",
+        "log_level": "warning",
+        "interface": "http",
+        "reason": "wrong user or password",
+        "user": "'alice'",
+        "address": "192.0.2.1",
+        "path": "/rest/presence/presence",
+        "trace": "t-1",
+    }
+    assert (lines[3]["interface"], lines[3]["trace"]) == ("sip", "t-2")
+    assert lines[4]["left_out_before"] == 1000 - BURST_OF_ONE
+
+
+def test_passwords_tried_from_everywhere_are_a_few_lines_and_a_number() -> None:
+    with capture_logs() as lines:
+        log = IndicationLog()
+        for n in range(5000):
+            log.observe(unknown(f"2001:db8::{n:x}"), n / 5000)
+        log.observe(unknown("192.0.2.9"), PERIOD + 1)
+    assert len(lines) == BURST + 1
+    assert lines[-1]["left_out_before"] == 5000 - BURST
+    assert len(log.by_address.kinds) <= MAX_KINDS
+
+
+def test_what_was_left_out_of_one_address_is_not_lost_where_its_next_line_is_left_out() -> None:
+    with capture_logs() as lines:
+        log = IndicationLog()
+        for n in range(100):
+            log.observe(unknown("192.0.2.1"), n / 10)
+        for n in range(BURST):
+            log.observe(unknown(f"192.0.2.{n + 2}"), 60.0)
+        log.observe(unknown("192.0.2.1"), 61.0)
+        log.observe(unknown("192.0.2.99"), 121.0)
+    assert sum(line.get("left_out_before", 0) for line in lines) == 100 - BURST_OF_ONE + 1
+
+
+def test_who_brings_no_credentials_is_no_attack_and_hides_none() -> None:
+    with capture_logs() as lines:
+        log = IndicationLog()
+        for n in range(50):
+            log.observe(unknown(f"192.0.2.{n}", "", missing=True), 0.0)
+        log.observe(unknown("192.0.2.1"), 0.0)
+    assert len(lines) == BURST + 1
+    assert (lines[0]["event"], lines[0]["log_level"]) == ("authentication.missing", "info")
+    assert "user" not in lines[0] and "reason" not in lines[0]
+    assert lines[-1]["event"] == "authentication.failed"
+
+
+def test_a_user_name_forges_no_line_and_fills_none() -> None:
+    with capture_logs() as lines:
+        log = IndicationLog()
+        log.observe(unknown("192.0.2.1", "a\nb\x1b[2J" + "c" * 5000), 0.0)
+        log.observe(Guessing("d\re", "192.0.2.1", "t-3"), 0.0)
+    assert lines[0]["user"] == repr("a\nb\x1b[2J" + "c" * 57)
+    assert (lines[1]["user"], lines[1]["trace"]) == (repr("d\re"), "t-3")
 
 
 def test_kinds_are_limited_apart() -> None:

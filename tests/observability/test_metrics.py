@@ -2,9 +2,15 @@
 
 import pytest
 
+from sipbridge.agent.admission import NotProven
 from sipbridge.events.publisher import Published, PublishFailed, Unpublished
 from sipbridge.events.subscriber import Notified, RefreshFailed, Refused, Terminated
-from sipbridge.observability.indications import DocumentRefused, DocumentTolerated, NotifyHandled
+from sipbridge.observability.indications import (
+    CallerUnknown,
+    DocumentRefused,
+    DocumentTolerated,
+    NotifyHandled,
+)
 from sipbridge.observability.metrics import Metrics
 from sipbridge.sip.flow import Flow
 from sipbridge.sip.indications import (
@@ -46,6 +52,14 @@ def notified(state: str) -> Notified:
             'sip_unreachable_total{method="PUBLISH"}',
         ),
         (LimitReached("transactions", "x"), 'sip_limits_reached_total{limit="transactions"}'),
+        (
+            NotProven("alice", "192.0.2.1", "another realm"),
+            'authentication_failures_total{interface="sip",reason="refused"}',
+        ),
+        (
+            CallerUnknown(True, "no credentials"),
+            'authentication_failures_total{interface="http",reason="missing"}',
+        ),
         (
             ConnectionDropped("tls", ("192.0.2.9", 1), "slow"),
             'sip_connections_dropped_total{reason="slow",transport="tls"}',
