@@ -86,6 +86,9 @@ LIST = "presence of a list"
 REGISTRATIONS = (Registered, RegistrationFailed, Unregistered)
 """What the machine of registrations says."""
 
+FORBIDDEN = frozenset({403})
+"""What a server that hears only who is registered says to others."""
+
 NO_LIST = frozenset({404, 405, 410, 420, 421, 489, 501, 604})
 """Refusals that say that there is no list, or that lists are not known there."""
 
@@ -102,6 +105,8 @@ class Watch:
     application: str
     resumed: bool = False
     """Accepted in an earlier life: its end is news even if it begins with a refusal."""
+    forbidden: bool = False
+    """403, perhaps because the server had forgotten who we are."""
     body: bytes = b""
     document: Presence | None = None
     says: bool = False
@@ -215,6 +220,15 @@ class SipNetwork:
                 policy = self.standing.policy_for(application, Uri.parse(watch.presentity))
                 is_list = watch.list is not None
                 self.subscriber.follow(watch.id, with_lists(policy) if is_list else policy)
+
+    def restored(self, entry: Entry) -> None:
+        """The network knows us again: what it forbade meanwhile is asked for once more."""
+        for application in entry.applications:
+            for watch in self.watched_by.get(application, {}).values():
+                if watch.forbidden:
+                    watch.forbidden = False
+                    self.subscriber.hasten(watch.id, self.now())
+        self.publications.restored(entry)
 
     # --- publications ---
 
@@ -395,6 +409,7 @@ class SipNetwork:
                 rate=Rate.every(self.paces.get(key, 0.0)),
                 members=self.groups.brings(key[2]) if self.groups and kind == LIST else (),
                 filter=self.filters.get(key, b""),
+                forgives=FORBIDDEN if peer.register else frozenset(),
             )
             accepted = asyncio.get_running_loop().create_future()
             watch = Watch(
@@ -509,6 +524,8 @@ class SipNetwork:
 
     def accept(self, said: Accepted) -> None:
         watch = self.watch_of.get(said.subscription)
+        if watch is not None:
+            watch.forbidden = False
         if watch is None or watch.list is None or said.is_list or watch.list.is_list:
             self.answer_watch(said.subscription, None)
             if watch is not None and watch.list is None and said.is_unchanged and watch.says:
@@ -519,7 +536,24 @@ class SipNetwork:
         self.give_up(watch, NotAList(200, "it is no list, or the server knows none"), said.trace)
 
     def refresh_failed(self, said: RefreshFailed) -> None:
-        self.answer_watch(said.subscription, failure(said.status, said.reason, None, said.tried))
+        error = failure(said.status, said.reason, None, said.tried)
+        watch = self.watch_of.get(said.subscription)
+        forbidden = watch is not None and watch.peer.register and said.status in FORBIDDEN
+        if watch is not None and forbidden and self.means_it(watch):
+            self.subscriber.end(watch.id, self.now())
+            self.give_up(watch, error, said.trace, "rejected")
+        else:
+            self.answer_watch(said.subscription, error)
+
+    def means_it(self, watch: Watch) -> bool:
+        """It got 403, and nothing of it is left at the server: has that nothing to do with who we are?"""
+        registrations = self.standing.registrations
+        held = watch.accepted.done() and watch.accepted.exception() is None
+        if held and registrations is not None:
+            watch.forbidden = registrations.doubt(watch.application, watch.peer.policy)
+            if watch.forbidden:
+                self.outdate(watch)
+        return not watch.forbidden and not self.subscriber.is_alive(watch.id)
 
     def refuse(self, said: Refused) -> None:
         watch = self.watch_of.get(said.subscription)

@@ -165,7 +165,7 @@ class Publications:
         registrations = self.standing.registrations
         forbidden = said.status == 403 and publication.peer.register and publication.held
         if forbidden and registrations is not None:
-            registrations.doubt(publication.key[0])
+            registrations.doubt(publication.key[0], publication.peer.policy)
 
     def keep_tag(self, publication: Publication) -> None:
         """Keep its entity-tag for the next life, or the server would show the old state beside ours.

@@ -8,10 +8,10 @@ server waits for the registration, in the name of whomever it acts for; what the
 publications and subscriptions that live already.
 
 A call waits `PATIENCE` seconds for the first answer; afterwards it is told that there is no registration.
-What is resumed in the background waits as long as it takes. Where a publication that the server had is
-forbidden all of a sudden, the network may have forgotten the registration: it is renewed. What was forbidden
-while there was none, or it was in doubt, is tried once more as soon as there is one. Call-ID and CSeq are
-kept, so that a registrar that knew us before a crash sees the same registration again.
+What is resumed in the background waits as long as it takes. Where a publication or a subscription that the
+server had is forbidden all of a sudden, the network may have forgotten the registration: it is renewed. What
+was forbidden while there was none, or it was in doubt, is tried once more as soon as there is one. Call-ID
+and CSeq are kept, so that a registrar that knew us before a crash sees the same registration again.
 """
 
 import asyncio
@@ -301,18 +301,22 @@ class Registrations:
         if news:
             self.restored(entry)
 
-    def doubt(self, application: str) -> None:
-        """Something of the application was forbidden: the network may have forgotten its registration.
+    def doubt(self, application: str, base: PeerPolicy) -> bool:
+        """The server with this policy has forbidden something: it may have forgotten a registration.
 
-        Nothing is to be done where it is lost anyway.
+        True: it is lost, or in doubt now, so `restored` may follow. False: the 403 means what it says.
         """
         entry, now = self.of_application.get(application), self.now()
-        if entry is None or not entry.id or not entry.registered.is_set():
-            return
-        if entry.doubted is None or now - entry.doubted >= DOUBT_EVERY:
-            entry.doubted, entry.in_doubt = now, True
-            self.registrant.refresh(entry.id, now)
-            self.turn()
+        if entry is None or not entry.id or entry.base is not base:
+            return False
+        if not entry.registered.is_set() or entry.in_doubt:
+            return True
+        if entry.doubted is not None and now - entry.doubted < DOUBT_EVERY:
+            return False
+        entry.doubted, entry.in_doubt = now, True
+        self.registrant.refresh(entry.id, now)
+        self.turn()
+        return True
 
     def failed(self, said: RegistrationFailed) -> None:
         entry = self.by_id.get(said.registration)

@@ -460,7 +460,7 @@ def make_network(
             at=tower.clock.at,
             begun=lambda caller: standing.peer_of(caller.identity).used(tower.clock.now()),
             moved=network.moved,
-            restored=network.publications.restored,
+            restored=network.restored,
             remember=lambda key, text: store.remember(REGISTRATION, key, text),
             spawn=spawn,
         )

@@ -113,6 +113,8 @@ __all__ = [
 TEMPORARY = frozenset({400, 408, 423, 429, 480, 481, 486, 491, 500, 502, 503, 504})
 """Refusals of a new SUBSCRIBE after which one that lived before is tried again."""
 
+NOTHING: frozenset[int] = frozenset()
+
 REFUSES_FILTER = frozenset({400, 413, 415, 488, 489})
 """Statuses by which a peer may say that it does not like our filter (RFC 4660 §5.2)."""
 
@@ -170,18 +172,20 @@ class Subscriber:
         members: Sequence[str] = (),
         rate: Rate = NO_RATE,
         filter: bytes = b"",
+        forgives: frozenset[int] = NOTHING,
     ) -> str:
         """Subscribe `identity` to the package's state of `target`; returns the subscription's id.
 
         expires: seconds asked for. keep_trying: a failure that may pass does not end it. members: addresses
         of those that are meant, for a server that takes them as a list (RFC 5367); `target` is that server.
         rate: how often to be notified. filter: a filter set, for a peer whose policy has `filters`.
+        forgives: statuses of failures that may pass, besides those that always may.
         """
         kind = self.package(package)
         asked = expires or policy.expires or kind.default_expires
         made = Subscription(self, target, identity, kind, asked, policy, credentials, trace)
         made.established, made.members = keep_trying, tuple(members)
-        made.rate, made.filter = rate, filter
+        made.rate, made.filter, made.forgives = rate, filter, forgives
         self.subscriptions[made.id] = made
         made.begin(now)
         return made.id
@@ -249,6 +253,15 @@ class Subscriber:
         known = self.subscriptions.get(id)
         return known is not None and known.leave_dialog(now)
 
+    def hasten(self, id: str, now: float) -> None:
+        """What failed may work now: refresh, or try again, in turn. Nothing happens if it is unknown."""
+        if id in self.subscriptions:
+            self.subscriptions[id].hasten(now)
+
+    def is_alive(self, id: str) -> bool:
+        """Has it a dialog, as far as we know?"""
+        return id in self.subscriptions and self.subscriptions[id].dialog is not None
+
     def end(self, id: str, now: float) -> None:
         """End it; `Terminated` says when it is over. Nothing happens if it is unknown."""
         if id in self.subscriptions:
@@ -303,6 +316,7 @@ class Subscription:
         "filter",
         "filter_refused",
         "filter_told",
+        "forgives",
         "granted",
         "heard",
         "held_back",
@@ -373,6 +387,7 @@ class Subscription:
         self.client: ClientRequest | None = None
         self.expects: tuple[str, str] | None = None
         self.end_asked = False
+        self.forgives = NOTHING
         self.failures = self.too_brief = 0
         self.timer_n = Alarm(self.ua, self.no_notify)
         self.plan = Alarm(self.ua, self.due)
@@ -521,6 +536,10 @@ class Subscription:
         self.state = step(NEXT, self.state, Input.GONE)
         self.try_again(0.0, now)
         return True
+
+    def hasten(self, now: float) -> None:
+        if (self.state, Input.DUE) in NEXT and self.client is None:
+            self.plan.set(now + AT_ONCE * self.ua.identifiers.fraction())
 
     def end(self, now: float) -> None:
         self.end_asked = True
@@ -689,7 +708,7 @@ class Subscription:
             left = (self.ends - now) / 2
             wait = pause(self.failures, retry_after, self.ua.identifiers.fraction())
             self.plan.set(now + min(wait, max(left, 1.0)))
-        elif self.established and (status is None or status in TEMPORARY):
+        elif self.established and (status is None or status in TEMPORARY | self.forgives):
             self.ua.report(RefreshFailed(self.id, status, reason, self.trace, tried))
             self.try_again(pause(self.failures, retry_after, self.ua.identifiers.fraction()), now)
         else:

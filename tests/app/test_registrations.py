@@ -3,12 +3,14 @@
 import asyncio
 import contextlib
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from sipbridge.app import registrations
 from sipbridge.errors import TransportFailed
+from sipbridge.events.subscriber import State, Subscription
 from sipbridge.identities import PresentityKey
 from sipbridge.sip.policy import PeerPolicy
 from sipbridge.uri import Uri
@@ -17,12 +19,14 @@ from tests.app.rig import (
     Site,
     application,
     attributes,
+    document,
     kept,
     presence_server,
     remote,
     settings,
     site,
     until,
+    values,
 )
 from tests.app.test_admin import ADMIN, operator
 from tests.interop.wire import Message
@@ -271,6 +275,86 @@ async def test_what_was_forbidden_while_the_registration_was_lost_is_published_o
         assert b"meeting" in again.body
 
 
+@pytest.mark.parametrize("noticed", [True, False], ids=["lost", "forgotten by the network"])
+async def test_a_subscription_forbidden_while_the_registration_was_lost_comes_back_with_it(
+    noticed: bool,
+) -> None:
+    async with (
+        presence_server() as server,
+        site(presence_server=network(server), applications=ONE) as here,
+    ):
+        alice = await here.application("alice").listen()
+        await alice.subscribe(BOB)
+        server.notify(await server.subscription(BOB), document("meeting", BOB))
+        await alice.told("notifySubscription")
+        server.refuse |= {"SUBSCRIBE": 403}
+        if noticed:
+            server.refuse |= {"REGISTER": 403}
+            register_again(here)
+            await until(lambda: health(here), lambda state: state[0] == "degraded")
+        else:
+            server.silent.add("REGISTER")
+        state = make_anew(here)
+        await server.subscription(BOB, index=1)
+        await until(lambda: asyncio.sleep(0, state()), lambda now: now is State.WAITING)
+        if noticed:
+            register_again(here)
+        server.refuse.clear()
+        server.silent.clear()
+        refused = len(asked_about(server, BOB))
+        again = await server.until(lambda: asked_about(server, BOB)[refused:], "no SUBSCRIBE")
+        server.notify(again, document("travel", BOB))
+        await until(
+            lambda: alice.presence(BOB),
+            lambda seen: values(seen[1]["result"]).get("Activity") == "Travel",
+        )
+
+
+async def test_a_refresh_forbidden_by_a_network_that_forgot_us_is_repeated_once_it_knows_us() -> (
+    None
+):
+    async with (
+        presence_server() as server,
+        site(presence_server=network(server), applications=ONE) as here,
+    ):
+        alice = await here.application("alice").listen()
+        await alice.subscribe(BOB)
+        server.notify(await server.subscription(BOB), document("meeting", BOB))
+        await alice.told("notifySubscription")
+        assert here.graph is not None
+        ours = here.graph.network
+        server.refuse["SUBSCRIBE"] = 403
+        ours.subscriber.refresh(watched(here).id, ours.now())
+        ours.turn()
+        refused = await server.subscription(BOB, index=1)
+        await server.request("REGISTER", 1)
+        server.refuse.clear()
+        again = await server.until(
+            lambda: [
+                m for m in asked_about(server, BOB)[2:] if m.get("cseq") != refused.get("cseq")
+            ]
+        )
+        assert again.get("call-id") == refused.get("call-id")
+
+
+async def test_a_subscription_forbidden_again_by_a_network_that_knows_us_is_over() -> None:
+    async with (
+        presence_server() as server,
+        site(presence_server=network(server), applications=ONE) as here,
+    ):
+        alice = await here.application("alice").listen()
+        await alice.subscribe(BOB)
+        server.notify(await server.subscription(BOB), document("meeting", BOB))
+        await alice.told("notifySubscription")
+        server.refuse["SUBSCRIBE"] = 403
+        make_anew(here)
+        assert await alice.told("subscriptionEnded") == {"presentity": BOB, "reason": "Blocked"}
+        assert len({m.get("cseq") for m in server.requests("REGISTER")}) == 2
+        assert here.graph is not None
+        left = here.graph.network.subscriber.subscriptions.values()
+        assert BOB not in [str(subscription.target) for subscription in left]
+
+
 async def test_a_way_that_changes_is_looked_up_for_what_that_application_has_only(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -502,6 +586,29 @@ def register_again(here: Site) -> None:
     for entry in known.entries.values():
         known.registrant.refresh(entry.id, known.now())
     known.turn()
+
+
+def make_anew(here: Site) -> Callable[[], State]:
+    """The one subscription to somebody's presence gets a new SUBSCRIBE; gives where it stands."""
+    assert here.graph is not None
+    network = here.graph.network
+    subscription = watched(here)
+    network.subscriber.renew(subscription.id, network.now())
+    network.turn()
+    return lambda: subscription.state
+
+
+def watched(here: Site) -> Subscription:
+    """The one subscription to somebody's presence."""
+    assert here.graph is not None
+    network = here.graph.network
+    (id,) = [w.id for (kind, *_), w in network.watches.items() if kind == "presence"]
+    return network.subscriber.subscriptions[id]
+
+
+def asked_about(server: PresenceServer, presentity: str) -> list[Message]:
+    """The SUBSCRIBEs to somebody so far."""
+    return [m for m in server.requests("SUBSCRIBE") if f"<{presentity}>" in m.get("to")]
 
 
 async def registration(here: Site, name: str) -> str:

@@ -702,6 +702,30 @@ def test_refresh_and_end_of_what_is_gone_do_nothing() -> None:
     assert world.pair.wire.sent == []
 
 
+@pytest.mark.parametrize("forgives", [frozenset(), frozenset({403})])
+def test_what_is_forgiven_is_tried_again_and_sooner_if_told_so(forgives: frozenset[int]) -> None:
+    world = World(Answer(), Answer(403), Answer(403), Answer())
+    world.id = world.subscriber.subscribe(
+        BOB_URI, ALICE_URI, "presence", world.pair.now, policy=TO_BOB, forgives=forgives
+    )
+    world.pair.turn()
+    assert world.subscriber.is_alive(world.id)
+    world.subscriber.renew(world.id, world.pair.now)
+    world.pair.turn()
+    assert not world.subscriber.is_alive(world.id)
+    if not forgives:
+        assert [r.status for r in world.refused] == [403] and world.state is None
+        world.subscriber.hasten(world.id, world.pair.now)
+        return
+    assert world.refused == []
+    for _ in range(2):
+        world.subscriber.hasten(world.id, world.pair.now)
+        world.pair.pass_seconds(1.1)
+    assert world.state is State.ACTIVE
+    failed = [s.status for s in world.pair.reported[ALICE] if isinstance(s, RefreshFailed)]
+    assert failed == [403, 403]
+
+
 # --- fetch ----------------------------------------------------------------------------------------------
 
 
