@@ -132,7 +132,8 @@ class Published:
 class PublishFailed:
     """A PUBLISH failed. `status` is None when no answer came; `will_retry`: it is tried again by itself.
 
-    tried: the destinations and why each failed, where there was no answer; for people.
+    tried: the destinations and why each failed, where there was no answer; for people. failures: how many
+    PUBLISHes in a row have failed by now.
     """
 
     publication: str
@@ -143,6 +144,7 @@ class PublishFailed:
     revision: int = 1
     will_retry: bool = False
     tried: str = field(default="", compare=False)
+    failures: int = field(default=1, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -493,7 +495,15 @@ class Publication:
             again = passing and not self.removal_asked
             self.ua.report(
                 PublishFailed(
-                    self.id, status, reason, retry_after, self.sent_trace, self.sent, again, tried
+                    self.id,
+                    status,
+                    reason,
+                    retry_after,
+                    self.sent_trace,
+                    self.sent,
+                    will_retry=again,
+                    tried=tried,
+                    failures=self.failures,
                 )
             )
             if self.removal_asked:

@@ -38,6 +38,25 @@ MAX_REASON = 200
 """Characters of a text that a peer wrote."""
 MAX_TRIED = 1000
 """Characters of a list of destinations."""
+UNMET = {
+    indications.Unmet.MISSING: (
+        "credentials.missing",
+        "set applications.sip_password of this identity; for a server of another domain sip_realm too",
+    ),
+    indications.Unmet.REALM: (
+        "credentials.missing",
+        "applications.sip_realm names another realm: correct it, or leave it empty",
+    ),
+    indications.Unmet.UNUSABLE: (
+        "credentials.unusable",
+        "no challenge that can be answered: see its algorithm, and sip.minimum_digest",
+    ),
+    indications.Unmet.REFUSED: (
+        "credentials.refused",
+        "they were sent and refused: check applications.sip_password and sip_username",
+    ),
+}
+"""Event, and what to do, where a presence server wants other credentials."""
 
 
 def configure(level: str = "info", format: str = "text", stream: TextIO | None = None) -> None:
@@ -130,6 +149,7 @@ class IndicationLog:
             indications.DestinationFailed: self.destination_failed,
             indications.RequestTimedOut: self.timed_out,
             indications.RequestFailed: self.request_failed,
+            indications.ChallengeUnmet: self.challenge_unmet,
             indications.LimitReached: self.limit_reached,
             indications.ConnectionDropped: self.connection_dropped,
             indications.CertificateLoaded: self.certificate_loaded,
@@ -217,6 +237,21 @@ class IndicationLog:
             "document.refused", now, reason=reason, media_type=media_type, trace=said.trace
         )
 
+    def challenge_unmet(self, said: indications.ChallengeUnmet, now: float) -> None:
+        event, detail = UNMET[said.why]
+        self.limited(
+            event,
+            now,
+            status=said.status,
+            method=said.method,
+            identity=said.identity,
+            user=said.user,
+            realm=", ".join(map(quoted, said.realms))[:MAX_REASON],
+            destination=said.destination,
+            detail=detail,
+            trace=said.trace,
+        )
+
     def limit_reached(self, said: indications.LimitReached, now: float) -> None:
         self.limited("limit.reached", now, limit=said.limit, peer=said.peer, trace=said.trace)
 
@@ -289,6 +324,7 @@ class IndicationLog:
             "publication.failed",
             now,
             publication=said.publication,
+            failures=said.failures,
             status=said.status,
             reason=said.reason[:MAX_REASON],
             will_retry=said.will_retry,

@@ -6,6 +6,7 @@ others on. `trace` is the id of the message that caused it, "" when there was no
 """
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from sipbridge.sip.flow import Address, Flow
 from sipbridge.sip.records import Question
@@ -133,6 +134,36 @@ class RequestFailed:
     method: str
     uri: str
     tried: tuple[str, ...]
+    trace: str = ""
+
+
+class Unmet(StrEnum):
+    """Why a challenge is the last word."""
+
+    MISSING = "missing"
+    """The request was made without credentials."""
+    REALM = "realm"
+    """They are for another realm."""
+    UNUSABLE = "unusable"
+    """No challenge among those of the answer can be answered, or may be."""
+    REFUSED = "refused"
+    """It was answered, and the answer refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChallengeUnmet:
+    """A 401 or 407 to a request of ours was not answered, or not rightly, and the request has failed.
+
+    identity: our From; user: of the credentials, "" without; realms: those that the answer names.
+    """
+
+    why: Unmet
+    status: int
+    method: str
+    destination: str
+    identity: str
+    user: str
+    realms: tuple[str, ...]
     trace: str = ""
 
 

@@ -36,16 +36,18 @@ from sipbridge.errors import LocalProtocolError, ParseError
 from sipbridge.sip.address import NameAddr
 from sipbridge.sip.destinations import Destinations, Locating, address_question, read
 from sipbridge.sip.dialog import Dialog
-from sipbridge.sip.digest import Session, introduction, parse_challenges, select
+from sipbridge.sip.digest import Challenge, Session, introduction, parse_challenges, select
 from sipbridge.sip.flow import SECURE, Address, Flow, ListeningPoint, Transmit
 from sipbridge.sip.headers import Headers
 from sipbridge.sip.identifiers import Identifiers
 from sipbridge.sip.indications import (
+    ChallengeUnmet,
     DestinationFailed,
     LimitReached,
     RequestFailed,
     RequestTimedOut,
     Resolve,
+    Unmet,
 )
 from sipbridge.sip.locate import LARGE, Target, bracketed, destination_text
 from sipbridge.sip.message import Request, Response
@@ -320,8 +322,10 @@ class ClientRequest:
         half, flow, status = self.half, self.flow, response.status
         if self.dialog is not None and flow is not None:
             self.dialog.proven = flow.remote[0]  # nobody else knows the branch
-        if status in (401, 407) and self.answer_challenge(response, now):
-            return
+        if status in (401, 407):
+            if self.answer_challenge(response, now):
+                return
+            half.report_unmet(self, response)
         half.follow_nonce(self, response)
         if flow is not None:
             half.destinations.answered(flow, probed=self.request.method == "OPTIONS")
@@ -625,13 +629,12 @@ class AskingHalf:
         if flow is None or credentials is None:
             return False
         proxy = response.status == 407
-        lines = response.headers.get_all("Proxy-Authenticate" if proxy else "WWW-Authenticate")
         key = (credentials, *flow.remote)
         sessions = self.sessions[key] = self.sessions.pop(key, {})
         while len(self.sessions) > MAX_SESSIONS:
             del self.sessions[next(iter(self.sessions))]
         fresh = False
-        for challenge in select(parse_challenges(lines, proxy=proxy), self.minimum_digest):
+        for challenge in select(challenges_of(response), self.minimum_digest):
             realm = (proxy, challenge.realm, "" if proxy else domain_of(asked.request))
             if credentials.realm not in ("", challenge.realm):
                 continue
@@ -722,11 +725,46 @@ class AskingHalf:
             RequestTimedOut(request.method, destination, call_id, asked.trace, asked.following)
         )
 
+    def report_unmet(self, asked: ClientRequest, response: Response) -> None:
+        """A challenge is the last word. Of a probe nobody needs to hear: it asks for nothing."""
+        request, credentials = asked.request, asked.credentials
+        if request.method == "OPTIONS":
+            return
+        challenges = challenges_of(response)
+        usable = select(challenges, self.minimum_digest)
+        if credentials is None:
+            why = Unmet.MISSING
+        elif not usable:
+            why = Unmet.UNUSABLE
+        elif credentials.realm and all(c.realm != credentials.realm for c in usable):
+            why = Unmet.REALM
+        else:
+            why = Unmet.REFUSED
+        self.report(
+            ChallengeUnmet(
+                why,
+                response.status,
+                request.method,
+                asked.where(),
+                str(request.from_.uri),
+                "" if credentials is None else credentials.username,
+                tuple(dict.fromkeys(c.realm for c in challenges if c.realm)),
+                asked.trace,
+            )
+        )
+
     def report_end(self, asked: ClientRequest) -> None:
         """No destination is left; of one that failed alone enough was said."""
         if len(asked.tried) > 1:
             request = asked.request
             self.report(RequestFailed(request.method, request.uri, tuple(asked.tried), asked.trace))
+
+
+def challenges_of(response: Response) -> list[Challenge]:
+    """What a 401 or 407 asks for, as far as it can be read."""
+    proxy = response.status == 407
+    lines = response.headers.get_all("Proxy-Authenticate" if proxy else "WWW-Authenticate")
+    return parse_challenges(lines, proxy=proxy)
 
 
 def domain_of(request: Request) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 from tests.app.processes import served
 from tests.app.rig import (
+    application,
     attributes,
     configuration,
     document,
@@ -106,3 +107,32 @@ async def test_an_id_that_is_none_is_replaced() -> None:
             given = answer["error"]["requestId"]
             assert given == bob.headers["X-Request-ID"]
             assert given != bad and given.isalnum()
+
+
+async def test_whether_credentials_are_missing_or_wrong_is_in_the_log(tmp_path: Path) -> None:
+    """And the application is told no more than that the bridge is not believed."""
+    async with presence_server() as server:
+        server.challenge = 'Digest realm="ims.example", nonce="n1", algorithm=MD5, qop="auth"'
+        server.nonce = "n0"
+        applications = [application("alice", sip_password="pw-alice"), application("bob")]
+        tree = configuration(
+            presence_server=remote(server),
+            log={"level": "info", "format": "json"},
+            applications=applications,
+        )
+        async with served(tmp_path, tree) as there:
+            body = {"presence": attributes(Activity="Meeting")}
+            for name in ("alice", "bob"):
+                asked = there.application(name)
+                status, answer = await asked.ask("PUT", "/rest/presence/presence", body)
+                assert (status, answer["error"]["variables"]) == (502, ["401"])
+                assert "wants other credentials" in answer["error"]["detail"]
+                assert "ims.example" not in str(answer)
+            assert await there.stop() == 0
+            log = there.bridge.log
+        (refused,) = lines(log, "credentials.refused")
+        assert (refused["identity"], refused["user"]) == (ALICE, "alice")
+        (missing,) = lines(log, "credentials.missing")
+        assert missing["identity"] == BOB and "user" not in missing
+        assert refused["realm"] == missing["realm"] == "'ims.example'"
+        assert not [line for line in log if "pw-alice" in line]

@@ -343,6 +343,14 @@ def test_500_to_an_initial_publish_is_tried_again_later() -> None:
     assert world.published[-1].revision == 1
 
 
+def test_each_try_that_fails_is_told_once_and_says_which_it_is() -> None:
+    world = World(Reply(503), Reply(503), Reply(), Reply(503)).publish()
+    world.pass_seconds(10)
+    assert [(f.status, f.failures) for f in world.failed] == [(503, 1), (503, 2)]
+    world.modify(AWAY)
+    assert [f.failures for f in world.failed] == [1, 2, 1]
+
+
 def test_423_is_obeyed_with_min_expires_and_doubled_without() -> None:
     named = World(Reply(423, [("Min-Expires", "900")]), Reply()).publish(expires=60)
     assert [e for _, e, _ in named.server.story] == [60, 900]

@@ -29,9 +29,11 @@ from sipbridge.sip.flow import Flow
 from sipbridge.sip.indications import (
     CertificateLoaded,
     CertificateRefused,
+    ChallengeUnmet,
     ConnectionDropped,
     LimitReached,
     MessageRefused,
+    Unmet,
 )
 
 FLOW = Flow("udp", ("127.0.0.1", 5060), ("192.0.2.1", 5080))
@@ -232,3 +234,25 @@ def test_the_end_of_a_subscription_is_news_and_other_values_are_not() -> None:
             "trace": "t-1",
         }
     ]
+
+
+@pytest.mark.parametrize(
+    ("why", "event", "key"),
+    [
+        (Unmet.MISSING, "credentials.missing", "applications.sip_password"),
+        (Unmet.REALM, "credentials.missing", "applications.sip_realm"),
+        (Unmet.REFUSED, "credentials.refused", "applications.sip_password"),
+        (Unmet.UNUSABLE, "credentials.unusable", "sip.minimum_digest"),
+    ],
+)
+def test_what_a_presence_server_wants_is_said_with_the_key_to_look_at(
+    why: Unmet, event: str, key: str
+) -> None:
+    alice, server = "sip:alice@example.com", "udp:192.0.2.7:5060"
+    said = ChallengeUnmet(why, 401, "PUBLISH", server, alice, "alice", ("a", "b\x1b"), "t-1")
+    with capture_logs() as lines:
+        IndicationLog().observe(said, 0.0)
+    (line,) = lines
+    assert (line["event"], line["realm"]) == (event, "'a', " + repr("b\x1b"))
+    assert key in line["detail"]
+    assert (line["identity"], line["destination"], line["trace"]) == (alice, server, "t-1")

@@ -8,11 +8,13 @@ from sipbridge.sip.dialog import Dialog
 from sipbridge.sip.digest import DigestServer, Refused, Stale, Verified, ha1
 from sipbridge.sip.flow import Address, Flow, ListeningPoint
 from sipbridge.sip.indications import (
+    ChallengeUnmet,
     DestinationFailed,
     LimitReached,
     RequestTimedOut,
     Resolve,
     StrayResponse,
+    Unmet,
 )
 from sipbridge.sip.locate import LARGE
 from sipbridge.sip.message import Request
@@ -881,3 +883,53 @@ def test_two_names_of_one_address_fail_apart() -> None:
     net.turn()
     core.transport_failed(Flow("tls", ALICE, ("192.0.2.2", 5061), 0, "b.example"), net.now, "x")
     assert [outcome.times_told for outcome in outcomes] == [0, 1]
+
+
+# --- a challenge is the last word ---------------------------------------------------------------------
+
+
+def unmet(pair: Pair, credentials: Credentials | None, status: int = 401) -> ChallengeUnmet:
+    """What is said of a PUBLISH that failed for its credentials."""
+    pair.bob.serve("PUBLISH", Guard(pair, {"x.example": status}))
+    outcome, _ = send(pair, publish(pair), credentials=credentials)
+    pair.turn()
+    assert outcome.status == status
+    (said,) = pair.said_by(ALICE, ChallengeUnmet)
+    assert isinstance(said, ChallengeUnmet)
+    return said
+
+
+@pytest.mark.parametrize("status", [401, 407])
+@pytest.mark.parametrize(
+    ("credentials", "why", "user"),
+    [
+        (None, Unmet.MISSING, ""),
+        (Credentials("alice", "alicepw", "y.example"), Unmet.REALM, "alice"),
+        (Credentials("alice", "wrong"), Unmet.REFUSED, "alice"),
+        (Credentials("alice", "wrong", "x.example"), Unmet.REFUSED, "alice"),
+    ],
+)
+def test_why_a_challenge_is_not_met_is_said_with_its_realm(
+    pair: Pair, credentials: Credentials | None, why: Unmet, user: str, status: int
+) -> None:
+    assert unmet(pair, credentials, status) == ChallengeUnmet(
+        *(why, status, "PUBLISH", "udp:192.0.2.2:5060", "sip:alice@example.com", user),
+        ("x.example",),
+        "t1",
+    )
+
+
+def test_a_challenge_that_is_too_weak_is_called_unusable(pair: Pair) -> None:
+    pair.alice.asking.minimum_digest = "SHA-512-256"
+    assert unmet(pair, ALICES).why is Unmet.UNUSABLE
+
+
+def test_of_a_challenge_that_is_met_and_of_a_probe_nothing_is_said(pair: Pair) -> None:
+    pair.bob.serve("PUBLISH", Guard(pair, {"x.example": 401, "y.example": 407}))
+    pair.bob.serve("OPTIONS", Guard(pair, {"x.example": 401}))
+    outcome, _ = send(pair, publish(pair), credentials=ALICES)
+    request = pair.alice.new_request("OPTIONS", "sip:192.0.2.2", from_=SENDER, to=RECEIVER)
+    probe, _ = send(pair, request)
+    pair.turn()
+    assert (outcome.status, probe.status) == (200, 401)
+    assert pair.said_by(ALICE, ChallengeUnmet) == []
