@@ -6,14 +6,16 @@ and removed (Expires 0). Every success brings a new tag, a refresh too.
 
 One PUBLISH is in flight at a time. A body that arrives meanwhile waits; a newer one takes its place, and the
 newest goes out as soon as the answer is there. Each body has a revision, 1 for the first, and `Published`
-says up to which revision the server has it. A removal waits in the same way and wins over waiting bodies.
+says up to which revision the server has it. A removal waits in the same way. The newest wish counts: a
+removal wins over bodies that wait, and a body that comes after it takes it back, be it under way or not.
 
     sending    a PUBLISH is in flight
     published  the server has the newest body; refreshed in time
     waiting    the last try failed for now; tried again after a pause, or at once with a new body
     failed     refused for good (403, 404, 415 …); it stays known, a new body may try again
     removing   Expires 0 is in flight
-    lingering  the removal was not answered; repeated until the publication would have run out by itself
+    lingering  the removal was not answered, which is told as a failure; it is repeated until the publication
+               would have run out by itself
     removed    forgotten
 
 412 says that the server has forgotten the tag: the body goes out again as initial (§4.4 asks for exactly
@@ -78,7 +80,7 @@ class Input(StrEnum):
     UNAVAILABLE = "unavailable"
     REFUSED = "refused"
     CHANGE = "change"
-    HOLD = "hold"  # a new body, but the peer asked for time (Retry-After)
+    HOLD = "hold"  # a new body has to wait: for an answer, or as the peer asked (Retry-After)
     REMOVE = "remove"
     DISCARD = "discard"
     DUE = "due"
@@ -111,6 +113,10 @@ NEXT: Mapping[tuple[State, Input], State] = {
     (State.REMOVING, Input.REFUSED): State.REMOVED,
     (State.REMOVING, Input.UNAVAILABLE): State.LINGERING,
     (State.REMOVING, Input.REMOVE): State.REMOVING,
+    (State.REMOVING, Input.HOLD): State.REMOVING,
+    (State.REMOVING, Input.CHANGE): State.SENDING,  # answered, and there is a body again
+    (State.LINGERING, Input.CHANGE): State.SENDING,
+    (State.LINGERING, Input.HOLD): State.WAITING,
     (State.LINGERING, Input.DUE): State.REMOVING,
     (State.LINGERING, Input.LAPSED): State.REMOVED,
     (State.LINGERING, Input.REMOVE): State.REMOVING,
@@ -205,7 +211,10 @@ class Publisher:
         return publication.id
 
     def modify(self, id: str, content_type: str, body: bytes, now: float, trace: str = "") -> int:
-        """Replace the body; returns its revision. Raises LocalProtocolError for one that is going."""
+        """Replace the body; returns its revision. Takes back a removal that is not answered yet.
+
+        Raises LocalProtocolError when it is unknown.
+        """
         return self.find(id).change(content_type, body, now, trace)
 
     def remove(self, id: str, now: float, trace: str = "") -> None:
@@ -310,16 +319,13 @@ class Publication:
     # --- what our side asks -----------------------------------------------------------------------
 
     def change(self, content_type: str, body: bytes, now: float, trace: str) -> int:
-        if self.removal_asked:
-            raise LocalProtocolError(f"publication {self.id} is being removed")
-        hold = self.state is State.SENDING or (
-            self.state is State.WAITING and now < self.not_before
-        )
-        held = self.state is State.WAITING and hold
-        self.state = step(NEXT, self.state, Input.HOLD if held else Input.CHANGE)
+        before, self.removal_asked = self.state, False
+        rests = before in (State.WAITING, State.LINGERING) and now < self.not_before
+        held = rests or before is State.REMOVING
+        self.state = step(NEXT, before, Input.HOLD if held else Input.CHANGE)
         self.content_type, self.body, self.trace = content_type, body, trace
         self.revision += 1
-        if not hold:
+        if not held and before is not State.SENDING:
             self.send(now)
         return self.revision
 
@@ -430,11 +436,10 @@ class Publication:
             self.client = None
 
     def accepted(self, response: Response, now: float) -> None:
-        removing = self.state is State.REMOVING
-        self.state = step(NEXT, self.state, Input.ACCEPTED)
-        if removing:
-            self.over()
+        if self.state is State.REMOVING:
+            self.gone(Input.ACCEPTED, now)
             return
+        self.state = step(NEXT, self.state, Input.ACCEPTED)
         self.failures = self.too_brief = 0
         self.doubted = False
         self.there = self.sent
@@ -453,14 +458,29 @@ class Publication:
         else:
             self.plan.set(now + refresh_after(granted, self.ua.identifiers.fraction()))
 
+    def gone(self, happened: Input, now: float) -> None:
+        """The removal has its answer: it is over, unless there is a body again."""
+        if happened is not Input.REFUSED:
+            self.forget_tag()
+        self.state = step(NEXT, self.state, happened if self.removal_asked else Input.CHANGE)
+        if self.removal_asked:
+            self.over()
+        else:
+            self.send(now)
+
+    def forget_tag(self) -> None:
+        self.etag, self.there = "", 0
+        self.parts.forget()
+
     def forgotten(self, status: int, now: float) -> None:
+        if self.state is State.REMOVING:
+            self.gone(Input.FORGOTTEN, now)
+            return
         if not self.removal_asked:
             self.ua.report(TagForgotten(self.id, status, self.sent_trace))
         self.state = step(NEXT, self.state, Input.FORGOTTEN)
         is_news = self.there != self.revision
-        self.etag = ""
-        self.there = 0
-        self.parts.forget()
+        self.forget_tag()
         if self.removal_asked and self.state is State.SENDING:
             self.state = step(NEXT, self.state, Input.DISCARD)
         if self.state is State.REMOVED:
@@ -482,33 +502,35 @@ class Publication:
         tried: str = "",
     ) -> None:
         passing = status is None or status in TEMPORARY
+        if self.state is State.REMOVING and not passing:
+            self.gone(Input.REFUSED, now)
+            return
         self.state = step(NEXT, self.state, Input.UNAVAILABLE if passing else Input.REFUSED)
         self.failures += 1
         self.too_brief = 0
         if status == 423:
             self.expires = self.wanted
         self.not_before = now + (retry_after or 0.0)
-        if self.state is State.REMOVED:
-            self.over()
-            return
-        if self.state is not State.LINGERING:
-            again = passing and not self.removal_asked
-            self.ua.report(
-                PublishFailed(
-                    self.id,
-                    status,
-                    reason,
-                    retry_after,
-                    self.sent_trace,
-                    self.sent,
-                    will_retry=again,
-                    tried=tried,
-                    failures=self.failures,
-                )
+        lingers = self.state is State.LINGERING
+        again = passing and (lingers or not self.removal_asked)
+        self.ua.report(
+            PublishFailed(
+                self.id,
+                status,
+                reason,
+                retry_after,
+                self.sent_trace,
+                self.sent,
+                will_retry=again,
+                tried=tried,
+                failures=self.failures,
             )
-            if self.removal_asked:
-                self.remove(now, self.trace)
-                return
+        )
+        if self.removal_asked and not lingers:
+            self.remove(now, self.trace)
+            return
+        if lingers and not self.removal_asked:
+            self.state = step(NEXT, self.state, Input.HOLD)
         if passing:
             when = now + pause(self.failures, retry_after, self.ua.identifiers.fraction())
             if self.state is State.LINGERING:

@@ -117,7 +117,11 @@ class PresenceNetwork(Protocol):
         ...
 
     async def unpublish(self, caller: Caller) -> None:
-        """Remove the caller's publication; nothing happens if there is none."""
+        """Remove the caller's publication; nothing happens if there is none.
+
+        Raises SignallingError when its server did not say that it is gone. It is removed all the same as soon
+        as that is possible, unless the caller publishes again.
+        """
         ...
 
     async def watch(

@@ -322,13 +322,14 @@ class Presentities:
         return replace(attribute, last_change=at)
 
     async def unpublish(self, caller: Caller) -> None:
+        """Nothing is published here from now on, whatever the network answers: it goes on removing it."""
         key = (caller.application, caller.key)
-        await self.network.unpublish(caller)
         await self.store.delete_published(*key)
         self.registry.published.pop(key, None)
         self.said.pop(key, None)
         self.deadlines.cancel(("published", *key))
         self.was_published(key, None)
+        await self.network.unpublish(caller)
 
     def watch_end(self, record: PublishedRecord) -> None:
         """Take the publication back when its time is over."""

@@ -90,6 +90,22 @@ async def test_a_refusal_is_for_whoever_waits() -> None:
     assert await world.publications.publish(CALLER, HERE) == "e2"
 
 
+@pytest.mark.parametrize("again", [True, False])
+async def test_a_removal_without_an_answer_is_told_and_can_be_repeated_or_taken_back(
+    again: bool,
+) -> None:
+    world = World(Reply(), Reply(503), Reply())
+    await world.publications.publish(CALLER, HERE)
+    async with asyncio.timeout(5):
+        with pytest.raises(RequestRejected):
+            await world.publications.unpublish(CALLER)
+        if again:
+            await world.publications.unpublish(CALLER)
+        else:
+            await world.publications.publish(CALLER, GONE)
+    assert world.tags == [(None, 3600), ("e1", 0), ("e1", 0 if again else 3600)]
+
+
 async def test_whoever_publishes_first_takes_up_what_there_was() -> None:
     world = World(kept=await first_life(), later=60.0)
     await world.publications.publish(CALLER, GONE)

@@ -139,6 +139,19 @@ def lingering() -> World:
     return world
 
 
+def lingering_in_peace() -> World:
+    rest = Reply(503, [("Retry-After", "100")])
+    world = World(Reply(), rest, SILENT).publish()
+    world.remove()
+    return world
+
+
+def removing_with_a_body() -> World:
+    world = removing()
+    world.modify(BACK)
+    return world
+
+
 def leave_in_the_middle() -> World:
     world = resending()
     world.remove()
@@ -176,6 +189,10 @@ WALKS: dict[tuple[State, Input], Walk] = {
     (State.REMOVING, Input.REFUSED): (removing, lambda w: w.answer(Reply(403))),
     (State.REMOVING, Input.UNAVAILABLE): (removing, lambda w: w.pass_seconds(33)),
     (State.REMOVING, Input.REMOVE): (removing, World.remove),
+    (State.REMOVING, Input.HOLD): (removing, lambda w: w.modify(BACK)),
+    (State.REMOVING, Input.CHANGE): (removing_with_a_body, lambda w: w.answer(Reply())),
+    (State.LINGERING, Input.CHANGE): (lingering, lambda w: w.modify(BACK)),
+    (State.LINGERING, Input.HOLD): (lingering_in_peace, lambda w: w.modify(BACK)),
     (State.LINGERING, Input.DUE): (lingering, lambda w: w.pass_seconds(3)),
     (State.LINGERING, Input.LAPSED): (lingering, lambda w: w.pass_seconds(4000)),
     (State.LINGERING, Input.REMOVE): (lingering, World.remove),
@@ -290,11 +307,39 @@ def test_a_removal_that_waits_wins_over_bodies() -> None:
     assert world.unpublished == [Unpublished(world.id, "t9")]
 
 
-def test_after_a_removal_was_asked_for_nothing_changes_it() -> None:
-    world = published()
-    world.remove()
-    with pytest.raises(LocalProtocolError, match="being removed"):
-        world.modify(BACK)
+@pytest.mark.parametrize(
+    ("answer", "etag"),
+    [(Reply(), None), (Reply(412), None), (Reply(403), "e1"), (Reply(503), "e1")],
+)
+def test_a_body_after_a_removal_takes_it_back(answer: Reply, etag: str | None) -> None:
+    world = removing()
+    assert world.modify(BACK) == 2 and len(world.server.got) == 2
+    world.server.replies[:] = [Reply()]
+    world.answer(answer)
+    world.pass_seconds(1)
+    assert world.server.story[1:] == [("e1", 0, b""), (etag, 3600, BACK)]
+    assert [p.revision for p in world.published] == [1, 2] and world.unpublished == []
+    assert world.state is State.PUBLISHED
+
+
+def test_a_body_takes_back_a_removal_that_waits() -> None:
+    world = leave_in_the_middle()
+    world.modify(BACK)
+    world.server.replies[:] = [Reply()]
+    world.answer(Reply(etag="x"))
+    assert world.server.story[1:] == [("e1", 3600, AWAY), ("x", 3600, BACK)]
+    assert world.unpublished == []
+
+
+def test_a_body_after_a_removal_that_nobody_answered_takes_it_back() -> None:
+    world = lingering()
+    assert [(f.status, f.will_retry) for f in world.failed] == [(503, True)]
+    world.server.replies[:] = [Reply()]
+    world.modify(BACK)
+    assert world.server.story[-1] == ("e1", 3600, BACK)
+    assert world.state is State.PUBLISHED
+    world.pass_seconds(100)
+    assert world.unpublished == [] and len(world.server.got) == 3
 
 
 def test_removing_what_never_arrived_tells_nobody_but_us() -> None:

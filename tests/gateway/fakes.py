@@ -85,6 +85,8 @@ class FakeNetwork:
 
     async def unpublish(self, caller: Caller) -> None:
         self.unpublished.append(caller.key)
+        if self.failure:
+            raise self.failure
         self.arrive(caller.key, Presence(str(caller.identity)))
 
     async def watch(

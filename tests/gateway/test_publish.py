@@ -162,3 +162,18 @@ async def test_a_publication_that_failed_changes_nothing() -> None:
     await bench.gateway.publish(bench.alice, [Attribute(K.PLACE, Place.HOME)])
     (record,) = bench.store.published.values()
     assert b"Busy" in record.attributes[0][1]
+
+
+async def test_what_was_taken_back_stays_so_though_the_network_did_not_answer() -> None:
+    bench = Bench()
+    await bench.gateway.publish(bench.alice, [busy()])
+    bench.network.failure = TransactionTimeout("silence")
+    with pytest.raises(TransactionTimeout):
+        await bench.gateway.publish(bench.alice, [])
+    assert bench.store.published == {}
+    bench.network.failure = None
+    await bench.gateway.publish(bench.alice, [Attribute(K.PLACE, Place.HOME)])
+    (record,) = bench.store.published.values()
+    assert [kind for kind, _ in record.attributes] == ["Place"]
+    bench.pass_seconds(DAY / 2)
+    assert bench.network.unpublished == [bench.alice.key]
