@@ -45,7 +45,7 @@ from sipbridge.rest.security import (
 PREFIX = ocsg.ROOT + "/"
 STALE = (b"x-presence-stale", b"true")
 DESCRIPTION = frozenset(
-    {"/docs", "/openapi.json", ocsg.ROOT, f"{ocsg.ROOT}/", f"{ocsg.ROOT}/index.html"}
+    {"/", "/docs", "/openapi.json", ocsg.ROOT, f"{ocsg.ROOT}/", f"{ocsg.ROOT}/index.html"}
 )
 """Pages that `docs = "admin"` closes."""
 METRICS = frozenset({"/metrics"})
@@ -229,7 +229,7 @@ def create_app(
         redoc_url=None,
         servers=[{"url": settings.public_url}] if settings.public_url else None,
     )
-    add_pages(fastapi, ready, metrics)
+    add_pages(fastapi, ready, metrics, pages.places(mounts or ()))
     add_faults(fastapi, settings.envelope)
     made = fastapi.openapi
 
@@ -253,7 +253,15 @@ def add_pages(
     fastapi: FastAPI,
     ready: Callable[[], Ready],
     metrics: Callable[[], tuple[bytes, str]] | None,
+    places: Mapping[str, str],
 ) -> None:
+    @fastapi.get("/", include_in_schema=False)
+    async def root(request: Request) -> Response:
+        """What is where, as a page for browsers."""
+        if "text/html" in request.headers.get("accept", ""):
+            return Response(pages.front(places), media_type="text/html; charset=utf-8")
+        return json_response(200, places)
+
     @fastapi.get("/health/live", tags=["operation"])
     async def live() -> Response:
         """200 as long as the process serves requests."""
@@ -291,7 +299,10 @@ def add_faults(fastapi: FastAPI, envelope: Envelope) -> None:
     async def refused(request: Request, error: HTTPException) -> Response:
         path, status = request.url.path[:200], error.status_code
         part = "method" if status == 405 else "Request-URI"
-        fault = Fault(status, "SVC0002", (part,), f"{request.method} {path}: {error.detail}")
+        detail = f"{request.method} {path}: {error.detail}"
+        if status == 404:
+            detail = f"there is nothing at {path}; GET / says what is where"
+        fault = Fault(status, "SVC0002", (part,), detail)
         body = render(fault, request_id(request.headers), envelope)
         return Response(body, status, error.headers, media_type="application/json")
 

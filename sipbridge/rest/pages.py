@@ -1,17 +1,18 @@
 """Pages for people, made here and whole: no script, nothing from another server.
 
+`places` is what `GET /` answers to whoever knows no more than where the bridge is; `front` is that as a page.
 `index` is the page at `/rest/presence/index.html`, what is where, made of the table of operations.
 `description` is `/docs`: the OpenAPI document as one page, every operation with its parameters, examples and
 answers, and every schema. Whoever wants to try requests out opens `/openapi.json` in a tool of theirs.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from html import escape
 
 import orjson
 
 from sipbridge.rest.describing import Json
-from sipbridge.rest.ocsg import NOTIFICATIONS, OPERATIONS, ROOT
+from sipbridge.rest.ocsg import EVENTS, NOTIFICATIONS, OPERATIONS, ROOT
 from sipbridge.rest.openapi import TEXTS
 
 STYLE = (
@@ -21,6 +22,21 @@ STYLE = (
     "code,pre{font-size:.9em}"
     "@media(prefers-color-scheme:dark){body{background:#111;color:#ddd}a{color:#8bf}}"
 )
+PLACES = {
+    "/docs": "what can be asked, with examples, for people",
+    "/openapi.json": "the same for tools",
+    "/health/ready": "is it ready, and what is not",
+    f"{ROOT}/index.html": "RESTful Presence, an overview of its operations",
+}
+"""For everybody, by GET."""
+FRONTS = (
+    (NOTIFICATIONS, NOTIFICATIONS, "its notifications, for Bayeux clients"),
+    (EVENTS, EVENTS, "its notifications, as server-sent events"),
+    ("/webex", "/webex/people/presences/watch", "Webex-style watching"),
+    ("/bems", "/bems/jsonrpc", "BEMS messaging, JSON-RPC by POST"),
+    ("/presence", "/presence/subscriptions", "BEMS presence lookup"),
+)
+"""Mount, path and what it is; with the credentials of an application."""
 METHODS = ("get", "put", "post", "patch", "delete")
 
 
@@ -31,6 +47,22 @@ def page(title: str, content: str) -> bytes:
         f"<title>{escape(title)}</title><style>{STYLE}</style>"
         f"<h1>{escape(title)}</h1>{content}</html>"
     ).encode()
+
+
+def places(mounts: Iterable[str]) -> dict[str, str]:
+    """What is where: paths to what they are for. mounts: those of the fronts that are served."""
+    served = frozenset(mounts)
+    return PLACES | {path: text for root, path, text in FRONTS if root in served}
+
+
+def front(listed: Mapping[str, str]) -> bytes:
+    """`places` as a page, UTF-8."""
+    shown = {path: f'<a href="{path}">{path}</a>' if path in PLACES else path for path in listed}
+    rows = "".join(
+        f"<tr><td><code>{shown[path]}</code></td><td>{escape(text)}</td></tr>"
+        for path, text in listed.items()
+    )
+    return page("sipbridge", f"<table>{rows}</table>")
 
 
 def index() -> bytes:

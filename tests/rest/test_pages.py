@@ -1,9 +1,12 @@
 """Pages for people, whole without another server."""
 
 import re
+from collections.abc import AsyncIterator
 from html.parser import HTMLParser
 
 import httpx2
+import pytest
+from starlette.types import Receive, Scope, Send
 
 from sipbridge.rest import admin, create_app, openapi, pages, sessions
 from sipbridge.rest.ocsg import EVENTS, OPERATIONS
@@ -83,3 +86,40 @@ def test_what_stands_in_a_description_is_text() -> None:
         "components": {"schemas": {evil: {"x": evil}}},
     }
     assert not re.search("<script", pages.description(whole).decode())
+
+
+@pytest.fixture
+async def house() -> AsyncIterator[httpx2.AsyncClient]:
+    """A bridge with a BEMS front."""
+    app = create_app(PresenceHouse(), [], mounts={"/bems": nothing, "/elsewhere": nothing})
+    transport = httpx2.ASGITransport(app)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://gw") as http:
+        yield http
+
+
+async def nothing(scope: Scope, receive: Receive, send: Send) -> None:
+    """A front that nobody asks."""
+
+
+async def test_who_has_only_the_address_is_told_what_is_where(house: httpx2.AsyncClient) -> None:
+    answer = await house.get("/")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
+    places = answer.json()
+    assert "/bems/jsonrpc" in places and "/presence/subscriptions" not in places
+    for path in ("/docs", "/openapi.json", "/health/ready", "/rest/presence/index.html"):
+        assert path in places
+        assert (await house.get(path)).status_code == 200
+
+
+async def test_a_browser_gets_it_as_a_page(house: httpx2.AsyncClient) -> None:
+    answer = await house.get("/", headers={"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"})
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    assert '<a href="/docs">/docs</a>' in answer.text and "/bems/jsonrpc" in answer.text
+    assert Links(answer.text).loaded == []
+
+
+async def test_an_unknown_path_is_answered_with_where_to_look(house: httpx2.AsyncClient) -> None:
+    answer = await house.get("/rest/presense")
+    assert answer.status_code == 404
+    detail = answer.json()["error"]["detail"]
+    assert detail == "there is nothing at /rest/presense; GET / says what is where"
