@@ -20,7 +20,7 @@ from sipbridge.sip.locate import LARGE
 from sipbridge.sip.message import Request
 from sipbridge.sip.parser import parse_datagram
 from sipbridge.sip.policy import NO_POLICY, Credentials, PeerPolicy
-from sipbridge.sip.records import Answer, Kind, Naptr, Question
+from sipbridge.sip.records import Answer, Kind, Naptr, Question, Srv
 from sipbridge.sip.requesting import MAX_DATAGRAM, ClientRequest
 from sipbridge.sip.usage import ServerRequest
 from sipbridge.sip.user_agent import CoreLimits, UserAgent
@@ -444,6 +444,27 @@ def test_what_credentials_make_too_large_goes_by_tcp(pair: Pair) -> None:
     counts = [s.header("Authorization").rpartition("nc=")[2] for s in (second, third)]
     assert counts == ["00000001", "00000002"]
     assert guard.cseqs == [1, 2, 1]
+
+
+@pytest.mark.parametrize("tcp", [True, False], ids=["tcp", "no tcp"])
+def test_what_credentials_make_too_large_stays_with_the_server_that_dns_named_for_udp(
+    pair: Pair, tcp: bool
+) -> None:
+    pair.bob.serve("PUBLISH", Guard(pair, {"example.com": 401}))
+    for kind, host in ("udp", "bob.example"), ("tcp", "carol.example"):
+        found = Answer(srvs=(Srv(1, 0, 5060, host),), ttl=300)
+        pair.records[Question(Kind.SRV, f"_sip._{kind}.example.com")] = found
+    pair.names |= {"bob.example": ["192.0.2.2"], "carol.example": ["192.0.2.3"]}
+    if not tcp:
+        pair.refused.add(("tcp", BOB))
+    for _ in range(2):
+        request = publish(pair, "sip:bob@example.com", size=SMALL_ALONE)
+        outcome, _ = send(pair, request, credentials=ALICES)
+        pair.pass_seconds(0)
+        assert outcome.status == 200
+    large = "tcp signed" if tcp else "udp signed"
+    assert went_by(pair) == ["udp", large, large]
+    assert {sent.flow.remote for sent in pair.wire.named("PUBLISH")} == {BOB}
 
 
 @pytest.mark.parametrize("how", ["refused", "silent"])
