@@ -3,8 +3,11 @@
 In a trust domain (RFC 3324) a proxy has authenticated its user and says in P-Asserted-Identity who that is.
 Only what comes from a trusted peer counts; from anybody else the header is no better than From and is passed
 over. Who is asserted and asks for privacy (`Privacy: id`, §9.3) is judged as himself, and shown to others as
-his From says. A peer is trusted by its address, or by a name that the certificate of its connection proves
-(RFC 5922). An address can be forged over UDP: it should be one that only the network itself can send from.
+his From says. So a rule for `sip:anonymous@anonymous.invalid` is not about him: privacy keeps a name from
+others (RFC 3323 §4.2), rules are about whom the network has authenticated (RFC 5025 §3.1.1.2), and who is
+blocked must not escape that by asking for privacy. A peer is trusted by its address, or by a name that the
+certificate of its connection proves (RFC 5922). An address can be forged over UDP: it should be one that only
+the network itself can send from.
 """
 
 import ipaddress

@@ -16,6 +16,7 @@ from sipbridge.uri import Uri
 from tests.agent.test_admission import ha1_of, known
 from tests.agent.world import (
     ALLOW,
+    BLOCK,
     CAROL,
     CONFIRM,
     DAVE,
@@ -82,6 +83,19 @@ def test_who_asks_for_privacy_is_judged_as_himself_and_shown_as_from_says(privac
     there.pair.pass_seconds(1)
     assert there.rows(carol) == [(str(ANONYMOUS), "active", "subscribe")]
     assert not [one for one in there.pair.wire.named("NOTIFY") if b"dave" in one.data]
+
+
+def test_a_decision_about_the_anonymous_address_is_not_about_who_asks_for_privacy() -> None:
+    there = world(HERE)
+    there.storing, there.sub_handling = True, CONFIRM
+    there.restart()
+    there.decide(DAVE, BLOCK)
+    there.decide(ANONYMOUS, ALLOW)
+    there.watch(ANONYMOUS, policy=hidden(DAVE, "id"))
+    assert there.refused == [403]
+    carol = there.watch(CAROL, CAROL, "presence.winfo", policy=asserting(f"<{CAROL}>"))
+    there.watch(ANONYMOUS, policy=hidden(ERIN, "id"))
+    assert there.rows(carol)[-1] == (str(ANONYMOUS), "pending", "subscribe")
 
 
 def test_strangers_without_names_wait_each_for_himself() -> None:
