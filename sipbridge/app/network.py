@@ -11,7 +11,7 @@ A list at a presence server is watched like a person, with `Supported: eventlist
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Collection, Container, Iterator
+from collections.abc import Callable, Collection, Container, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -58,7 +58,7 @@ from sipbridge.mapping.filters import NO_FILTER, filter_for
 from sipbridge.observability.indications import DocumentTolerated, NotifyHandled
 from sipbridge.observability.logs import logger
 from sipbridge.presence.model import Presence
-from sipbridge.presence.reading import read
+from sipbridge.presence.reading import Document, read
 from sipbridge.sip.policy import CAN_WINFO, PeerPolicy
 from sipbridge.uri import Uri
 
@@ -70,6 +70,9 @@ RESUME_SECONDS = 1.0
 """... each for so long before the next may begin: a server that is silent is asked 50 times a second."""
 LIST_SECONDS = 1.0
 """How long somebody waits for a presentity's first list of watchers (RFC 6665 §4.4.1: it comes at once)."""
+
+AHEAD_BYTES = 48 * 1024
+"""Bodies that are read before the first of them is told of: less than 5 ms of work."""
 
 LEAVE_SECONDS = 2.0
 """How long servers may take to answer that we go; NOTIFYs of those who are not told by then get no answer."""
@@ -168,6 +171,8 @@ class SipNetwork:
         self.peer_watches = [p.watch for p in standing.all_peers() if p.watch is not None]
         self.watches: dict[tuple[str, PresentityKey, PresentityKey], Watch] = {}
         self.watch_of: dict[str, Watch] = {}
+        self.ahead: dict[Notified, Document | DocumentError] = {}
+        """What `prepare` has read."""
         self.askings: dict[tuple[str, PresentityKey, PresentityKey], Asking] = {}
         self.watched_by: dict[str, dict[str, Watch]] = {}
         """By application and id."""
@@ -449,6 +454,27 @@ class SipNetwork:
 
     # --- indications ---
 
+    def prepare(self, coming: Sequence[object]) -> None:
+        """Read the bodies of NOTIFYs that are told next, one after the other.
+
+        A document is read much faster right after another: the processor still has the reader at hand.
+        """
+        self.ahead.clear()
+        room = AHEAD_BYTES
+        for said in coming if len(coming) > 1 else ():
+            if isinstance(said, Notified) and self.is_news(said):
+                room -= len(said.body)
+                if room < 0:
+                    return
+                self.ahead[said] = read_or_refuse(said)
+
+    def is_news(self, said: Notified) -> bool:
+        """Is there a document in it, and another one than before?"""
+        watch = self.watch_of.get(said.subscription)
+        if watch is None or watch.list is not None or watch.table is not None:
+            return False
+        return bool(said.body) and said.body != watch.body and said.state != "terminated"
+
     def handle(self, said: object) -> None:
         """What the machines noticed."""
         self.fetches.handle(said)
@@ -609,10 +635,9 @@ class SipNetwork:
 
     def read(self, watch: Watch, said: Notified) -> bool:
         """A body that is not that of before becomes the document of the watch. False: it says nothing."""
-        try:
-            document = read(said.body, said.content_type)
-        except DocumentError as error:
-            self.refused(error, said.content_type, said.trace)
+        document = self.ahead.pop(said, None) or read_or_refuse(said)
+        if isinstance(document, DocumentError):
+            self.refused(document, said.content_type, said.trace)
             return True
         if not isinstance(document, Presence):
             return True
@@ -690,6 +715,14 @@ class SipNetwork:
         elif self.listener is not None:
             self.listener.watchers_changed(WatchersUpdate(watch.presentity, table.watchers()))
             watch.known.set()
+
+
+def read_or_refuse(said: Notified) -> Document | DocumentError:
+    """The document of a NOTIFY, or why there is none."""
+    try:
+        return read(said.body, said.content_type)
+    except DocumentError as error:
+        return error
 
 
 def with_lists(policy: PeerPolicy) -> PeerPolicy:

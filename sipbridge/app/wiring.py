@@ -428,6 +428,7 @@ def make_network(
         core,
         bound,
         on_indication=heard,
+        prepare=lambda coming: network.prepare(coming),
         memory=memory,
         rules=tower.rules,
         resolve=tower.resolve,

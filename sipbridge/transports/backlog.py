@@ -9,9 +9,13 @@ at it. That bounds the queue by the number of subscriptions. Should it still gro
 
 A report of a whole state has a `topic`; one without ends that: a subscription's later states are not put
 before its end.
+
+Whoever hears them may prepare for several at once (`next_ones`): what all of them need is then done for all,
+one after the other, as long as the processor has it at hand. These are not overtaken any more.
 """
 
 from collections import deque
+from collections.abc import Sequence
 
 CROWDED = 1024
 """Reports that wait; about a second of work. Below it nothing is left out."""
@@ -24,9 +28,10 @@ subscriptions."""
 class Backlog:
     """A queue in which newer states take the place of older ones."""
 
-    __slots__ = ("full", "newest", "overtaken", "waiting")
+    __slots__ = ("full", "newest", "overtaken", "prepared", "waiting")
 
     def __init__(self) -> None:
+        self.prepared: deque[object] = deque()
         self.waiting: deque[list[object]] = deque()
         self.newest: dict[str, list[object]] = {}
         self.overtaken = 0
@@ -34,7 +39,7 @@ class Backlog:
         self.full = False
 
     def __len__(self) -> int:
-        return len(self.waiting)
+        return len(self.prepared) + len(self.waiting)
 
     def add(self, said: object) -> None:
         """Put a report at the end, or into the place of the one it overtakes."""
@@ -52,8 +57,20 @@ class Backlog:
         self.waiting.append(cell)
         self.full = self.full or len(self.waiting) >= FULL
 
+    def next_ones(self, most: int) -> Sequence[object]:
+        """So many of the oldest, to be prepared for; none while there are such that have not been taken."""
+        if self.prepared:
+            return ()
+        for _ in range(min(most, len(self.waiting))):
+            self.prepared.append(self.remove())
+        return self.prepared
+
     def take(self) -> object:
         """The oldest. There has to be one."""
+        return self.prepared.popleft() if self.prepared else self.remove()
+
+    def remove(self) -> object:
+        """The oldest of those that wait."""
         cell = self.waiting.popleft()
         said = cell[0]
         topic: str = getattr(said, "topic", "")

@@ -8,8 +8,9 @@ calls into the core from outside (a REST request that publishes) calls `turn()` 
 one pass of the loop make one turn.
 
 Two indications are for the driver itself: `Resolve` starts a look-up, `CloseConnection` closes a stream.
-All others go to `on_indication`. Each message that arrives gets a short trace id, which the core carries
-through to whatever it causes. A tap sees every message: `tap_in(data, flow, now, trace)`, `tap_out(…)`.
+All others go to `on_indication`; `prepare` sees some of them before, as many as are told next. Each message
+that arrives gets a short trace id, which the core carries through to whatever it causes. A tap sees every
+message: `tap_in(data, flow, now, trace)`, `tap_out(…)`.
 
 Changes go to `store_writer(changes, done)`, which calls `done(numbers, error)` in the loop when they are
 durable or could not be stored. Without a writer every change counts as stored at once.
@@ -54,6 +55,9 @@ told in any case."""
 SHORT_SLICE = 0.001
 """The same while datagrams wait to be read: what is not answered within half a second is sent again, and a
 second queue of copies would grow in the kernel. A batch takes about five times as long."""
+
+TOGETHER = 32
+"""Reports that are prepared for at once."""
 
 ROUNDS = 8
 """Rounds of one turn: what a report causes leaves in the same turn, but nobody can hold the loop forever."""
@@ -197,6 +201,7 @@ class Driver:
         bound: Sequence[Bound],
         *,
         on_indication: Callable[[object], None],
+        prepare: Callable[[Sequence[object]], None] = lambda indications: None,
         store_writer: StoreWriter | None = None,
         memory: MemoryNetwork | None = None,
         rules: Rules | None = None,
@@ -212,6 +217,7 @@ class Driver:
         self.core = core
         self.bound = tuple(bound)
         self.on_indication = on_indication
+        self.prepare = prepare
         self.store_writer = store_writer
         self.memory = memory
         self.rules = rules or Rules()
@@ -404,16 +410,21 @@ class Driver:
     def tell_some(self, said: Sequence[object], until: float) -> bool:
         """Tell what waits, then what is new; what there is no time for waits. False: there was nothing."""
         backlog, told = self.backlog, False
+        for one in said:
+            backlog.add(one)
         while backlog and (not told or self.now() < until):
+            self.get_ready()
             self.tell(backlog.take())
             told = True
-        for one in said:
-            if backlog or (told and self.now() >= until):
-                backlog.add(one)
-            else:
-                self.tell(one)
-                told = True
         return told
+
+    def get_ready(self) -> None:
+        """Whoever hears what comes next may prepare for it."""
+        try:
+            if coming := self.backlog.next_ones(TOGETHER):
+                self.prepare(coming)
+        except Exception as error:
+            self.complain("nobody could prepare for what is to be told", error)
 
     def send(self, out: Transmit) -> None:
         flow = out.flow

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -246,6 +247,37 @@ async def test_a_bad_document_keeps_the_state_and_is_counted() -> None:
         server.notify(asked, document("travel"))
         await bob.told_status(Activity="Travel")
         assert bob.inbox.empty()
+
+
+async def test_what_comes_at_once_is_read_together_and_told_in_order() -> None:
+    """Among it what cannot be read, and what says again what was said before the first of them."""
+    async with presence_server() as server, site(presence_server=remote(server)) as here:
+        assert here.graph is not None
+        network, together = here.graph.network, list[int]()
+
+        def prepare(coming: Sequence[object]) -> None:
+            network.prepare(coming)
+            together.append(len(network.ahead))
+
+        here.graph.gateway_driver.prepare = prepare
+        bob = await here.application("bob").listen()
+        await bob.subscribe(CAROL)
+        asked = await server.subscription(CAROL)
+        server.notify(asked, document("meeting"))
+        await bob.told("notifySubscription")
+        await bob.start(CAROL)
+        await bob.told_status(Activity="Meeting")
+        server.notify(asked, document("travel"))
+        server.notify(asked, b"<presence xmlns='urn:ietf:params:xml:ns:pidf'><unclosed>")
+        server.notify(asked, document("busy"))
+        server.notify(asked, document("meeting"))
+        for activity in ("Travel", "Busy", "Meeting"):
+            told = await bob.told("statusChanged")
+            assert values(told["changedAttributes"]) == {"Activity": activity}
+        assert max(together) == 3  # the last says what is known, when they are read
+        assert not network.ahead
+        metrics = await bob.text("/metrics")
+        assert 'documents_refused_total{media_type="application/pidf+xml"} 1.0' in metrics
 
 
 async def test_an_empty_notify_is_no_news() -> None:

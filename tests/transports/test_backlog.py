@@ -78,6 +78,21 @@ def test_what_was_told_is_not_overtaken() -> None:
     assert rest(backlog) == [notified("a", b"2")] and not backlog.overtaken
 
 
+def test_some_may_be_prepared_for_and_are_not_overtaken_any_more() -> None:
+    backlog = Backlog()
+    said = [notified("a", b"1"), Other(1), notified("b", b"1")]
+    for one in said:
+        backlog.add(one)
+    assert list(backlog.next_ones(2)) == said[:2] and len(backlog) == 3
+    for n in range(CROWDED):
+        backlog.add(Other(n))
+    backlog.add(notified("a", b"2"))
+    backlog.add(notified("b", b"2"))
+    assert backlog.overtaken == 1
+    assert [backlog.take(), list(backlog.next_ones(2)), backlog.take()] == [said[0], [], said[1]]
+    assert list(backlog.next_ones(2)) == [notified("b", b"2"), Other(0)]
+
+
 def test_it_is_full_until_half_of_it_is_gone() -> None:
     backlog = Backlog()
     for n in range(FULL):

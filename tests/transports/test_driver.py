@@ -545,6 +545,29 @@ async def test_while_datagrams_wait_only_each_batch_tells_a_little(stations: Sta
     assert told == [0, 1, 2] and driver.planned
 
 
+async def test_what_comes_together_may_be_prepared_for(stations: Stations) -> None:
+    """Nothing is lost where that fails."""
+    station = await stations.add("udp:127.0.0.1:0")
+    complaints: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(
+        lambda loop, context: complaints.append(context)
+    )
+    seen: list[list[object]] = []
+
+    def prepare(coming: Sequence[object]) -> None:
+        seen.append([*coming, len(station.told)])
+        raise ZeroDivisionError
+
+    station.driver.prepare = prepare
+    for n in range(3):
+        station.core.report(n)
+    station.driver.flush()
+    station.core.report(3)
+    station.driver.flush()
+    assert seen == [[0, 1, 2, 0], [3, 3]]
+    assert station.told == [0, 1, 2, 3] and len(complaints) == 2
+
+
 async def test_what_waits_is_told_before_the_driver_stops(stations: Stations) -> None:
     station = await stations.add("udp:127.0.0.1:0")
     for n in range(5):
