@@ -10,8 +10,8 @@ gets no answer in time or cannot be sent, or the news that the peer has forgotte
 entity-tag (412) makes it suspect. Its first answer starts the recovery: first all registrations are
 refreshed, for it may hear only who is registered, then all publications, so that no watcher sees somebody
 without them, then all subscriptions, shuffled, within the budget that they share with whatever they cause. A
-peer that turns out to have forgotten nearly everything gets new SUBSCRIBEs at once, without being asked in
-dialogs that it does not know.
+publication that the peer has accepted since it became suspect needs no refresh. A peer that turns out to have
+forgotten nearly everything gets new SUBSCRIBEs at once, without being asked in dialogs that it does not know.
 
 A request of ours that has no answer, or cannot be sent, is probed after and nothing more: in a dialog it goes
 where the dialog leads, which need not be where the peer is. If the peer answers the probe, a subscription
@@ -133,6 +133,7 @@ class PeerWatch:
         self.state = PeerState.UP
         self.since: float | None = None
         """When it came into this state; None: it has been so from the start."""
+        self.suspected_at = 0.0
         self.next_look = Alarm(ua, self.look)
         self.next_turn = Alarm(ua, self.go_on)
         self.client: ClientRequest | None = None
@@ -223,6 +224,7 @@ class PeerWatch:
         if self.state is PeerState.SUSPECT:
             return
         self.state, self.since = PeerState.SUSPECT, now
+        self.suspected_at = now
         self.next_turn.cancel()
         self.queue.clear()
         self.unanswered.clear()
@@ -319,6 +321,8 @@ class PeerWatch:
         if (late := self.budget.delay(now, again=True)) > 0:
             self.next_turn.set(now + late)
             return
+        while self.queue and self.is_fresh(self.queue[0]):
+            self.queue.popleft()
         if not self.queue:
             self.recovered(now)
             return
@@ -339,6 +343,12 @@ class PeerWatch:
             self.telling += 1
             self.subscriber.refresh(usage.id, now, conditional=True)
         self.next_turn.set(now + self.budget.delay(now))
+
+    def is_fresh(self, usage: Usage) -> bool:
+        """Has the peer accepted it since then? So it has where a forgotten entity-tag began all this."""
+        if not isinstance(usage, Publication) or usage.accepted_at is None:
+            return False
+        return usage.accepted_at >= self.suspected_at
 
     def is_slow(self, now: float) -> bool:
         """Does it still work on what came before? Then more of it would only come twice.

@@ -312,6 +312,8 @@ class Publication:
         """Until then the peer asked to be left alone (Retry-After)."""
         self.ends = 0.0
         """When the server forgets it by itself."""
+        self.accepted_at: float | None = None
+        """When the server last said that it has it."""
         self.plan = Alarm(self.ua, self.due)
         self.turn = Turn(self.plan)
         self.client: ClientRequest | None = None
@@ -448,7 +450,7 @@ class Publication:
             response.sip_etag or self.etag
         )  # every 200 must bring one (§6); a refresh may live
         granted = response.expires if response.expires is not None else self.expires
-        self.ends = now + granted
+        self.ends, self.accepted_at = now + granted, now
         self.ua.report(Published(self.id, self.etag, granted, self.sent_trace, self.there))
         if self.removal_asked:
             self.remove(now, self.trace)

@@ -392,6 +392,22 @@ def test_an_entity_tag_that_is_forgotten_has_everything_refreshed() -> None:
     assert world.whole and len(world.compositor.tags) == 10
 
 
+def test_what_went_out_again_for_a_forgotten_entity_tag_is_not_refreshed_besides() -> None:
+    world = World(publications=3, subscriptions=0)
+    world.pass_seconds(INTERVAL)
+    first = next(iter(world.publisher.publications.values()))
+    world.compositor.tags.discard(first.etag)
+    world.publisher.refresh(first.id, world.pair.now)
+    world.settle()
+    world.pass_seconds(15.0)
+    assert world.said(PeerRecovered) == [PeerRecovered("bob", 2, 1)]
+    sent = [
+        (i.request.call_id == first.call_id, len(i.request.body) > 0) for i in world.compositor.got
+    ]
+    assert sent[3:5] == [(True, False), (True, True)]
+    assert sent[5:] == [(False, False), (False, False)]
+
+
 def test_one_dialog_that_is_forgotten_again_and_again_costs_less_and_less() -> None:
     world = World(publications=0, subscriptions=30)
     world.pass_seconds(INTERVAL)
