@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Collection, Container, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sipbridge.app.failures import failure
@@ -116,8 +116,13 @@ class Watch:
     """Did the last body say something?"""
     table: WatcherTable | None = None
     list: ListWatch | None = None
-    known: asyncio.Event = field(default_factory=asyncio.Event)
-    """The first whole list of watchers has come, or none will come."""
+    known: asyncio.Event | None = None
+    """Of watcher information: the first whole list has come, or none will come."""
+
+    def waits_no_more(self) -> None:
+        """Nobody needs to wait for the list of watchers any longer."""
+        if self.known is not None:
+            self.known.set()
 
 
 @dataclass(slots=True)
@@ -340,13 +345,13 @@ class SipNetwork:
 
     async def watchers_known(self, caller: Caller) -> None:
         watch = self.watches.get((WINFO, caller.key, caller.key))
-        if watch is None:
+        if watch is None or watch.known is None:
             return
         try:
             async with asyncio.timeout(LIST_SECONDS):
                 await watch.known.wait()
         except TimeoutError:
-            watch.known.set()  # the server does not tell; the next one need not wait for it
+            watch.waits_no_more()  # the server does not tell; the next one need not wait for it
 
     def own_subscriptions(
         self, watcher: PresentityKey, presentity: PresentityKey
@@ -422,7 +427,7 @@ class SipNetwork:
             )
             peer.used(self.now())
             if kind == WINFO:
-                watch.table = WatcherTable()
+                watch.table, watch.known = WatcherTable(), asyncio.Event()
             elif kind == LIST:
                 watch.list = ListWatch(caller.key, key[2], self.identities, policy)
             self.watches[key] = self.watch_of[identifier] = watch
@@ -447,7 +452,7 @@ class SipNetwork:
     def forget_watch(self, watch: Watch) -> None:
         self.watch_of.pop(watch.id, None)
         self.watched_by[watch.application].pop(watch.id, None)
-        watch.known.set()
+        watch.waits_no_more()
         for key, other in list(self.watches.items()):
             if other is watch:
                 del self.watches[key]
@@ -714,7 +719,7 @@ class SipNetwork:
             self.turn()
         elif self.listener is not None:
             self.listener.watchers_changed(WatchersUpdate(watch.presentity, table.watchers()))
-            watch.known.set()
+            watch.waits_no_more()
 
 
 def read_or_refuse(said: Notified) -> Document | DocumentError:

@@ -9,6 +9,7 @@ Label values are closed sets: methods, statuses, states, reasons and codes of ou
 do not share numbers.
 """
 
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 
@@ -115,6 +116,12 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
+        self.gauge(
+            "memory_blocks",
+            "Blocks of memory that live Python objects hold: grows on and on only where something is kept",
+            (),
+            lambda: {(): sys.getallocatedblocks()},
+        )
         counter = self.counter
         named = ("direction", "transport", "method", "status")
         self.messages = Counts("sipbridge_sip_messages", "SIP messages", named)

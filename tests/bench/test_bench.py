@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -77,13 +78,42 @@ def test_a_short_soak_loses_nothing(tmp_path: Path) -> None:
     told = json.loads(output.read_text())
     assert told["notifies"] == told["status_changed"] == 360
     assert told["lost"] == told["unanswered"] == told["refused"] == 0
+    assert told["flat"] is None, "too short to judge"
+    assert told["blocks"][0] > 10_000
+
+
+def soaked(blocks: Callable[[float], float], rss: Callable[[float], float]) -> soak.Samples:
+    """Five minutes of samples."""
+    samples = soak.Samples(0.0)
+    for at in map(float, range(0, 300, 5)):
+        samples.seconds.append(at)
+        samples.rss.append(rss(at))
+        samples.blocks.append((at, blocks(at)))
+    return samples
 
 
 def test_growing_memory_is_not_flat() -> None:
-    seconds = [float(n) for n in range(20)]
-    assert soak.slope(seconds, [100.0] * 20) == 0
-    assert soak.slope(seconds, [100.0 + n for n in range(20)]) == pytest.approx(1.0)
-    assert soak.slope(seconds, [50.0 + n for n in range(10)] + [60.0] * 10) == 0, "warming up"
+    def warms_up(at: float) -> float:
+        return min(at, 40.0)
+
+    def judged(blocks: Callable[[float], float], rss: Callable[[float], float]) -> list[bool]:
+        growth = soaked(blocks, rss).growth()
+        assert growth is not None
+        return [part < soak.FLAT for part in growth]
+
+    def flat(at: float) -> float:
+        return 3e6 + 1e4 * warms_up(at)
+
+    assert judged(flat, lambda at: 280 + warms_up(at)) == [True, True]
+    assert judged(flat, lambda at: 320.0 if at < 180 else 324.0) == [True, True], "a step"
+    assert judged(lambda at: 3e6 + 600 * at, lambda at: 320.0) == [False, True], "a leak of objects"
+    assert judged(flat, lambda at: 320 + at / 12) == [True, False], "a leak below Python"
+
+
+def test_a_soak_that_is_too_short_does_not_judge_memory() -> None:
+    samples = soaked(lambda at: 3e6, lambda at: 320.0)
+    samples.blocks = samples.blocks[:12]
+    assert samples.growth() is None
 
 
 def test_a_ratio_above_one_is_faster_whatever_the_unit() -> None:
