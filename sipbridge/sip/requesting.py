@@ -55,7 +55,7 @@ from sipbridge.sip.policy import Credentials
 from sipbridge.sip.records import Answer, Question
 from sipbridge.sip.responding import TARGET_REFRESH, CoreLimits
 from sipbridge.sip.timers import Deadlines, Timers
-from sipbridge.sip.transactions import ClientKey, ClientTransaction
+from sipbridge.sip.transactions import ClientTransaction, ClientTransactions
 from sipbridge.sip.usage import ResponseHandler
 from sipbridge.uri import Uri
 
@@ -237,9 +237,6 @@ class ClientRequest:
             data,
             flow,
             self,
-            timers=half.timers,
-            deadlines=half.deadlines,
-            outbox=half.outbox,
             registry=half.transactions,
             trace=self.trace,
             now=now,
@@ -452,12 +449,11 @@ class AskingHalf:
         self.points = tuple(points)
         self.timers = timers
         self.deadlines = deadlines
-        self.outbox = outbox
         self.identifiers = identifiers
         self.limits = limits
         self.minimum_digest = minimum_digest
         self.report = report
-        self.transactions: dict[ClientKey, ClientTransaction] = {}
+        self.transactions = ClientTransactions(timers, deadlines, outbox)
         self.live = 0
         self.sessions: dict[tuple[Credentials, str, int], dict[Realm, Session]] = {}
         self.destinations = Destinations(points, locating, identifiers.fraction)
@@ -703,7 +699,7 @@ class AskingHalf:
     def transport_failed(self, flow: Flow, now: float, error: str) -> None:
         """Everything that waits on this way tries another."""
         self.error = error
-        for transaction in list(self.transactions.values()):
+        for transaction in list(self.transactions.by_key.values()):
             used = transaction.flow
             if (used.protocol, used.remote, used.name) == (flow.protocol, flow.remote, flow.name):
                 transaction.transport_failed(now)

@@ -168,17 +168,14 @@ class ClientTransaction:
     __slots__ = (
         "data",
         "deadline",
-        "deadlines",
         "flow",
         "gives_up",
         "key",
         "latest",
-        "outbox",
         "registry",
         "resend",
         "resends_left",
         "state",
-        "timers",
         "trace",
         "user",
     )
@@ -190,10 +187,7 @@ class ClientTransaction:
         flow: Flow,
         user: TransactionUser,
         *,
-        timers: Timers,
-        deadlines: Deadlines,
-        outbox: list[Transmit],
-        registry: "dict[ClientKey, ClientTransaction]",
+        registry: "ClientTransactions",
         trace: str,
         now: float,
         copies: int | None = None,
@@ -208,25 +202,23 @@ class ClientTransaction:
         self.data = data
         self.flow = flow
         self.user: TransactionUser | None = user
-        self.timers = timers
-        self.deadlines = deadlines
-        self.outbox = outbox
         self.registry = registry
         self.trace = trace
         self.state = State.TRYING
+        timers = registry.timers
         self.latest = now + timers.give_up
         self.gives_up = self.latest if patience is None else min(now + patience, self.latest)
         self.resend = None if flow.reliable or copies == 1 else Resend(timers, now)
         self.resends_left = -1 if copies is None else copies - 1
         self.deadline: Deadline | None = None
-        registry[key] = self
-        outbox.append(Transmit(data, flow, trace))
+        registry.by_key[key] = self
+        registry.outbox.append(Transmit(data, flow, trace))
         self.plan()
 
     def plan(self) -> None:
         """One deadline for timers E and F: the earlier."""
         when = self.gives_up if self.resend is None else min(self.resend.when, self.gives_up)
-        self.deadline = self.deadlines.schedule(when, self)
+        self.deadline = self.registry.deadlines.schedule(when, self)
 
     def receive_response(self, response: Response, now: float) -> None:
         """A response with our branch and method arrived."""
@@ -251,11 +243,11 @@ class ClientTransaction:
         self.resend = None
         if self.deadline is not None:
             self.deadline.cancel()
-        rest = self.timers.linger_client(self.flow.reliable)
-        if rest:
-            self.deadline = self.deadlines.schedule(now + rest, self)
-        else:
+            self.deadline = None
+        if self.flow.reliable:
             self.end(Input.LINGER_OVER)
+        else:
+            self.registry.lingering.add(self, now)
 
     def handle_timeout(self, now: float) -> None:
         if self.state is State.COMPLETED:
@@ -268,7 +260,7 @@ class ClientTransaction:
         else:
             self.state = step(CLIENT, self.state, Input.RESEND)
             self.resend.fire(now)
-            self.outbox.append(Transmit(self.data, self.flow, self.trace))
+            self.registry.outbox.append(Transmit(self.data, self.flow, self.trace))
             self.resends_left -= 1
             if not self.resends_left:
                 self.resend = None
@@ -291,7 +283,23 @@ class ClientTransaction:
         self.state = step(CLIENT, self.state, happened)
         if self.deadline is not None:
             self.deadline.cancel()
-        self.registry.pop(self.key, None)
+        self.registry.by_key.pop(self.key, None)
+
+
+class ClientTransactions:
+    """The client transactions of one core, and what they all use."""
+
+    __slots__ = ("by_key", "deadlines", "lingering", "outbox", "timers")
+
+    def __init__(self, timers: Timers, deadlines: Deadlines, outbox: list[Transmit]) -> None:
+        self.timers = timers
+        self.deadlines = deadlines
+        self.outbox = outbox
+        self.lingering = Lingering(deadlines, timers.linger_client(reliable=False))
+        self.by_key: dict[ClientKey, ClientTransaction] = {}
+
+    def __len__(self) -> int:
+        return len(self.by_key)
 
 
 class ServerTransaction:

@@ -435,7 +435,7 @@ class UserAgent:
         except ParseError as error:
             self.report(MessageRefused(str(error), None, flow, trace))
             return
-        transaction = self.asking.transactions.get(key)
+        transaction = self.asking.transactions.by_key.get(key)
         if transaction is None:
             self.report(StrayResponse(response.status, key[1], flow, trace))
         elif (defect := first_defect(response)) is not None:

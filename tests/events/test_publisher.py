@@ -513,7 +513,7 @@ def restarted(world: World, elapsed: float) -> World:
     after = World.__new__(World)
     after.pair, after.server, after.id = world.pair, world.server, world.id
     world.pair.alice.deadlines.entries.clear()
-    world.pair.alice.asking.transactions.clear()
+    world.pair.alice.asking.transactions.by_key.clear()
     after.publisher = Publisher(world.pair.alice, PACKAGES)
     restored = after.publisher.restore(stored, world.pair.now, elapsed=elapsed, policy=TO_BOB)
     assert restored == world.id

@@ -13,8 +13,8 @@ from sipbridge.sip.transactions import (
     CLIENT,
     INVITE_SERVER,
     SERVER,
-    ClientKey,
     ClientTransaction,
+    ClientTransactions,
     Input,
     InviteServerTransaction,
     ServerTransaction,
@@ -71,7 +71,7 @@ class Bench:
         self.deadlines = Deadlines()
         self.outbox: list[Transmit] = []
         self.sent: list[tuple[float, bytes]] = []
-        self.clients: dict[ClientKey, ClientTransaction] = {}
+        self.clients = ClientTransactions(Timers(), self.deadlines, self.outbox)
         self.servers = ServerTransactions(Timers(), self.deadlines, self.outbox)
         self.user = User()
         self.flow = flow
@@ -83,9 +83,6 @@ class Bench:
             b"request",
             self.flow,
             self.user,
-            timers=Timers(),
-            deadlines=self.deadlines,
-            outbox=self.outbox,
             registry=self.clients,
             trace="",
             now=0.0,
