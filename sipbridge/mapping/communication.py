@@ -450,6 +450,8 @@ ID_PAIR = re.compile(
 
 def take_id_pairs(writing: Writing, services: Services) -> None:
     """Give the pairs with an id to their tuples."""
+    if not writing.pairs:
+        return
     person = writing.id("p", "person")
     named = [(name, match) for name in writing.pairs if (match := ID_PAIR.fullmatch(name))]
     named = [(name, match) for name, match in named if match[2] != person]

@@ -163,6 +163,37 @@ def write_person(
     spheres: tuple[TokenList, ...],
 ) -> Person | None:
     """The person, None if there is nothing to say about them."""
+    more = said_by_pairs(writing) if writing.pairs else NOTHING
+    own = (*writing.own, *own_names(writing))
+    person = Person(
+        writing.id("p", "person"),
+        activities + more.activities,
+        more.moods,
+        place_is + more.place_is,
+        place_types + more.place_types,
+        private + more.privacy,
+        spheres + more.spheres,
+        more.status_icons,
+        more.time_offsets,
+        more.user_input,
+        more.classes,
+        more.cipid,
+        writing.willingness,
+        own,
+        (Note(writing.note),) if writing.note else (),
+    )
+    if person == Person(person.id):
+        return None
+    said = [a for kind in KINDS if kind is not COMMUNICATION for a in writing.of(kind)]
+    stamp = writing.stamp(said) or Timestamp(print_instant(writing.at), writing.at)
+    return replace(person, timestamp=stamp)
+
+
+NOTHING = Person(None)
+
+
+def said_by_pairs(writing: Writing) -> Person:
+    """What only pairs say of the person, and what does not hold yet; most documents have none of it."""
     scheduled = other.write_scheduled(writing)
 
     def later(name: str) -> tuple[TokenList, ...]:
@@ -175,35 +206,23 @@ def write_person(
     icons = other.write_icons(writing) + tuple(
         s.element for s in scheduled.get("status-icon", ()) if isinstance(s.element, StatusIcon)
     )
-    around = place_is + tuple(
+    around = tuple(
         s.element for s in scheduled.get("place-is", ()) if isinstance(s.element, PlaceIs)
     )
-    user_input = other.write_user_input(writing)
-    cipid = other.write_cipid(writing)
-    classes = other.write_classes(writing)
-    own = (*writing.own, *own_names(writing))
-    person = Person(
-        writing.id("p", "person"),
-        activities + later("activities"),
+    return Person(
+        None,
+        later("activities"),
         moods,
         around,
-        place_types + later("place-type"),
-        private + later("privacy"),
-        spheres + later("sphere"),
+        later("place-type"),
+        later("privacy"),
+        later("sphere"),
         icons,
         offsets,
-        user_input,
-        classes,
-        cipid,
-        writing.willingness,
-        own,
-        (Note(writing.note),) if writing.note else (),
+        user_input=other.write_user_input(writing),
+        cipid=other.write_cipid(writing),
+        classes=other.write_classes(writing),
     )
-    if person == Person(person.id):
-        return None
-    said = [a for kind in KINDS if kind is not COMMUNICATION for a in writing.of(kind)]
-    stamp = writing.stamp(said) or Timestamp(print_instant(writing.at), writing.at)
-    return replace(person, timestamp=stamp)
 
 
 def own_names(writing: Writing) -> tuple[OtherInfo, ...]:

@@ -223,6 +223,8 @@ def surroundings(
     notes: tuple[Note, ...],
 ) -> tuple[PlaceIs, ...]:
     """One place-is for each further value of a medium; mostly there is one, or none."""
+    if not (audible or writing.pairs):
+        return ()
     media: dict[str, list[Token]] = {"audio": list(audible), "video": [], "text": []}
     for medium, allowed in MEDIA.items():
         name = f"rpid.place-is.{medium}"

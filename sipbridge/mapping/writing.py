@@ -88,6 +88,8 @@ class Writing:
 
     def window(self, name: str) -> tuple[Timestamp | None, Timestamp | None]:
         """The pairs `<name>.from` and `<name>.until`."""
+        if not self.pairs:
+            return None, None
         return self.time(f"{name}.from"), self.time(f"{name}.until")
 
     def time(self, name: str) -> Timestamp | None:
@@ -127,8 +129,9 @@ class Writing:
         return stable_id(prefix, self.presentity, purpose)
 
 
+@lru_cache(maxsize=1024)
 def print_instant(at: datetime) -> str:
-    """An xs:dateTime in UTC, with as many decimals as there are."""
+    """An xs:dateTime in UTC, with as many decimals as there are. Remembered: one document says it often."""
     return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 

@@ -3,8 +3,7 @@
 Fields stay in the order and with the names they came with; only compact names (RFC 3261 §7.3.3, RFC 6665
 §8.2) are written out, and Content-Length has one spelling. Look-up ignores case and knows compact names.
 Values are text, unfolded and stripped. An index from key to values is built on the first look-up and thrown
-away by a change: a message that is only passed through, and one that is only being written, never pay for
-it.
+away by a change that it cannot follow: a message that is only passed through never pays for it.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -143,6 +142,14 @@ class Headers:
         self._fields = pairs
         self._first = None
 
+    def _added(self, name: str, value: str) -> None:
+        """The index follows a new field, unless there was one of that name."""
+        first, key = self._first, key_of(name)
+        if first is not None and key not in first:
+            first[key] = value
+        else:
+            self._first = None
+
     def first(self) -> First:
         """Key (lower-case long name) → first value. Not to be changed."""
         return self._first if self._first is not None else self._index()
@@ -193,15 +200,13 @@ class Headers:
 
     def add(self, name: str, value: str) -> None:
         """Put a field at the end."""
-        pairs = self._pairs
-        pairs.append((SHOWN[name], value))
-        self._change(pairs)
+        self._pairs.append((SHOWN[name], value))
+        self._added(name, value)
 
     def add_first(self, name: str, value: str) -> None:
         """Put a field before all others (a Via, a Record-Route)."""
-        pairs = self._pairs
-        pairs.insert(0, (SHOWN[name], value))
-        self._change(pairs)
+        self._pairs.insert(0, (SHOWN[name], value))
+        self._added(name, value)
 
     def set(self, name: str, value: str) -> None:
         """Make this the only field of that name, in the place of the first one, else at the end."""
@@ -222,6 +227,8 @@ class Headers:
     def remove(self, name: str) -> None:
         """Take all fields of that name away; none is fine."""
         key = key_of(name)
+        if key not in self.first():
+            return
         self._change([pair for pair in self._pairs if key_of(pair[0]) != key])
 
     def items(self) -> Pairs:
