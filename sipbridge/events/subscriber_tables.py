@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from sipbridge.values import quick
+from msgspec import Struct
 
 AUTHORISATION_PAUSE = 60.0
 """Seconds before a new try after `giveup` without retry-after: somebody must decide, nobody hurries."""
@@ -136,9 +136,7 @@ class Accepted:
     is_unchanged: bool = False
 
 
-@quick
-@dataclass(frozen=True, slots=True)
-class Notified:
+class Notified(Struct, frozen=True):
     """A NOTIFY. `state` is the word on the wire; `content_type` "" and `body` b"" when it had none.
 
     is_whole: the body is the whole state, whatever came before, and no partial one (RFC 6665 §4.4.3).

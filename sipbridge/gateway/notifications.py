@@ -6,13 +6,13 @@ belong to a subscription and carry the presentity.
 """
 
 from collections.abc import Iterable
-from dataclasses import replace
 from datetime import datetime
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any
 
 import orjson
+from msgspec.structs import replace
 
 from sipbridge.gateway.ports import ContractRecord, Grant, Notification, SubscriptionRecord
 from sipbridge.mapping.attributes import (

@@ -10,13 +10,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
+from msgspec import Struct
+
 from sipbridge.gateway.caller import Caller
 from sipbridge.identities import PresentityKey
 from sipbridge.mapping.attributes import AttributeKind
 from sipbridge.presence.model import Presence
 from sipbridge.presence.rules import RuleSet
 from sipbridge.uri import Uri
-from sipbridge.values import quick
 
 
 class Clock(Protocol):
@@ -30,9 +31,7 @@ class Clock(Protocol):
 # --- the presence network -----------------------------------------------------------------------------
 
 
-@quick
-@dataclass(frozen=True, slots=True)
-class PresenceUpdate:
+class PresenceUpdate(Struct, frozen=True):
     """News about a subscription of ours at a presence server.
 
     state: "active", "pending" or "terminated". reason: of a termination (RFC 6665 §4.1.3), else "".
@@ -219,9 +218,7 @@ class ListListener(Protocol):
 # --- notifications ------------------------------------------------------------------------------------
 
 
-@quick
-@dataclass(frozen=True, slots=True)
-class Grant:
+class Grant(Struct, frozen=True):
     """What a statusChanged was sent under: whose values these are, and which kinds could be seen of them.
 
     polite: it says only that somebody is not available, whatever may be seen.
@@ -233,9 +230,7 @@ class Grant:
     polite: bool = False
 
 
-@quick
-@dataclass(frozen=True, slots=True)
-class Notification:
+class Notification(Struct, frozen=True):
     """One message for one application: an object of `notifications.py`, rendered.
 
     kind: "statusChanged", "statusEnd", "notifySubscription" or "subscriptionEnded". endpoint: the Bayeux
@@ -281,9 +276,7 @@ class NotificationSink(Protocol):
         ...
 
 
-@quick
-@dataclass(frozen=True, slots=True)
-class LogEntry:
+class LogEntry(Struct, frozen=True):
     """A notification with its place in the application's log."""
 
     sequence: int
