@@ -1,6 +1,8 @@
 # The five commands of this project, and two run by hand. They need Python 3.11 or newer and make, nothing else.
 PYTHON ?= python3
 BIN := .venv/bin
+# The tests start hundreds of processes: none of them should have to compile the sources again.
+unexport PYTHONDONTWRITEBYTECODE
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: demo test check interop bench soak fuzz clean help
