@@ -169,6 +169,12 @@ class ContactLists:
             raise InvalidValue(f"{sequence} was never given out", part="sequence")
         return [listed for listed in found.listed.values() if listed.changed > sequence]
 
+    def is_stale(self, found: ContactList) -> bool:
+        """May what is known of somebody on it be old?"""
+        who = found.caller.key
+        keys = (listed.key for listed in found.listed.values())
+        return any(key is not None and self.observations.is_stale((who, key)) for key in keys)
+
     # --- lists ---
 
     def made(self, name: Name, caller: Caller) -> ContactList:

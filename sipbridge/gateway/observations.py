@@ -179,6 +179,14 @@ class Observations:
             return None
         return self.seen(pair, view)
 
+    def is_stale(self, pair: Pair) -> bool:
+        """May what this watcher sees be old? Its server is silent, or has lost the subscription."""
+        view = self.registry.views.get(pair)
+        if view is None or not view.stale:
+            return False
+        sight = self.sight(pair)
+        return sight is not None and sight.stale
+
     async def look(self, caller: Caller, presentity: Uri) -> Sight:
         """What there is to see now, asked once; nothing is observed. A wait as Get User Presence has it."""
         key = self.watchers.identities.canonical(presentity)

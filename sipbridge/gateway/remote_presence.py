@@ -451,6 +451,11 @@ class RemotePresence:
 
     # --- contacts ---
 
+    def is_stale(self, session: Session) -> bool:
+        """May what is known of somebody it has registered for be old?"""
+        who = session.caller.key
+        return any(self.observations.is_stale((who, key)) for key in session.registrations)
+
     def changed(self, pair: Pair, trace: str = "") -> None:
         """What this watcher may see of that contact may be something else now."""
         sessions = self.registered.get(pair)

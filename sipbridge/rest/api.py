@@ -24,6 +24,7 @@ from sipbridge.rest.attempts import SERVED
 from sipbridge.rest.exchange import (
     JSON_HEADERS,
     MAX_BODY,
+    STALE,
     Exceeded,
     Exchange,
     Reply,
@@ -43,7 +44,6 @@ from sipbridge.rest.security import (
 )
 
 PREFIX = ocsg.ROOT + "/"
-STALE = (b"x-presence-stale", b"true")
 DESCRIPTION = frozenset(
     {"/", "/docs", "/openapi.json", ocsg.ROOT, f"{ocsg.ROOT}/", f"{ocsg.ROOT}/index.html"}
 )

@@ -5,8 +5,9 @@
     GET  /presence/subscriptions/{notify}?sequence=…      who changed since
 
 Both answer `{"contacts": [{"id", "availability"}], "sequence": text}`. What a list is, is decided in
-`gateway.contact_lists`; here are its headers and its JSON. An answer waits a moment for contacts that were
-just added, so that the first one says something.
+`gateway.contact_lists`; here are its headers and its JSON. The JSON has no place to say that what is known of
+somebody on the list may be old, so a header does (`X-Presence-Stale`). An answer waits a moment for contacts
+that were just added, so that the first one says something.
 """
 
 import asyncio
@@ -21,7 +22,7 @@ from sipbridge.errors import InvalidValue
 from sipbridge.gateway.caller import Caller
 from sipbridge.gateway.contact_lists import ContactList, ContactLists
 from sipbridge.rest.bems_streams import number
-from sipbridge.rest.exchange import Exchange, Reply, json_reply, read_json_body, tail_of
+from sipbridge.rest.exchange import STALE, Exchange, Reply, json_reply, read_json_body, tail_of
 from sipbridge.rest.faults import no_method, no_resource, unauthenticated
 from sipbridge.rest.ocsg_reading import read_body
 from sipbridge.rest.security import CHALLENGES, Authenticator
@@ -97,7 +98,8 @@ class Lookup:
             {"id": listed.contact, "availability": listed.availability}
             for listed in self.lists.since(found, sequence)
         ]
-        return json_reply({"contacts": contacts, "sequence": str(found.sequence)})
+        headers = [STALE] if self.lists.is_stale(found) else []
+        return json_reply({"contacts": contacts, "sequence": str(found.sequence)}, headers=headers)
 
 
 def read_contacts(members: Mapping[str, Any]) -> list[str]:

@@ -4,7 +4,9 @@ A poll answers with everything after the number it names, at once if there is so
 there is or when the hold time has passed; to name a number acknowledges what came up to it. A stream writes
 each message as one event whose id is its number; coming back with `Last-Event-ID` acknowledges, so nothing
 is lost or repeated over a broken connection. Both begin with what was never acknowledged if no number is
-named. A client that says it has come back (`reconnect`) gets that again.
+named. A client that says it has come back (`reconnect`) gets that again. Messages have no place to say that
+what is known of a contact may be old: a poll says it by a header, of all that the session registered for; a
+stream, whose headers have left long before, does not.
 """
 
 import asyncio
@@ -20,7 +22,7 @@ from sipbridge.gateway.queues import Message
 from sipbridge.gateway.remote_presence import RemotePresence
 from sipbridge.gateway.sessions import Session
 from sipbridge.rest.bems_models import CLIENT_SESSION_TIMEOUT, refused
-from sipbridge.rest.exchange import JSON_HEADERS, Reply, headers_of
+from sipbridge.rest.exchange import JSON_HEADERS, STALE, Reply, headers_of
 from sipbridge.rest.origins import Pairs
 from sipbridge.rest.streams import PING, RETRY, STREAM_HEADERS, identified, write
 
@@ -73,7 +75,7 @@ class Readers:
             messages = await self.wait(session, start, hold, receive)
         if not messages and session.silent:
             return json_reply(refused(None, CLIENT_SESSION_TIMEOUT))
-        return answer(bounded(messages), start)
+        return answer(bounded(messages), start, stale=self.remote.is_stale(session))
 
     def hold_of(self, query: Mapping[str, list[str]]) -> float:
         wanted = number(query, "wait")
@@ -203,11 +205,11 @@ def bounded(messages: list[Message]) -> list[Message]:
     return messages[:MOST]
 
 
-def answer(messages: list[Message], start: int) -> Reply:
+def answer(messages: list[Message], start: int, *, stale: bool) -> Reply:
     sequence = messages[-1].sequence if messages else start
     listed = b",".join(message.text for message in messages)
     body = b'{"notifications":[%b],"sequence":%d}' % (listed, sequence)
-    return Reply(200, body, list(JSON_HEADERS))
+    return Reply(200, body, [*JSON_HEADERS, STALE] if stale else list(JSON_HEADERS))
 
 
 def event(message: Message) -> bytes:

@@ -35,6 +35,14 @@ SCHEMES: Json = {
     },
 }
 
+STALE: Json = {
+    "X-Presence-Stale": {
+        "description": "`true`: the presence server does not answer at the moment, or has lost the"
+        " subscription, so the values may be old. Absent otherwise.",
+        "schema": {"type": "string", "enum": ["true"]},
+    }
+}
+
 
 def schema(model: str) -> Json:
     return {"$ref": REFERENCE.format(model=model)}

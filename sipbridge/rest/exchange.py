@@ -37,6 +37,8 @@ TRACE = "sipbridge.trace"
 """Where a request's id stands in its scope, for those who see no headers."""
 REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 JSON_HEADERS: Pairs = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
+STALE = (b"x-presence-stale", b"true")
+"""What an answer says that may be old, because a presence server is silent or has lost us."""
 
 LIFE, REQUESTS = secrets.token_hex(4), itertools.count(1)
 """What our own request ids are made of: unlike those of another process, and each used once."""

@@ -16,6 +16,7 @@ from sipbridge.rest.bems import ROOT as BEMS
 from sipbridge.rest.describing import (
     REFERENCE,
     SCHEMES,
+    STALE,
     Json,
     body,
     content,
@@ -222,15 +223,6 @@ def started() -> Json:
             }
         },
     }
-
-
-STALE = {
-    "X-Presence-Stale": {
-        "description": "`true`: the presence server does not answer at the moment, or has lost the"
-        " subscription, so the values may be old. Absent otherwise.",
-        "schema": {"type": "string", "enum": ["true"]},
-    }
-}
 
 
 def query_parameter() -> Json:

@@ -5,7 +5,7 @@ from sipbridge.rest import bems, bems_lookup
 from sipbridge.rest.bems_models import PROBLEMS, Problem
 from sipbridge.rest.bems_reading import MAX_BATCH, MAX_CONTACTS, METHODS
 from sipbridge.rest.bems_streams import MAX_READERS
-from sipbridge.rest.describing import Json, fault_answers
+from sipbridge.rest.describing import STALE, Json, fault_answers
 
 TAG, LOOKUP_TAG = "BEMS messaging", "BEMS presence lookup"
 TEXT: Json = {"type": "string"}
@@ -207,10 +207,11 @@ def codes() -> str:
     return ", ".join(f"{p.code} {p.text}" for p in sorted(known, key=lambda p: p.code))
 
 
-def answers(content: Json, *faults: int) -> Json:
+def answers(content: Json, *faults: int, headers: Json | None = None) -> Json:
     failures = fault_answers(*faults)
     del failures["403"]
-    return {"200": {"description": "Done", "content": content}, **failures}
+    done = {"description": "Done", "content": content}
+    return {"200": done if headers is None else {**done, "headers": headers}, **failures}
 
 
 def json_of(schema: Json, example: object) -> Json:
@@ -271,7 +272,8 @@ def messaging() -> Json:
                     json_of(
                         {"anyOf": [polled, over]},
                         {"notifications": [CHANGED], "sequence": CHANGED["sequence"]},
-                    )
+                    ),
+                    headers=STALE,
                 ),
             }
         },
@@ -342,7 +344,7 @@ def lookup() -> Json:
                         {"$ref": "#/components/schemas/BemsListWanted"}, WANTED_EXAMPLE
                     ),
                 },
-                "responses": answers(json_of(found, LIST_EXAMPLE), 413, 415),
+                "responses": answers(json_of(found, LIST_EXAMPLE), 413, 415, headers=STALE),
             }
         },
         f"{root}/{{notify}}": {
@@ -353,7 +355,7 @@ def lookup() -> Json:
                 "tags": [LOOKUP_TAG],
                 "security": KNOWN,
                 "parameters": [key, sequence],
-                "responses": answers(json_of(found, LIST_EXAMPLE), 404),
+                "responses": answers(json_of(found, LIST_EXAMPLE), 404, headers=STALE),
             }
         },
     }

@@ -6,9 +6,18 @@ from typing import Any
 import pytest
 
 from sipbridge.app.bems import FRONT
-from tests.app.rig import Site, application, attributes, presence_server, remote, site, until
+from tests.app.rig import (
+    Site,
+    application,
+    attributes,
+    document,
+    presence_server,
+    remote,
+    site,
+    until,
+)
 from tests.app.test_admin import ADMIN, Operator
-from tests.rest.devices import LOOKUP, call, device, token_of
+from tests.rest.devices import LOOKUP, NOTIFICATIONS, call, device, token_of
 from tests.webhooks.receivers import receiver
 
 Json = Any
@@ -255,3 +264,56 @@ async def test_a_session_may_begin_with_a_bearer_token() -> None:
         assert answer["error"] is None
         wrong = {"Authorization": "Bearer nonsense-nonsense-nonsense"}
         assert (await phone.post(call("c1", "BeginSession"), **wrong))[0] == 401
+
+
+# --- a presence server that does not answer -----------------------------------------------------------
+
+
+async def test_what_may_be_old_is_called_so_by_a_header_and_the_bodies_stay_as_they_are() -> None:
+    async with (
+        presence_server() as server,
+        site(
+            applications=applications(), peers={"probe": 1.0}, presence_server=remote(server)
+        ) as here,
+        device(here.base) as phone,
+    ):
+        headers = {"X-Good-GD-AuthToken": token_of("bob")}
+        wanted = {"contacts": ["carol@example.com", "nobody@example.org"], "notify": "k"}
+
+        async def ask(method: str, path: str, body: Json = None) -> tuple[Json, bool]:
+            """The answer, and whether it may be old."""
+            asked = phone.http.request(method, here.base + path, json=body, headers=headers)
+            async with asked as got:
+                assert got.status == 200
+                stale = got.headers.get("X-Presence-Stale")
+                assert stale in (None, "true")
+                return await got.json(), stale == "true"
+
+        async def pull() -> tuple[Json, bool]:
+            return await ask("GET", f"{LOOKUP}/k")
+
+        async def poll() -> tuple[Json, bool]:
+            return await ask("GET", f"{NOTIFICATIONS}?wait=0")
+
+        await phone.begin()
+        await phone.register(CAROL)
+        asked = await server.subscription(CAROL)
+        server.notify(asked, document("meeting"))
+        await phone.contact(CAROL, "busy")
+        answer, stale = await ask("POST", LOOKUP, wanted)
+        assert not stale
+        assert not (await poll())[1]
+        server.silent = {"OPTIONS", "SUBSCRIBE"}
+        old, _ = await until(pull, lambda got: got[1])
+        assert old["contacts"] == answer["contacts"]
+        assert old["contacts"][0] == {"id": "carol@example.com", "availability": 6000}
+        assert (await ask("POST", LOOKUP, wanted))[1]
+        messages, stale = await poll()
+        assert stale and messages.keys() == {"notifications", "sequence"}
+        empty = {"contacts": ["nobody@example.org"], "notify": "other"}
+        assert not (await ask("POST", LOOKUP, empty))[1]
+        server.silent = set()
+        await server.subscription(CAROL, index=1)
+        server.notify(asked, document("meeting"))
+        await until(pull, lambda got: not got[1])
+        assert not (await poll())[1]
