@@ -30,7 +30,8 @@ once, and no other part follows.
 
 423 is obeyed with its Min-Expires, without one the time asked is doubled; a few in a row are a failure, and
 the next try asks for what was meant first. Timeout and transport count as 408 and 503 (RFC 3261 §8.1.3.1) and
-are tried again, after Retry-After or growing pauses.
+are tried again, after Retry-After or growing pauses. A body that comes before Retry-After is over waits for
+that, and is told to have failed for now.
 """
 
 from collections.abc import Mapping
@@ -285,8 +286,7 @@ class Publication:
         self.event = event
         self.expires = self.wanted = expires
         """Seconds asked for, and those that were meant: 423 has more asked for."""
-        self.policy = policy
-        self.credentials = credentials
+        self.policy, self.credentials = policy, credentials
         self.to = NameAddr.parse(f"<{entity}>")
         self.from_ = NameAddr.parse(f"<{identity}>;tag={self.ua.identifiers.tag()}")
         self.call_id = self.ua.identifiers.call_id()
@@ -308,8 +308,8 @@ class Publication:
         self.parts = Parts(policy.partial_publish)
         self.removal_asked = self.conditional = self.doubted = False
         self.failures = self.too_brief = 0
-        self.not_before = 0.0
-        """Until then the peer asked to be left alone (Retry-After)."""
+        self.rest: tuple[float, int | None] = 0.0, None
+        """Until when the peer asked to be left alone (Retry-After), and by which status."""
         self.ends = 0.0
         """When the server forgets it by itself."""
         self.accepted_at: float | None = None
@@ -322,14 +322,32 @@ class Publication:
 
     def change(self, content_type: str, body: bytes, now: float, trace: str) -> int:
         before, self.removal_asked = self.state, False
-        rests = before in (State.WAITING, State.LINGERING) and now < self.not_before
+        rests = before in (State.WAITING, State.LINGERING) and now < self.rest[0]
         held = rests or before is State.REMOVING
         self.state = step(NEXT, before, Input.HOLD if held else Input.CHANGE)
         self.content_type, self.body, self.trace = content_type, body, trace
         self.revision += 1
-        if not held and before is not State.SENDING:
+        if rests:
+            self.tell_rest(now)
+        elif not held and before is not State.SENDING:
             self.send(now)
         return self.revision
+
+    def tell_rest(self, now: float) -> None:
+        """The newest body has to wait as the peer asked, which may be long: a failure for now."""
+        until, status = self.rest
+        self.ua.report(
+            PublishFailed(
+                self.id,
+                status,
+                "the peer asked for rest",
+                until - now,
+                self.trace,
+                self.revision,
+                will_retry=True,
+                failures=self.failures,
+            )
+        )
 
     def remove(self, now: float, trace: str) -> None:
         self.trace = trace
@@ -512,7 +530,7 @@ class Publication:
         self.too_brief = 0
         if status == 423:
             self.expires = self.wanted
-        self.not_before = now + (retry_after or 0.0)
+        self.rest = now + (retry_after or 0.0), status
         lingers = self.state is State.LINGERING
         again = passing and (lingers or not self.removal_asked)
         self.ua.report(

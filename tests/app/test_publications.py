@@ -90,6 +90,18 @@ async def test_a_refusal_is_for_whoever_waits() -> None:
     assert await world.publications.publish(CALLER, HERE) == "e2"
 
 
+async def test_who_publishes_while_the_server_wants_rest_is_told_so_at_once() -> None:
+    world = World(Reply(503, [("Retry-After", "1000")]), Reply())
+    for document, rest in ((HERE, 1000), (GONE, 900)):
+        async with asyncio.timeout(5):
+            with pytest.raises(RequestRejected) as refused:
+                await world.publications.publish(CALLER, document)
+        assert refused.value.retry_after == pytest.approx(rest)
+        world.pair.pass_seconds(100)
+    world.pair.pass_seconds(1000)
+    assert b"gone" in world.server.story[-1][2] and len(world.tags) == 2
+
+
 @pytest.mark.parametrize("again", [True, False])
 async def test_a_removal_without_an_answer_is_told_and_can_be_repeated_or_taken_back(
     again: bool,

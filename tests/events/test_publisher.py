@@ -431,8 +431,12 @@ def test_a_refused_body_gives_way_to_the_newer_one_that_waits() -> None:
 
 def test_retry_after_is_kept_also_for_newer_bodies() -> None:
     world = World(Reply(503, [("Retry-After", "100")]), Reply()).publish()
-    world.modify(AWAY)
-    world.pass_seconds(99)
+    world.pass_seconds(10)
+    assert world.modify(AWAY) == 2
+    told = world.failed[1]
+    assert (told.status, told.revision, told.trace, told.will_retry) == (503, 2, "t2", True)
+    assert told.retry_after == pytest.approx(90)
+    world.pass_seconds(89)
     assert len(world.server.got) == 1
     world.pass_seconds(5)
     assert world.server.story[1] == (None, 3600, AWAY)
