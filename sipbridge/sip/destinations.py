@@ -45,6 +45,9 @@ STALE_LASTS = 30.0
 """Seconds for which an old answer is used on when there is no new one (RFC 8767 §5)."""
 MAX_ANSWERS = 8192
 """Answers kept; the oldest are forgotten."""
+MAX_KEPT = 512
+"""Characters of a URI that is remembered with where it leads: no address and parameters of a usual client
+take half of them, and a stranger who pads his Contact shall not fill our memory."""
 MAX_AVOIDED = 1024
 """Destinations avoided at the same time; the oldest is forgotten."""
 MAX_HOLD = 300.0
@@ -156,7 +159,8 @@ class Destinations:
                 break  # each may have as many addresses
             ways += self.flows(target, addresses(target, known) or (), is_large, now) or (target,)
         lead = Lead(tuple(ways[:MAX_SERVERS]), found.questions, found.why)
-        if found.settled and not large and isinstance(next(iter(ways), None), Flow):
+        short = len(text) <= MAX_KEPT
+        if short and found.settled and not large and isinstance(next(iter(ways), None), Flow):
             if len(self.kept) >= MAX_ANSWERS:
                 self.kept.clear()
             self.kept[text] = Kept(min(until), by_default, lead)
@@ -257,15 +261,23 @@ class Destinations:
         return found
 
 
-@lru_cache(maxsize=8192)
 def read(text: str) -> tuple[Uri, Servers, bool]:
-    """A URI, where it leads without DNS, and whether records have a say: the same few come often.
+    """A URI, where it leads without DNS, and whether records have a say.
 
     Raises ParseError, and LocalProtocolError when we cannot go there.
     """
+    return read_again(text) if len(text) <= MAX_KEPT else read_anew(text)
+
+
+def read_anew(text: str) -> tuple[Uri, Servers, bool]:
+    """The work behind `read`."""
     uri = Uri.parse(text)
     target = target_of(uri)
     return uri, Servers((target,)), is_open(uri, target)
+
+
+read_again = lru_cache(maxsize=8192)(read_anew)
+"""The same few come often."""
 
 
 def way_of(flow: Flow) -> Way:

@@ -4,7 +4,7 @@ import pytest
 
 from sipbridge.errors import LocalProtocolError, ParseError
 from sipbridge.sip import destinations
-from sipbridge.sip.destinations import Destinations, Lead, Locating, read
+from sipbridge.sip.destinations import Destinations, Lead, Locating, read, read_again
 from sipbridge.sip.flow import Flow, ListeningPoint
 from sipbridge.sip.locate import MAX_SERVERS, Target
 from sipbridge.sip.records import Answer, Kind, Question, Srv
@@ -145,6 +145,15 @@ def test_nothing_grows_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
     places = known.places
     assert len(places.answers) == 10 and len(places.kept) <= 10 and len(places.refusals) == 100
     assert known.lead("sip:192.0.2.99").ways == (udp("192.0.2.99"),)
+
+
+def test_a_uri_that_somebody_has_padded_leads_there_too_and_is_not_remembered() -> None:
+    known, padded = Known(), f"sip:192.0.2.9;x={'y' * 4000}"
+    remembered = read_again.cache_info().currsize
+    assert known.lead(padded).ways == known.lead(padded).ways == (udp("192.0.2.9"),)
+    assert known.places.kept == {} and read_again.cache_info().currsize == remembered
+    assert known.lead("sip:192.0.2.9").ways == (udp("192.0.2.9"),)
+    assert list(known.places.kept) == ["sip:192.0.2.9"]
 
 
 @pytest.mark.parametrize(
