@@ -117,7 +117,7 @@ class Fetches:
 
     def handle(self, said: object) -> None:
         """An indication of the subscriber; those of living subscriptions are passed over."""
-        if not isinstance(said, Notified | Refused | Terminated):
+        if not self.asked or not isinstance(said, Notified | Refused | Terminated):
             return
         asked = self.asked.get(said.subscription)
         if asked is None or asked.answer.done():

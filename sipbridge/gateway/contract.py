@@ -17,9 +17,11 @@ is cut short. Durations are calendar-aware: a Month from 31 January ends on the 
 
 from calendar import monthrange
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+
+from msgspec import Struct
 
 from sipbridge.errors import AgainstPolicy, InvalidValue
 from sipbridge.gateway.authorization import Decision
@@ -169,13 +171,12 @@ class Offer:
     decision: Decision | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(Struct, frozen=True):
     """One notification to send: what is new about one member, and under which decision it may be seen."""
 
     member: PresentityKey
     attributes: tuple[Attribute, ...]
-    decision: Decision | None = field(default=None, compare=False)
+    decision: Decision | None = None
 
 
 class Contract:

@@ -105,21 +105,9 @@ def to_attributes(
 
 def remembered(found: list[Said], before: tuple[Attribute, ...]) -> tuple[Attribute, ...]:
     """The attributes; those that said the same before keep their time."""
-    said = list(map(FINGERPRINT, before))
-    # Mostly each stands where it stood.
-    kept: list[Attribute | None] = [
-        old if was == now else None for was, (now, _), old in zip(said, found, before, strict=False)
-    ]
-    if len(found) == len(before) and None not in kept:
-        return before
-    kept += [None] * (max(len(found), len(before)) - len(kept))
-    moved = {was: old for was, old, still in zip(said, before, kept, strict=False) if not still}
-    return tuple(
-        [
-            old or moved.get(now) or Attribute(*now, changed)
-            for old, (now, changed) in zip(kept, found, strict=False)
-        ]
-    )
+    known = dict(zip(map(FINGERPRINT, before), before, strict=True))
+    now = tuple([known.get(said) or Attribute(*said, changed) for said, changed in found])
+    return before if now == before else now
 
 
 FINGERPRINT = attrgetter("kind", "value", "note")
