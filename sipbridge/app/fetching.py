@@ -11,7 +11,6 @@ that polls cost the server one question in each time an answer takes, however ma
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 
 from sipbridge.app.placeholders import is_placeholder
 from sipbridge.errors import DocumentError
@@ -48,13 +47,11 @@ class Fetches:
         *,
         turn: Callable[[], None],
         now: Callable[[], float],
-        at: Callable[[], datetime],
         refused: Callable[[DocumentError, str, str], None],
     ) -> None:
         self.subscriber = subscriber
         self.turn = turn
         self.now = now
-        self.at = at
         self.refused = refused
         self.asked: dict[str, Asked] = {}
         """By the id of their subscription, as long as somebody waits."""
@@ -144,8 +141,5 @@ class Fetches:
             "pending" if said.state == "pending" else "active",
             "",
             document if isinstance(document, Presence) and says else None,
-            said.received,
-            self.at(),
             said.trace,
-            said.call_id,
         )

@@ -16,7 +16,6 @@ notification in good order, so that a server that cannot count is not asked for 
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
 
 from sipbridge.app.placeholders import is_placeholder
 from sipbridge.errors import DocumentError, ParseError
@@ -73,7 +72,7 @@ class ListWatch:
         """Has anything come that only a list says?"""
         return self.view.version >= 0
 
-    def receive(self, said: Notified, at: datetime) -> ListNews:
+    def receive(self, said: Notified) -> ListNews:
         """Apply a NOTIFY of the list."""
         news = ListNews()
         if said.call_id != self.call_id:
@@ -86,7 +85,7 @@ class ListWatch:
         if changed and (self.is_list or self.view.members):
             self.compare(said, news)
         for member in change.members:
-            news.members += self.told(member, said, at, news)
+            news.members += self.told(member, said, news)
         return news
 
     def read(self, said: Notified, news: ListNews) -> ListChange:
@@ -137,9 +136,7 @@ class ListWatch:
         except ParseError:
             return None
 
-    def told(
-        self, member: Member, said: Notified, at: datetime, news: ListNews
-    ) -> Iterator[PresenceUpdate]:
+    def told(self, member: Member, said: Notified, news: ListNews) -> Iterator[PresenceUpdate]:
         """The member's news, if it has any."""
         uri = self.address(member.uri)
         final = not AFTER.get(member.reason, UNKNOWN_REASON).again
@@ -152,10 +149,7 @@ class ListWatch:
             member.state,
             member.reason,
             self.document(key, member, news),
-            said.received,
-            at,
             said.trace,
-            said.call_id,
             self.group,
         )
 

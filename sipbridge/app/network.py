@@ -160,7 +160,6 @@ class SipNetwork:
         self.identities = standing.identities
         self.turn = turn
         self.now = now
-        self.at = at
         self.refused = refused
         self.observe = observe
         self.listener: Listener | None = None
@@ -169,7 +168,7 @@ class SipNetwork:
         """Addresses of lists that presence servers keep, and of groups that are watched as lists."""
         self.groups: GroupWatches | None = None
         self.resuming = asyncio.Semaphore(RESUMING)
-        self.fetches = Fetches(subscriber, turn=turn, now=now, at=at, refused=refused)
+        self.fetches = Fetches(subscriber, turn=turn, now=now, refused=refused)
         self.publications = Publications(
             publisher, standing, turn=turn, now=now, at=at, remember=remember
         )
@@ -635,7 +634,7 @@ class SipNetwork:
             watch.says = said.body == watch.body or self.read(watch, said)
         says = watch.says and bool(said.body or said.is_unchanged)
         document_now = watch.document if says else None
-        self.tell(watch, said.state, said.reason, said.trace, document_now, said)
+        self.tell(watch, said.state, said.reason, said.trace, document_now)
         self.observe(NotifyHandled(self.now() - said.received, said.trace))
 
     def read(self, watch: Watch, said: Notified) -> bool:
@@ -661,7 +660,6 @@ class SipNetwork:
         reason: str,
         trace: str,
         document: Presence | None = None,
-        said: Notified | None = None,
     ) -> None:
         if watch.list is not None:
             if self.list_listener is not None:
@@ -676,10 +674,7 @@ class SipNetwork:
                 state,
                 reason,
                 document,
-                said.received if said else self.now(),
-                self.at(),
                 trace,
-                said.call_id if said else "",
             )
         )
 
@@ -687,7 +682,7 @@ class SipNetwork:
         """Hop 5 for a list: one piece of news for each member that has one."""
         if said.state == "terminated":
             return  # `Terminated` follows, and says whether this is the end
-        news = listed.receive(said, self.at())
+        news = listed.receive(said)
         if listed.is_list:
             self.answer_watch(watch.id, None)
         elif not watch.accepted.done():

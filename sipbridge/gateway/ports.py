@@ -43,11 +43,7 @@ class PresenceUpdate(Struct, frozen=True):
     state: str
     reason: str = ""
     document: Presence | None = None
-    received: float = 0.0
-    """`now` when the datagram arrived."""
-    at: datetime | None = None
     trace: str = ""
-    call_id: str = ""
     group: PresentityKey | None = None
     """The list at a presence server through which this was learnt; None: a subscription of its own."""
 

@@ -6,7 +6,6 @@ The server here accepts Bob's subscription and then says nothing, so all that is
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -99,7 +98,6 @@ class Asking:
             Subscriber(self.pair.alice, {PRESENCE.name: PRESENCE}),
             turn=lambda: None,
             now=lambda: self.pair.now,
-            at=lambda: datetime(2026, 3, 1, 12, tzinfo=UTC),
             refused=lambda error, kind, trace: None,
         )
         self.handled = 0
