@@ -16,8 +16,10 @@ servers, are watched by themselves, unless the policy allows it (`groups_abroad`
 """
 
 from collections.abc import Callable, Coroutine, Mapping, Sequence, Set
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Protocol
+
+from msgspec.structs import replace
 
 from sipbridge.errors import RequestRejected, SignallingError
 from sipbridge.gateway.caller import Caller
