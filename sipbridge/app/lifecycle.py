@@ -38,6 +38,7 @@ from sipbridge.store import Store
 from sipbridge.uri import Uri
 from sipbridge.webhooks.targets import is_webhook
 
+NOBODY = "every request by HTTP will be 401: add [[applications]] to the configuration, see README, Use it"
 DRAIN_SECONDS = 5.0
 """How long requests that are being served may take when the bridge stops."""
 
@@ -123,6 +124,8 @@ class Bridge:
             raise
         self.ready = self.describe(graph, http_socket)
         self.log.info("ready", store=store.location, **self.ready.as_json())
+        if not graph.directory.applications and settings.admin.password_hash is None:
+            self.log.info("applications.none", detail=NOBODY)
         graph.webhooks.start()
         for caller in graph.callers.values():
             self.spawn(self.watch_watchers(graph, caller))

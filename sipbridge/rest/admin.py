@@ -40,7 +40,7 @@ from sipbridge.rest.admin_models import (
     PeerView,
 )
 from sipbridge.rest.exchange import Exchange, Reply, json_reply, read_json_body, tail_of
-from sipbridge.rest.faults import no_method, no_resource, unauthenticated
+from sipbridge.rest.faults import OPERATOR, no_method, no_resource, unauthenticated
 from sipbridge.rest.ocsg import Operations
 from sipbridge.rest.ocsg_models import OpenSubscription
 from sipbridge.rest.security import OPERATOR_CHALLENGES, Authenticator
@@ -110,7 +110,7 @@ class AdminApp:
             if self.authenticate is None:
                 raise no_resource(scope["path"])
             if await self.authenticate(headers) is None:
-                raise unauthenticated(OPERATOR_CHALLENGES)
+                raise unauthenticated(OPERATOR_CHALLENGES, OPERATOR)
             handler, path = find(scope["method"], tail_of(scope, ROOT))
             body = b""
             if scope["method"] in ("PUT", "POST", "PATCH"):

@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 from sipbridge.errors import SipBridgeError
 from sipbridge.rest.exchange import Exchange, begun, headers_of, respond
 from sipbridge.rest.faults import (
+    OPERATOR,
     Fault,
     Refused,
     fault_of,
@@ -72,7 +73,7 @@ class TraceApp:
         if self.authenticate is None or scope["path"].rstrip("/") != ROOT:
             raise no_resource(scope["path"])
         if await self.authenticate(headers) is None:
-            raise unauthenticated(OPERATOR_CHALLENGES)
+            raise unauthenticated(OPERATOR_CHALLENGES, OPERATOR)
         if scope["method"] != "GET":
             raise no_method(scope["method"], "GET")
         if len(self.readers) >= MAX_READERS:

@@ -32,7 +32,7 @@ from sipbridge.rest.exchange import (
     request_id,
     tail_of,
 )
-from sipbridge.rest.faults import Envelope, Fault, no_resource, render, unauthenticated
+from sipbridge.rest.faults import OPERATOR, Envelope, Fault, no_resource, render, unauthenticated
 from sipbridge.rest.ocsg import Answer, Ask, Operations, Style
 from sipbridge.rest.origins import Origins
 from sipbridge.rest.security import (
@@ -175,7 +175,7 @@ class Front:
 
         async def work(headers: Mapping[str, str], trace: str) -> Reply:
             if path in self.settings.closed and await self.operator(headers) is None:
-                raise unauthenticated(OPERATOR_CHALLENGES)
+                raise unauthenticated(OPERATOR_CHALLENGES, OPERATOR)
             return await collected(self.fastapi, scope, receive)
 
         await self.exchange.serve(scope, send, work)

@@ -189,8 +189,14 @@ class Refused(Exception):
 INTERNAL = Fault(500, "SVC0001", ("internal",), "an error of ours; the log says more")
 
 
-def unauthenticated(challenges: Headers) -> Refused:
-    return Refused(Fault(401, "POL0001", ("401",), "credentials are missing or wrong", challenges))
+APPLICATION = "the id and the password of an application, or a bearer token"
+OPERATOR = "the user admin and the operator's password"
+
+
+def unauthenticated(challenges: Headers, wanted: str = APPLICATION) -> Refused:
+    """wanted: whose credentials would do, for people."""
+    detail = f"credentials are missing or wrong: {wanted} would do"
+    return Refused(Fault(401, "POL0001", ("401",), detail, challenges))
 
 
 def foreign_origin(origin: str) -> Refused:

@@ -66,7 +66,7 @@ def read_uri(obj: object, part: str) -> Uri:
     try:
         return Uri.parse(given)
     except ParseError as error:
-        raise InvalidValue(str(error), part=part) from None
+        raise InvalidValue(f"{error}; write it like sip:alice@example.com", part=part) from None
 
 
 def read_word(obj: object, part: str, most: int = MAX_WORD) -> str:
@@ -209,7 +209,8 @@ def query_object(query: bytes) -> Mapping[str, object]:
             continue
         if isinstance(value, dict):
             return value
-    raise InvalidValue("a JSON object is needed", part="query")
+    wanted = 'query={"presentity": "sip:alice@example.com"}, percent-encoded'
+    raise InvalidValue(f"a JSON object is needed, like {wanted}", part="query")
 
 
 def candidates(raw: str) -> Iterable[str]:

@@ -1,6 +1,7 @@
 """Starting, stopping, and what a bridge still knows when it comes back."""
 
 import asyncio
+import logging
 import os
 import socket
 from collections import Counter
@@ -21,6 +22,7 @@ from tests.app.rig import (
     site,
     until,
 )
+from tests.app.test_admin import ADMIN
 from tests.harness.ports import free_port
 
 ALICE, BOB, CAROL = (f"sip:{name}@example.com" for name in ("alice", "bob", "carol"))
@@ -86,6 +88,25 @@ async def test_the_ready_line_names_the_listeners_as_they_are() -> None:
         assert not udp.endswith(":0") and not tcp.endswith(":0")
         with socket.create_connection(("127.0.0.1", int(tcp.rpartition(":")[2]))):
             pass
+
+
+@pytest.mark.parametrize(
+    ("sections", "said"),
+    [({"applications": []}, True), ({}, False), ({"applications": [], "admin": ADMIN}, False)],
+)
+async def test_a_bridge_that_nobody_can_call_says_so(
+    sections: dict[str, object], said: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As `serve` without a configuration does."""
+    log = {"level": "info", "format": "text"}
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    async with running(settings(log=log, **sections)):
+        pass
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    written = capsys.readouterr().err
+    assert "ready" in written and ("add [[applications]]" in written) is said
 
 
 def test_before_the_start_nothing_listens() -> None:

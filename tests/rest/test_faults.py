@@ -9,6 +9,7 @@ import pytest
 from sipbridge import errors
 from sipbridge.rest.faults import (
     CLOSED_LIST,
+    OPERATOR,
     REJECTED,
     RULES,
     TABLE,
@@ -20,6 +21,7 @@ from sipbridge.rest.faults import (
     filled,
     no_session,
     render,
+    unauthenticated,
 )
 
 
@@ -122,3 +124,8 @@ def test_the_two_envelopes_hold_the_same() -> None:
 
 def test_variables_fill_their_places() -> None:
     assert filled("%1 and %2", ("a", "b")) == "a and b"
+
+
+def test_a_401_says_whose_credentials_would_do() -> None:
+    assert "of an application" in unauthenticated(()).fault.detail
+    assert "operator" in unauthenticated((), OPERATOR).fault.detail

@@ -463,3 +463,19 @@ async def test_published_values_reach_the_gateway_typed(site: Site) -> None:
     await site.ask("PUT", "/presence", {"presence": [MEETING]}, ALICE)
     ((kept,),) = [list(v.values()) for v in site.house.published.values()]
     assert kept.value is Activity.MEETING
+
+
+@pytest.mark.parametrize(
+    ("query", "part", "like"),
+    [
+        ("sip:alice@example.com", "query", 'query={"presentity": "sip:alice@example.com"}'),
+        (quote('{"presentity":"alice@example.com"}'), "presentity", "like sip:alice@example.com"),
+    ],
+)
+async def test_who_writes_an_address_otherwise_is_told_how(
+    site: Site, query: str, part: str, like: str
+) -> None:
+    answer = await site.ask("GET", f"/presence?query={query}", headers=BOB)
+    error = answer.json()["error"]
+    assert (answer.status_code, error["variables"]) == (400, [part])
+    assert like in error["detail"]
