@@ -467,7 +467,9 @@ class Publication:
         self.etag = (
             response.sip_etag or self.etag
         )  # every 200 must bring one (§6); a refresh may live
-        granted = response.expires if response.expires is not None else self.expires
+        granted = response.expires
+        if granted is None:
+            granted = self.expires
         self.ends, self.accepted_at = now + granted, now
         self.ua.report(Published(self.id, self.etag, granted, self.sent_trace, self.there))
         if self.removal_asked:

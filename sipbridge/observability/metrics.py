@@ -12,6 +12,7 @@ do not share numbers.
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 
 from prometheus_client import (
     CollectorRegistry,
@@ -193,6 +194,7 @@ class Metrics:
         self.messages_seen = MessageCounter(self.count_message)
         self.tap_in = self.messages_seen.tap_in
         self.tap_out = self.messages_seen.tap_out
+        published = cache(self.published.labels)
         self.actions: dict[type, Callable[..., None]] = {
             indications.MessageRefused: self.message_refused,
             indications.RequestAnsweredByCore: self.answered_by_core,
@@ -209,9 +211,9 @@ class Metrics:
             subscriber.Terminated: self.terminated,
             subscriber.Refused: lambda said: self.not_accepted.labels(str(said.status)).inc(),
             subscriber.RefreshFailed: self.refresh_has_failed,
-            publisher.Published: lambda said: self.published.labels("accepted").inc(),
-            publisher.PublishFailed: lambda said: self.published.labels("failed").inc(),
-            publisher.Unpublished: lambda said: self.published.labels("removed").inc(),
+            publisher.Published: lambda said: published("accepted").inc(),
+            publisher.PublishFailed: lambda said: published("failed").inc(),
+            publisher.Unpublished: lambda said: published("removed").inc(),
             NotProven: lambda said: self.unproven.labels("sip", "refused").inc(),
             CallerUnknown: lambda said: self.unproven.labels(
                 "http", "missing" if said.missing else "refused"

@@ -284,6 +284,7 @@ def without_doctype(body: bytes, skip: bool) -> bytes:
     return (text[:start] + blank + text[whole.end() :]).encode()
 
 
+@lru_cache(maxsize=1024)  # the same names again and again
 def split(name: str) -> tuple[str, str]:
     """A Clark name's namespace ("" if none) and local part."""
     if name.startswith("{"):
@@ -388,9 +389,15 @@ def attributes(pairs: Iterable[tuple[str, str]]) -> str:
             prefix = prefixes.get(namespace)
             if prefix is None:
                 prefix = prefixes[namespace] = f"a{len(prefixes)}"
-                written.append(f' xmlns:{prefix}="{quote(namespace)}"')
+                written.append(declared(prefix, namespace))
             written.append(f' {prefix}:{plain}="{quote(value)}"')
     return "".join(written)
+
+
+@lru_cache(maxsize=1024)
+def declared(prefix: str, namespace: str) -> str:
+    """A declaration of a foreign namespace."""
+    return f' xmlns:{prefix}="{quote(namespace)}"'
 
 
 @lru_cache(maxsize=1024)  # the same hundred names again and again

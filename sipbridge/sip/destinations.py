@@ -120,6 +120,7 @@ class Destinations:
         self.locating = locating
         self.fraction = fraction
         self.speaks = frozenset(point.protocol for point in self.points)
+        self.listening = frozenset((point.protocol, point.local) for point in self.points)
         self.answers: dict[Question, tuple[float, float, Answer]] = {}
         """Question to (when it came, until when it holds, what it says)."""
         self.kept: dict[str, Kept] = {}
@@ -219,7 +220,7 @@ class Destinations:
 
     def has_listener(self, flow: Flow) -> bool:
         """Does the flow leave from a listening point of ours?"""
-        return any(p.protocol == flow.protocol and p.local == flow.local for p in self.points)
+        return (flow.protocol, flow.local) in self.listening
 
     # --- what is avoided --------------------------------------------------------------------------
 
