@@ -58,6 +58,7 @@ from sipbridge.sip.message import Response
 from sipbridge.sip.policy import NO_POLICY, Credentials, PeerPolicy
 from sipbridge.sip.user_agent import ClientRequest, UserAgent
 from sipbridge.uri import Uri
+from sipbridge.values import quick
 
 
 class State(StrEnum):
@@ -124,6 +125,7 @@ NEXT: Mapping[tuple[State, Input], State] = {
 }
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Published:
     """The server has the body up to `revision`. expires: seconds granted."""
@@ -281,13 +283,13 @@ class Publication:
         self.publisher = publisher
         self.ua = publisher.ua
         self.id = id
-        self.entity = entity
-        self.package = event
-        self.event = event
+        self.entity, self.target = entity, str(entity)
+        """The second as it stands in each request."""
+        self.package = self.event = event
         self.expires = self.wanted = expires
         """Seconds asked for, and those that were meant: 423 has more asked for."""
         self.policy, self.credentials = policy, credentials
-        self.to = NameAddr.parse(f"<{entity}>")
+        self.to = NameAddr.parse(f"<{self.target}>")
         self.from_ = NameAddr.parse(f"<{identity}>;tag={self.ua.identifiers.tag()}")
         self.call_id = self.ua.identifiers.call_id()
         self.cseq = 0
@@ -400,7 +402,7 @@ class Publication:
         self.sent_trace = self.trace if removing or with_body else ""
         request = self.ua.new_request(
             "PUBLISH",
-            self.entity,
+            self.target,
             from_=self.from_,
             to=self.to,
             call_id=self.call_id,
@@ -574,7 +576,7 @@ class Publication:
     def snapshot(self, now: float) -> dict[str, Json]:
         return {
             "id": self.id,
-            "entity": str(self.entity),
+            "entity": self.target,
             "from": str(self.from_),
             "package": self.package,
             "event": self.event,

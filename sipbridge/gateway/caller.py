@@ -8,8 +8,10 @@ from dataclasses import dataclass
 
 from sipbridge.identities import PresentityKey
 from sipbridge.uri import Uri
+from sipbridge.values import quick
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Caller:
     """An application instance acting as one SIP identity.
