@@ -188,11 +188,8 @@ class Door:
                 case Refused(reason, guessed=True):
                     self.tell(incoming, value, reason)
                     self.count(incoming, claimed_user(value), now)
-                case Refused(reason):
-                    other = (
-                        value,
-                        reason,
-                    )  # what is for another realm may stand beside what is for us
+                case Refused(reason):  # for another realm: what is for us may stand beside it
+                    other = (value, reason)
         if other is not None and not stale:
             self.tell(incoming, *other)
         challenges = authenticator.server.challenges(now, stale=stale)
